@@ -1,0 +1,39 @@
+//! One HTTP try of a delivery.
+
+use sea_orm::entity::prelude::*;
+
+use crate::id::{DeliveryId, SiteId, Timestamp};
+
+/// One HTTP try of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "attempt")]
+pub struct Model {
+    /// Which delivery.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub delivery_id: DeliveryId,
+    /// 1, 2, 3 …
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub number: i32,
+    /// Its site.
+    pub site_id: SiteId,
+    /// When the request went out.
+    pub started_at: Timestamp,
+    /// Until the answer was read or given up.
+    pub duration_ms: i32,
+    /// The receiver's status, if one came.
+    pub status_code: Option<i32>,
+    /// Why no status came.
+    pub error_class: Option<String>,
+    /// The same in words.
+    pub error: Option<String>,
+    /// JSON object of the answer's headers.
+    pub response_headers: Option<String>,
+    /// Up to 16 KiB of the answer.
+    pub response_body: Option<String>,
+}
+
+/// Relations are written as joins where they are used.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

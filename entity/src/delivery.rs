@@ -1,0 +1,43 @@
+//! One event for one subscription.
+
+use sea_orm::entity::prelude::*;
+
+use crate::id::{DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
+use crate::kinds::DeliveryStatus;
+
+/// One event for one subscription.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "delivery")]
+pub struct Model {
+    /// Key.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: DeliveryId,
+    /// Its site.
+    pub site_id: SiteId,
+    /// For whom.
+    pub subscription_id: SubscriptionId,
+    /// What.
+    pub event_id: EventId,
+    /// How far it is.
+    pub status: DeliveryStatus,
+    /// Tries so far.
+    pub attempt_count: i32,
+    /// Resends of the schedule used up; a redeliver starts it over.
+    pub schedule_step: i32,
+    /// When it is due.
+    pub next_attempt_at: Timestamp,
+    /// Who may write its outcome: changes with every claim.
+    pub lease_id: Uuid,
+    /// Nobody else claims it before.
+    pub lease_until: Timestamp,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it reached a final state.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// Relations are written as joins where they are used.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

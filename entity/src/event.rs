@@ -1,0 +1,36 @@
+//! What happened, exactly as it is told to the outside.
+
+use sea_orm::entity::prelude::*;
+
+use crate::id::{AccountId, EventId, SiteId, Timestamp};
+
+/// What happened, exactly as it is told to the outside.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "event")]
+pub struct Model {
+    /// Key.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: EventId,
+    /// Its site.
+    pub site_id: SiteId,
+    /// `wix.loyalty.socialmedia.v1.followed_channel_created` …
+    pub event_type: String,
+    /// The entity it is about.
+    pub entity_id: Uuid,
+    /// The account concerned.
+    pub account_id: AccountId,
+    /// Grows per entity.
+    pub sequence: i64,
+    /// The event as JSON text, byte for byte as signed.
+    pub data: String,
+    /// Who caused it, as JSON text.
+    pub identity: String,
+    /// The commit's instant.
+    pub occurred_at: Timestamp,
+}
+
+/// Relations are written as joins where they are used.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

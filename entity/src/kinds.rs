@@ -1,0 +1,123 @@
+//! The closed lists of words that columns hold. Stored as the very text that the API speaks.
+
+use sea_orm::{DeriveActiveEnum, EnumIter};
+use serde::{Deserialize, Serialize};
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, EnumIter, DeriveActiveEnum)]
+        #[sea_orm(rs_type = "String", db_type = "Text")]
+        pub enum $name {
+            $(
+                $(#[$vdoc])*
+                #[serde(rename = $text)]
+                #[sea_orm(string_value = $text)]
+                $variant,
+            )+
+        }
+
+        impl $name {
+            /// Every value, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The text on the wire and in storage.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The value that `text` names, or `None`.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    )+};
+}
+
+kinds! {
+    /// A social channel (wix.loyalty.socialmedia.v1 `Channel`).
+    Channel {
+        /// Facebook.
+        Facebook = "FACEBOOK",
+        /// Instagram.
+        Instagram = "INSTAGRAM",
+        /// LinkedIn.
+        Linkedin = "LINKEDIN",
+        /// X.
+        X = "X",
+        /// TikTok.
+        Tiktok = "TIKTOK",
+    }
+    /// Where the knowledge of a follow came from.
+    FollowSource {
+        /// A call of the REST API.
+        Api = "API",
+        /// Instagram told us.
+        Instagram = "INSTAGRAM",
+        /// TikTok told us.
+        Tiktok = "TIKTOK",
+    }
+    /// How well a follow is proven.
+    Evidence {
+        /// The member or an app said so.
+        Declared = "DECLARED",
+        /// A message came from a handle that the member claims.
+        ClaimedHandle = "CLAIMED_HANDLE",
+        /// The platform confirmed it.
+        Verified = "VERIFIED",
+        /// It was verified long ago.
+        Stale = "STALE",
+        /// The platform says that it is over.
+        Withdrawn = "WITHDRAWN",
+    }
+    /// State of a loyalty program (wix.loyalty.v1.program).
+    ProgramStatus {
+        /// Set up, never started.
+        Draft = "DRAFT",
+        /// Members earn points.
+        Active = "ACTIVE",
+        /// Members earn nothing for now.
+        Paused = "PAUSED",
+    }
+    /// Kind of a ledger entry (wix.loyalty.transaction.v1).
+    EntryType {
+        /// Points for something done.
+        Earn = "EARN",
+        /// Points spent.
+        Redeem = "REDEEM",
+        /// A correction by hand.
+        Adjust = "ADJUST",
+        /// Spent points given back.
+        Refund = "REFUND",
+        /// Points that ran out.
+        Expire = "EXPIRE",
+    }
+    /// Whether a subscription receives events.
+    SubscriptionStatus {
+        /// Events are recorded for it and sent.
+        Enabled = "ENABLED",
+        /// Nothing is sent; what was waiting is kept.
+        Disabled = "DISABLED",
+    }
+    /// State of a delivery.
+    DeliveryStatus {
+        /// Not tried yet.
+        Pending = "PENDING",
+        /// Tried and failed; tried again at `nextAttemptDate`.
+        Retrying = "RETRYING",
+        /// The receiver accepted it.
+        Delivered = "DELIVERED",
+        /// Every try failed.
+        Exhausted = "EXHAUSTED",
+        /// Its subscription was deleted first.
+        Cancelled = "CANCELLED",
+    }
+}

@@ -1,0 +1,32 @@
+//! Per-site settings of one social channel.
+
+use sea_orm::entity::prelude::*;
+
+use crate::id::SiteId;
+use crate::kinds::Channel;
+
+/// Per-site settings of one social channel.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "site_channel")]
+pub struct Model {
+    /// Its site.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub site_id: SiteId,
+    /// Its channel.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub channel: Channel,
+    /// Whether members may follow it.
+    pub enabled: bool,
+    /// The brand's user name there.
+    pub handle: Option<String>,
+    /// The brand's page there.
+    pub url: Option<String>,
+    /// Points for a follow; absent leaves it to the earning rule.
+    pub points: Option<i64>,
+}
+
+/// Relations are written as joins where they are used.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

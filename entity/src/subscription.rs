@@ -1,0 +1,45 @@
+//! App × event types × URL.
+
+use sea_orm::entity::prelude::*;
+
+use crate::id::{AppId, AppInstanceId, SiteId, SubscriptionId, Timestamp};
+use crate::kinds::SubscriptionStatus;
+
+/// App × event types × URL.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "subscription")]
+pub struct Model {
+    /// Key.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: SubscriptionId,
+    /// Its site.
+    pub site_id: SiteId,
+    /// Whose key signs.
+    pub app_id: AppId,
+    /// Named in every event.
+    pub app_instance_id: AppInstanceId,
+    /// Where events go.
+    pub url: String,
+    /// JSON array of event types.
+    pub event_types: String,
+    /// Whether it receives events.
+    pub status: SubscriptionStatus,
+    /// Why it is disabled, in words.
+    pub status_reason: Option<String>,
+    /// Time limit of one try.
+    pub timeout_ms: i32,
+    /// How many tries may run at once.
+    pub in_flight_max: i32,
+    /// Grows with every change.
+    pub revision: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Relations are written as joins where they are used.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
