@@ -1,0 +1,307 @@
+//! The database: SQLite inside by default, PostgreSQL by configuration, one schema and the same behaviour.
+//!
+//! Reads take `&impl ConnectionTrait`. Writes take a [`Tx`], which is a transaction together with its one instant and
+//! the id source, so that nothing is written, and no event recorded, outside a transaction. On SQLite a transaction
+//! takes the write lock at once (`BEGIN IMMEDIATE`) on the only writing connection; a commit is on disk
+//! (`synchronous=FULL`) before it returns.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use entity::id::Timestamp;
+use migration::{Migrator, MigratorTrait as _};
+use sea_orm::{
+    ConnectOptions, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+};
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::ids::IdGenerator;
+
+/// Readers beside the writer on SQLite.
+const SQLITE_READERS: u32 = 4;
+/// Connections to PostgreSQL per node.
+const POSTGRES_CONNECTIONS: u32 = 16;
+/// How long a caller waits for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages the write-ahead log may hold before it is folded back (about 32 MiB).
+const WAL_PAGES: &str = "8000";
+
+/// Why the database could not be opened, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL is neither SQLite nor PostgreSQL.
+    #[error("FOLLOWPOINTS_DATABASE_URL must start with sqlite:// or postgres://")]
+    UnknownScheme,
+    /// Another process serves from the file.
+    #[error("{} is in use by another followpoints process; stop it first", .0.display())]
+    InUse(PathBuf),
+    /// The file or its folder cannot be written.
+    #[error("cannot write {}: {source}; check the folder's permissions and that the disk is not read-only", path.display())]
+    NotWritable {
+        /// What was tried.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database did not answer.
+    #[error("cannot open the database: {0}; check FOLLOWPOINTS_DATABASE_URL and that the server runs")]
+    Unreachable(DbErr),
+    /// The schema is older than this program.
+    #[error(
+        "the database schema is {0} step(s) behind; run `followpoints migrate` with the same FOLLOWPOINTS_DATABASE_URL"
+    )]
+    NotMigrated(usize),
+    /// The schema was made by a newer program.
+    #[error("cannot read the database's migrations: {0}; was it made by a newer followpoints?")]
+    Migration(DbErr),
+}
+
+/// The open database, the clock and the id source. Cheap to clone.
+#[derive(Clone)]
+pub struct Db {
+    reader: DatabaseConnection,
+    writer: DatabaseConnection,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdGenerator>,
+    _lock: Option<Arc<File>>,
+}
+
+impl Db {
+    /// Opens the database at `url` without looking at its schema. On SQLite the file is created if it is absent, and a
+    /// lock file beside it keeps a second process out.
+    pub async fn open(
+        url: &str,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdGenerator>,
+    ) -> Result<Self, OpenError> {
+        let lock = lock_file(url)?;
+        Ok(Self {
+            _lock: lock.map(Arc::new),
+            ..Self::open_beside(url, clock, ids).await?
+        })
+    }
+
+    /// Opens the database for a short command, also while a service runs on it.
+    pub async fn open_beside(
+        url: &str,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdGenerator>,
+    ) -> Result<Self, OpenError> {
+        if url.starts_with("sqlite:") {
+            let writer = sqlite(url, 1).await?;
+            let reader = sqlite(url, SQLITE_READERS).await?;
+            Ok(Self {
+                reader,
+                writer,
+                clock,
+                ids,
+                _lock: None,
+            })
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            let pool = postgres(url).await?;
+            Ok(Self {
+                reader: pool.clone(),
+                writer: pool,
+                clock,
+                ids,
+                _lock: None,
+            })
+        } else {
+            Err(OpenError::UnknownScheme)
+        }
+    }
+
+    /// Brings the schema at `url` up to date, on a connection of its own that is closed afterwards. On SQLite no service may
+    /// run on the file.
+    pub async fn prepare(url: &str) -> Result<(), OpenError> {
+        let _lock = lock_file(url)?;
+        let connection = if url.starts_with("sqlite:") {
+            sqlite(url, 1).await?
+        } else {
+            Database::connect(options(url, 1))
+                .await
+                .map_err(OpenError::Unreachable)?
+        };
+        Migrator::up(&connection, None)
+            .await
+            .map_err(OpenError::Migration)?;
+        connection.close().await.map_err(OpenError::Unreachable)
+    }
+
+    /// Fails unless every migration is applied.
+    pub async fn check_schema(&self) -> Result<(), OpenError> {
+        match Migrator::get_pending_migrations(&self.reader)
+            .await
+            .map_err(OpenError::Migration)?
+            .len()
+        {
+            0 => Ok(()),
+            behind => Err(OpenError::NotMigrated(behind)),
+        }
+    }
+
+    /// The connection for queries.
+    #[must_use]
+    pub const fn read(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+
+    /// Starts a write transaction. Dropping it rolls back.
+    #[expect(clippy::disallowed_methods, reason = "the one place that opens transactions")]
+    pub async fn write(&self) -> Result<Tx, DbErr> {
+        let inner = if self.backend() == DatabaseBackend::Sqlite {
+            let options = TransactionOptions {
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                ..TransactionOptions::default()
+            };
+            self.writer.begin_with_options(options).await?
+        } else {
+            self.writer.begin().await?
+        };
+        // Read after the lock is held, so that within one process time order and commit order agree.
+        let now = self.clock.now();
+        Ok(Tx {
+            inner,
+            now,
+            ids: Arc::clone(&self.ids),
+        })
+    }
+
+    /// SQLite or PostgreSQL.
+    #[must_use]
+    pub fn backend(&self) -> DatabaseBackend {
+        self.reader.get_database_backend()
+    }
+
+    /// The current instant.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A new id, for what is not written in a transaction.
+    #[must_use]
+    pub fn new_id(&self) -> Uuid {
+        self.ids.next_id(self.clock.now())
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) -> Result<(), DbErr> {
+        self.reader.clone().close().await?;
+        self.writer.clone().close().await
+    }
+}
+
+/// A write transaction with the one instant at which all in it happens.
+pub struct Tx {
+    inner: DatabaseTransaction,
+    now: Timestamp,
+    ids: Arc<dyn IdGenerator>,
+}
+
+impl Tx {
+    /// The connection to run statements on.
+    #[must_use]
+    pub const fn conn(&self) -> &DatabaseTransaction {
+        &self.inner
+    }
+
+    /// The instant of this transaction.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// A new id of this instant.
+    #[must_use]
+    pub fn new_id(&self) -> Uuid {
+        self.ids.next_id(self.now)
+    }
+
+    /// Commits; the changes are durable when this returns.
+    pub async fn commit(self) -> Result<(), DbErr> {
+        self.inner.commit().await
+    }
+}
+
+/// The file behind a SQLite URL, or `None` for one in memory.
+#[must_use]
+pub fn sqlite_path(url: &str) -> Option<PathBuf> {
+    let rest = url
+        .strip_prefix("sqlite://")
+        .or_else(|| url.strip_prefix("sqlite:"))?;
+    let path = rest.split('?').next().unwrap_or(rest);
+    (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
+}
+
+fn lock_file(url: &str) -> Result<Option<File>, OpenError> {
+    let Some(path) = sqlite_path(url) else {
+        return Ok(None);
+    };
+    let mut lock_path = path.clone().into_os_string();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
+    let not_writable = |path: &Path, source| OpenError::NotWritable {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .map_err(|source| not_writable(&lock_path, source))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path)),
+        Err(TryLockError::Error(source)) => return Err(not_writable(&lock_path, source)),
+    }
+    File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(|source| not_writable(&path, source))?;
+    Ok(Some(file))
+}
+
+fn options(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .sqlx_logging(false)
+        .record_stmt_in_spans(false);
+    options
+}
+
+async fn sqlite(url: &str, connections: u32) -> Result<DatabaseConnection, OpenError> {
+    let mut options = options(url, connections);
+    options
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .map_sqlx_sqlite_opts(|sqlite| {
+            sqlite
+                .create_if_missing(true)
+                .pragma("journal_mode", "WAL")
+                .pragma("synchronous", "FULL")
+                .pragma("foreign_keys", "ON")
+                .pragma("busy_timeout", "5000")
+                .pragma("wal_autocheckpoint", WAL_PAGES)
+                .pragma("cache_size", "-8000")
+                .pragma("temp_store", "MEMORY")
+        });
+    Database::connect(options).await.map_err(OpenError::Unreachable)
+}
+
+async fn postgres(url: &str) -> Result<DatabaseConnection, OpenError> {
+    Database::connect(options(url, POSTGRES_CONNECTIONS))
+        .await
+        .map_err(OpenError::Unreachable)
+}

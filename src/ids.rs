@@ -1,0 +1,45 @@
+//! The only source of identifiers: `UUIDv7`, whose order is the order of creation.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use entity::id::Timestamp;
+use uuid::{ContextV7, Uuid};
+
+/// Makes identifiers.
+pub trait IdGenerator: Send + Sync {
+    /// A new id made at `at`; later calls of one process give greater ids while the clock does not go back.
+    fn next_id(&self, at: Timestamp) -> Uuid;
+}
+
+/// Production ids: our clock's milliseconds, a counter within the millisecond, random bits.
+#[derive(Debug)]
+pub struct RandomIds(Mutex<ContextV7>);
+
+impl Default for RandomIds {
+    fn default() -> Self {
+        Self(Mutex::new(ContextV7::new()))
+    }
+}
+
+impl IdGenerator for RandomIds {
+    fn next_id(&self, at: Timestamp) -> Uuid {
+        let ms = at.0.max(0).unsigned_abs();
+        let nanos = u32::try_from(ms % 1000).unwrap_or(0) * 1_000_000;
+        let context = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Uuid::new_v7(uuid::Timestamp::from_unix(&*context, ms / 1000, nanos))
+    }
+}
+
+/// Test ids: our clock's milliseconds and a counter, so that whole bodies can be compared.
+#[derive(Debug, Default)]
+pub struct SequentialIds(AtomicU64);
+
+impl IdGenerator for SequentialIds {
+    fn next_id(&self, at: Timestamp) -> Uuid {
+        let count = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut random = [0_u8; 10];
+        random[2..].copy_from_slice(&count.to_be_bytes());
+        uuid::Builder::from_unix_timestamp_millis(at.0.max(0).unsigned_abs(), &random).into_uuid()
+    }
+}
