@@ -1,0 +1,116 @@
+//! What is counted and measured, in Prometheus' text format. Names follow Prometheus' conventions: base units, `_total`.
+
+use std::time::Duration;
+
+use entity::id::Timestamp;
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+use crate::webhooks::Job;
+use crate::webhooks::delivery::{Try, Verdict};
+
+/// The metrics of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_seconds: Histogram,
+    attempts: IntCounterVec,
+    delivery_seconds: Histogram,
+    held: IntGauge,
+    in_flight: IntGauge,
+    oldest_due_seconds: IntGauge,
+}
+
+impl Metrics {
+    /// Metrics that stand at zero.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let buckets = vec![
+            0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0,
+        ];
+        let histogram =
+            |name, help| Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.clone()));
+        let metrics = Self {
+            registry: Registry::new(),
+            requests: IntCounterVec::new(
+                Opts::new(
+                    "followpoints_http_requests_total",
+                    "HTTP requests by operation and status",
+                ),
+                &["operation", "status"],
+            )?,
+            request_seconds: histogram(
+                "followpoints_http_request_seconds",
+                "Time to answer an HTTP request",
+            )?,
+            attempts: IntCounterVec::new(
+                Opts::new(
+                    "followpoints_webhook_attempts_total",
+                    "Webhook tries by outcome and error class",
+                ),
+                &["outcome", "error"],
+            )?,
+            delivery_seconds: histogram(
+                "followpoints_webhook_delivery_seconds",
+                "Time from an event to its acceptance at the first try",
+            )?,
+            held: IntGauge::new(
+                "followpoints_webhook_jobs",
+                "Deliveries in memory, waiting or under way",
+            )?,
+            in_flight: IntGauge::new("followpoints_webhook_in_flight", "Webhook tries under way")?,
+            oldest_due_seconds: IntGauge::new(
+                "followpoints_webhook_oldest_due_seconds",
+                "Age of the oldest due delivery of a healthy subscription that nobody has taken",
+            )?,
+        };
+        let registry = &metrics.registry;
+        registry.register(Box::new(metrics.requests.clone()))?;
+        registry.register(Box::new(metrics.request_seconds.clone()))?;
+        registry.register(Box::new(metrics.attempts.clone()))?;
+        registry.register(Box::new(metrics.delivery_seconds.clone()))?;
+        registry.register(Box::new(metrics.held.clone()))?;
+        registry.register(Box::new(metrics.in_flight.clone()))?;
+        registry.register(Box::new(metrics.oldest_due_seconds.clone()))?;
+        Ok(metrics)
+    }
+
+    /// Counts an answered request.
+    pub fn observe_request(&self, operation: &str, status: u16, took: Duration) {
+        self.requests
+            .with_label_values(&[operation, &status.to_string()])
+            .inc();
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a webhook try that ended at `at`.
+    pub fn observe_attempt(&self, attempt: &Try, job: &Job, at: Timestamp, verdict: Verdict) {
+        let outcome = match verdict {
+            Verdict::Delivered => "delivered",
+            Verdict::Retry(_) => "retry",
+            Verdict::Exhausted => "exhausted",
+            Verdict::Gone => "gone",
+        };
+        let error = attempt.error_class.as_deref().unwrap_or("");
+        self.attempts.with_label_values(&[outcome, error]).inc();
+        if verdict == Verdict::Delivered && job.attempt_count == 0 {
+            let ms = u32::try_from((at.0 - job.event.occurred_at.0).max(0)).unwrap_or(u32::MAX);
+            self.delivery_seconds.observe(f64::from(ms) / 1000.0);
+        }
+    }
+
+    /// Sets how full the dispatcher is.
+    pub fn set_dispatcher(&self, held: usize, in_flight: usize, oldest_due_seconds: i64) {
+        self.held.set(i64::try_from(held).unwrap_or(i64::MAX));
+        self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+        self.oldest_due_seconds.set(oldest_due_seconds);
+    }
+
+    /// All of it as text.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}

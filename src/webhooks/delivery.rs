@@ -1,0 +1,391 @@
+//! Claiming due deliveries and writing the outcomes of tries, many at a time.
+//!
+//! On PostgreSQL a claim takes a lease on the rows (`FOR UPDATE SKIP LOCKED`), so that any number of nodes share the
+//! work. On SQLite one process owns everything: a claim writes nothing, and what is on its way is known in memory. On both an
+//! outcome counts only if the delivery still has the lease of the job, so a node that slept through its lease cannot
+//! overwrite its successor.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use entity::id::{AppId, DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
+use entity::kinds::{DeliveryStatus, SubscriptionStatus};
+use entity::{delivery, subscription};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, DatabaseBackend, DbErr, EntityTrait, ExprTrait as _, FromQueryResult, QueryFilter,
+    QueryResult,
+};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use super::outbox::LEASE_MS;
+use super::{Job, OutgoingEvent, SharedToken, SignedToken};
+use crate::db::{Db, Tx};
+use crate::rows::Rows;
+use crate::sites::config::{self, Target};
+
+/// Deliveries taken by one claim.
+pub const CLAIM_MAX: usize = 128;
+
+/// One try, as the log keeps it.
+#[derive(Debug, Clone)]
+pub struct Try {
+    /// When the request went out.
+    pub started_at: Timestamp,
+    /// Until the answer was read or given up.
+    pub duration_ms: i32,
+    /// The receiver's status, if one came.
+    pub status_code: Option<i32>,
+    /// Why no status came.
+    pub error_class: Option<String>,
+    /// The same in words.
+    pub error: Option<String>,
+    /// JSON object of the answer's headers.
+    pub response_headers: Option<String>,
+    /// Up to 16 KiB of the answer.
+    pub response_body: Option<String>,
+}
+
+/// What a try led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The receiver accepted it.
+    Delivered,
+    /// Try again then.
+    Retry(Timestamp),
+    /// The schedule has ended.
+    Exhausted,
+    /// The receiver is gone for good (410): its subscription is disabled.
+    Gone,
+}
+
+/// The result of one try, to be written.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The job that was tried.
+    pub job: Job,
+    /// How it went.
+    pub attempt: Try,
+    /// What follows from it.
+    pub verdict: Verdict,
+    /// The token that was sent, if it must still be stored.
+    pub new_token: Option<SignedToken>,
+    /// When the outcome was known.
+    pub at: Timestamp,
+}
+
+impl Outcome {
+    const fn status(&self) -> DeliveryStatus {
+        match self.verdict {
+            Verdict::Delivered => DeliveryStatus::Delivered,
+            Verdict::Retry(_) => DeliveryStatus::Retrying,
+            Verdict::Exhausted | Verdict::Gone => DeliveryStatus::Exhausted,
+        }
+    }
+
+    const fn next_attempt_at(&self) -> Timestamp {
+        match self.verdict {
+            Verdict::Retry(at) => at,
+            Verdict::Delivered | Verdict::Exhausted | Verdict::Gone => self.at,
+        }
+    }
+
+    const fn finished_at(&self) -> Option<i64> {
+        match self.verdict {
+            Verdict::Retry(_) => None,
+            Verdict::Delivered | Verdict::Exhausted | Verdict::Gone => Some(self.at.0),
+        }
+    }
+}
+
+const JOB_COLUMNS: &str = "d.id AS delivery_id, d.lease_id, d.attempt_count, d.schedule_step, \
+     e.id AS event_id, e.event_type, e.data, e.identity, e.occurred_at, \
+     t.key_id, t.token, t.expires_at, s.*";
+
+/// Takes up to [`CLAIM_MAX`] due deliveries of enabled subscriptions other than `busy`. `held` are those that this
+/// process already has.
+pub async fn claim_due<S: std::hash::BuildHasher>(
+    db: &Db,
+    busy: &[SubscriptionId],
+    held: &HashMap<DeliveryId, Uuid, S>,
+) -> Result<Vec<Job>, DbErr> {
+    let now = db.now();
+    let busy = Rows::new(busy).uuid("id", |id| id.0);
+    let rows = match db.backend() {
+        DatabaseBackend::Postgres => {
+            let sql = format!(
+                "WITH due AS ( \
+                   SELECT d.id FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
+                   WHERE d.status IN ('PENDING', 'RETRYING') AND d.next_attempt_at <= {{1}} \
+                     AND d.lease_until <= {{1}} AND s.status = 'ENABLED' \
+                     AND d.subscription_id NOT IN (SELECT id FROM {{rows}} AS busy) \
+                   ORDER BY d.next_attempt_at LIMIT {{2}} FOR UPDATE OF d SKIP LOCKED), \
+                 d AS ( \
+                   UPDATE delivery SET lease_id = {{3}}, lease_until = {{4}} FROM due \
+                   WHERE delivery.id = due.id RETURNING delivery.*) \
+                 SELECT {JOB_COLUMNS} FROM d JOIN event e ON e.id = d.event_id \
+                 JOIN subscription s ON s.id = d.subscription_id \
+                 LEFT JOIN signed_event t ON t.event_id = d.event_id AND t.app_id = s.app_id"
+            );
+            let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
+            let values = vec![
+                now.0.into(),
+                limit.into(),
+                db.new_id().into(),
+                now.plus_ms(LEASE_MS).0.into(),
+            ];
+            busy.query_with(db.read(), &sql, values).await?
+        }
+        _ => {
+            let limit = i64::try_from(CLAIM_MAX + held.len()).unwrap_or(i64::MAX);
+            let due = busy
+                .query_with(db.read(), SQLITE_DUE, vec![now.0.into(), limit.into()])
+                .await?;
+            let due: Vec<DeliveryId> = due
+                .iter()
+                .map(|row| row.try_get("", "id"))
+                .collect::<Result<_, _>>()?;
+            let due: Vec<_> = due
+                .into_iter()
+                .filter(|id| !held.contains_key(id))
+                .take(CLAIM_MAX)
+                .collect();
+            if due.is_empty() {
+                return Ok(Vec::new());
+            }
+            let sql = format!(
+                "SELECT {JOB_COLUMNS} FROM {{rows}} r JOIN delivery d ON d.id = r.id \
+                 JOIN event e ON e.id = d.event_id JOIN subscription s ON s.id = d.subscription_id \
+                 LEFT JOIN signed_event t ON t.event_id = d.event_id AND t.app_id = s.app_id"
+            );
+            Rows::new(&due)
+                .uuid("id", |id| id.0)
+                .query(db.read(), &sql)
+                .await?
+        }
+    };
+    jobs(&rows)
+}
+
+const SQLITE_DUE: &str = "SELECT d.id FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
+     WHERE d.status IN ('PENDING', 'RETRYING') AND d.next_attempt_at <= {1} AND d.lease_until <= {1} \
+       AND s.status = 'ENABLED' AND d.subscription_id NOT IN (SELECT id FROM {rows} AS busy) \
+     ORDER BY d.next_attempt_at LIMIT {2}";
+
+/// On SQLite, forgets the leases of an earlier process: this one is alone, so they can only be left over. Called once
+/// at the start, so that what a crash interrupted goes on at once.
+pub async fn recover(db: &Db) -> Result<(), DbErr> {
+    if db.backend() == DatabaseBackend::Postgres {
+        return Ok(());
+    }
+    let tx = db.write().await?;
+    delivery::Entity::update_many()
+        .col_expr(delivery::Column::LeaseUntil, Expr::val(0).into())
+        .filter(delivery::Column::Status.is_in([
+            DeliveryStatus::Pending.as_str(),
+            DeliveryStatus::Retrying.as_str(),
+        ]))
+        .exec(tx.conn())
+        .await?;
+    tx.commit().await
+}
+
+fn jobs(rows: &[QueryResult]) -> Result<Vec<Job>, DbErr> {
+    let mut targets: HashMap<SubscriptionId, Arc<Target>> = HashMap::new();
+    let mut tokens: HashMap<(EventId, AppId), Arc<SharedToken>> = HashMap::new();
+    let mut jobs = Vec::with_capacity(rows.len());
+    for row in rows {
+        let subscription = subscription::Model::from_query_result(row, "")?;
+        let target = targets
+            .entry(subscription.id)
+            .or_insert_with(|| Arc::new(Target::from(subscription)));
+        let event_id: EventId = row.try_get("", "event_id")?;
+        let token = match tokens.entry((event_id, target.app_id)) {
+            std::collections::hash_map::Entry::Occupied(entry) => Arc::clone(entry.get()),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                Arc::clone(entry.insert(Arc::new(stored_token(row)?)))
+            }
+        };
+        jobs.push(Job {
+            delivery_id: row.try_get("", "delivery_id")?,
+            lease_id: row.try_get("", "lease_id")?,
+            attempt_count: row.try_get("", "attempt_count")?,
+            schedule_step: row.try_get("", "schedule_step")?,
+            event: Arc::new(OutgoingEvent {
+                id: event_id,
+                event_type: row.try_get("", "event_type")?,
+                data: row.try_get("", "data")?,
+                identity: row.try_get("", "identity")?,
+                occurred_at: row.try_get("", "occurred_at")?,
+            }),
+            token,
+            target: Arc::clone(target),
+        });
+    }
+    Ok(jobs)
+}
+
+fn stored_token(row: &QueryResult) -> Result<SharedToken, DbErr> {
+    let Some(token) = row.try_get::<Option<String>>("", "token")? else {
+        return Ok(SharedToken::default());
+    };
+    Ok(SharedToken(OnceCell::new_with(Some(SignedToken {
+        key_id: row.try_get("", "key_id")?,
+        token: Bytes::from(token),
+        expires_at: row.try_get("", "expires_at")?,
+        stored: true,
+    }))))
+}
+
+/// Writes `outcomes` in one transaction. Those whose lease is no longer theirs change nothing.
+pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<(), DbErr> {
+    let tx = db.write().await?;
+    let accepted = settle(&tx, outcomes).await?;
+    let accepted: Vec<&Outcome> = outcomes
+        .iter()
+        .filter(|outcome| accepted.contains(&outcome.job.delivery_id))
+        .collect();
+    insert_attempts(&tx, &accepted).await?;
+    store_tokens(&tx, outcomes).await?;
+    let gone: HashSet<(SubscriptionId, SiteId)> = accepted
+        .iter()
+        .filter(|outcome| outcome.verdict == Verdict::Gone)
+        .map(|outcome| (outcome.job.target.subscription_id, outcome.job.target.site_id))
+        .collect();
+    for (subscription, site) in gone {
+        disable(&tx, subscription, site).await?;
+    }
+    tx.commit().await
+}
+
+async fn settle(tx: &Tx, outcomes: &[Outcome]) -> Result<HashSet<DeliveryId>, DbErr> {
+    let rows = Rows::new(outcomes)
+        .uuid("id", |outcome| outcome.job.delivery_id.0)
+        .uuid("lease_id", |outcome| outcome.job.lease_id)
+        .text("status", |outcome| outcome.status().as_str())
+        .int("schedule_step", |outcome| {
+            i64::from(outcome.job.schedule_step) + 1
+        })
+        .int("next_attempt_at", |outcome| outcome.next_attempt_at().0)
+        .int_or_null("finished_at", Outcome::finished_at)
+        .query(
+            tx.conn(),
+            "UPDATE delivery SET status = r.status, attempt_count = attempt_count + 1, \
+             schedule_step = r.schedule_step, next_attempt_at = r.next_attempt_at, lease_until = 0, \
+             finished_at = r.finished_at FROM {rows} AS r \
+             WHERE delivery.id = r.id AND delivery.lease_id = r.lease_id \
+             AND delivery.status IN ('PENDING', 'RETRYING') RETURNING delivery.id",
+        )
+        .await?;
+    rows.iter().map(|row| row.try_get("", "id")).collect()
+}
+
+async fn insert_attempts(tx: &Tx, outcomes: &[&Outcome]) -> Result<(), DbErr> {
+    if outcomes.is_empty() {
+        return Ok(());
+    }
+    Rows::new(outcomes)
+        .uuid("delivery_id", |outcome| outcome.job.delivery_id.0)
+        .int("number", |outcome| i64::from(outcome.job.attempt_count) + 1)
+        .uuid("site_id", |outcome| outcome.job.target.site_id.0)
+        .int("started_at", |outcome| outcome.attempt.started_at.0)
+        .int("duration_ms", |outcome| i64::from(outcome.attempt.duration_ms))
+        .int_or_null("status_code", |outcome| {
+            outcome.attempt.status_code.map(i64::from)
+        })
+        .text_or_null("error_class", |outcome| outcome.attempt.error_class.clone())
+        .text_or_null("error", |outcome| outcome.attempt.error.clone())
+        .text_or_null("response_headers", |outcome| {
+            outcome.attempt.response_headers.clone()
+        })
+        .text_or_null("response_body", |outcome| outcome.attempt.response_body.clone())
+        .insert(tx.conn(), "attempt", "")
+        .await?;
+    Ok(())
+}
+
+async fn store_tokens(tx: &Tx, outcomes: &[Outcome]) -> Result<(), DbErr> {
+    let mut seen = HashSet::new();
+    let tokens: Vec<(&Job, &SignedToken)> = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.new_token.as_ref().map(|token| (&outcome.job, token)))
+        .filter(|(job, _)| seen.insert((job.event.id, job.target.app_id)))
+        .collect();
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    Rows::new(&tokens)
+        .uuid("event_id", |(job, _)| job.event.id.0)
+        .uuid("app_id", |(job, _)| job.target.app_id.0)
+        .text("key_id", |(_, token)| token.key_id.as_str())
+        .text("token", |(_, token)| String::from_utf8_lossy(&token.token))
+        .int("expires_at", |(_, token)| token.expires_at.0)
+        .insert(
+            tx.conn(),
+            "signed_event",
+            " ON CONFLICT (event_id, app_id) DO UPDATE SET key_id = excluded.key_id, \
+             token = excluded.token, expires_at = excluded.expires_at \
+             WHERE signed_event.expires_at < excluded.expires_at",
+        )
+        .await?;
+    Ok(())
+}
+
+async fn disable(tx: &Tx, subscription: SubscriptionId, site: SiteId) -> Result<(), DbErr> {
+    let reason = "the receiver answered 410 Gone";
+    subscription::Entity::update_many()
+        .col_expr(
+            subscription::Column::Status,
+            Expr::val(SubscriptionStatus::Disabled.as_str()).into(),
+        )
+        .col_expr(subscription::Column::StatusReason, Expr::val(reason).into())
+        .col_expr(subscription::Column::UpdatedAt, Expr::val(tx.now().0).into())
+        .col_expr(
+            subscription::Column::Revision,
+            Expr::col(subscription::Column::Revision).add(1),
+        )
+        .filter(subscription::Column::Id.eq(subscription))
+        .exec(tx.conn())
+        .await?;
+    config::touch(tx, site).await
+}
+
+/// Prolongs the leases of what this process holds, or gives them back when `until` is zero. Only PostgreSQL has others
+/// who could claim.
+pub async fn set_leases(db: &Db, held: &[(DeliveryId, Uuid)], until: Timestamp) -> Result<(), DbErr> {
+    if db.backend() != DatabaseBackend::Postgres || held.is_empty() {
+        return Ok(());
+    }
+    Rows::new(held)
+        .uuid("id", |(delivery, _)| delivery.0)
+        .uuid("lease_id", |(_, lease)| *lease)
+        .int("until", |_| until.0)
+        .execute(
+            db.read(),
+            "UPDATE delivery SET lease_until = r.until FROM {rows} AS r \
+             WHERE delivery.id = r.id AND delivery.lease_id = r.lease_id",
+        )
+        .await?;
+    Ok(())
+}
+
+/// When the oldest due delivery became due that nobody has taken, apart from subscriptions that are `troubled`.
+pub async fn oldest_untaken(db: &Db, troubled: &[SubscriptionId]) -> Result<Option<Timestamp>, DbErr> {
+    let now = db.now();
+    let rows = Rows::new(troubled)
+        .uuid("id", |id| id.0)
+        .query_with(
+            db.read(),
+            "SELECT d.next_attempt_at FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
+             WHERE d.status IN ('PENDING', 'RETRYING') AND d.next_attempt_at <= {1} AND d.lease_until <= {1} \
+             AND s.status = 'ENABLED' AND d.subscription_id NOT IN (SELECT id FROM {rows} AS troubled) \
+             ORDER BY d.next_attempt_at LIMIT 1",
+            vec![now.0.into()],
+        )
+        .await?;
+    rows.first()
+        .map(|row| row.try_get("", "next_attempt_at"))
+        .transpose()
+}

@@ -1,0 +1,268 @@
+//! What happens, in the words and JSON of the Wix events, fixed as text at commit time.
+
+use entity::id::{AccountId, EventId, SiteId, Timestamp};
+use entity::{account, followed_channel};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::access::Identity;
+use crate::db::Tx;
+
+/// The closed list of event types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// An account followed a channel.
+    FollowedChannelCreated,
+    /// An account was made.
+    AccountCreated,
+    /// An account changed; also on every change of points.
+    AccountUpdated,
+    /// The points of an account changed.
+    AccountPointsUpdated,
+}
+
+impl EventType {
+    /// Every type, in the order of the documentation.
+    pub const ALL: [Self; 4] = [
+        Self::FollowedChannelCreated,
+        Self::AccountCreated,
+        Self::AccountUpdated,
+        Self::AccountPointsUpdated,
+    ];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FollowedChannelCreated => "wix.loyalty.socialmedia.v1.followed_channel_created",
+            Self::AccountCreated => "wix.loyalty.v1.account_created",
+            Self::AccountUpdated => "wix.loyalty.v1.account_updated",
+            Self::AccountPointsUpdated => "wix.loyalty.v1.account_points_updated",
+        }
+    }
+
+    /// The type that `name` names, or `None`.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    const fn entity_fqdn(self) -> &'static str {
+        match self {
+            Self::FollowedChannelCreated => "wix.loyalty.socialmedia.v1.followed_channel",
+            Self::AccountCreated | Self::AccountUpdated | Self::AccountPointsUpdated => {
+                "wix.loyalty.v1.account"
+            }
+        }
+    }
+
+    const fn slug(self) -> &'static str {
+        match self {
+            Self::FollowedChannelCreated | Self::AccountCreated => "created",
+            Self::AccountUpdated => "updated",
+            Self::AccountPointsUpdated => "points_updated",
+        }
+    }
+}
+
+/// An event about to be recorded.
+#[derive(Debug)]
+pub struct NewEvent {
+    /// Its id: the receiver's key against duplicates.
+    pub id: EventId,
+    /// Its site.
+    pub site_id: SiteId,
+    /// Its type.
+    pub kind: EventType,
+    /// The entity it is about.
+    pub entity_id: Uuid,
+    /// The account concerned.
+    pub account_id: AccountId,
+    /// Grows per entity.
+    pub sequence: i64,
+    /// The event as JSON text.
+    pub data: String,
+    /// Who caused it, as JSON text.
+    pub identity: String,
+    /// When.
+    pub occurred_at: Timestamp,
+}
+
+/// A followed channel as the wire knows it (wix.loyalty.socialmedia.v1.followed_channel).
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FollowedChannelJson {
+    id: Uuid,
+    account_id: Uuid,
+    channel: &'static str,
+    created_date: String,
+}
+
+impl From<&followed_channel::Model> for FollowedChannelJson {
+    fn from(row: &followed_channel::Model) -> Self {
+        Self {
+            id: row.id.0,
+            account_id: row.account_id.0,
+            channel: row.channel.as_str(),
+            created_date: row.created_at.to_rfc3339(),
+        }
+    }
+}
+
+/// An account as the wire knows it (wix.loyalty.v1.account).
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AccountJson {
+    id: Uuid,
+    contact_id: Uuid,
+    member_id: Uuid,
+    points: PointsJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_activity_date: Option<String>,
+    created_date: String,
+    updated_date: String,
+    revision: String,
+}
+
+#[derive(Debug, Serialize)]
+struct PointsJson {
+    balance: i64,
+    earned: i64,
+    adjusted: i64,
+    redeemed: i64,
+    expired: i64,
+}
+
+impl From<&account::Model> for AccountJson {
+    fn from(row: &account::Model) -> Self {
+        Self {
+            id: row.id.0,
+            contact_id: row.contact_id.0,
+            member_id: row.member_id.0,
+            points: PointsJson {
+                balance: row.balance,
+                earned: row.earned,
+                adjusted: row.adjusted,
+                redeemed: row.redeemed,
+                expired: row.expired,
+            },
+            last_activity_date: row.last_activity_at.map(Timestamp::to_rfc3339),
+            created_date: row.created_at.to_rfc3339(),
+            updated_date: row.updated_at.to_rfc3339(),
+            revision: row.revision.to_string(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+enum Body<T> {
+    #[serde(rename = "createdEvent")]
+    Created { entity: T },
+    #[serde(rename = "updatedEvent", rename_all = "camelCase")]
+    Updated { current_entity: T },
+    #[serde(rename = "actionEvent")]
+    Action { body: ActionBody<T> },
+}
+
+#[derive(Serialize)]
+struct ActionBody<T> {
+    account: T,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a, T> {
+    id: Uuid,
+    entity_fqdn: &'static str,
+    slug: &'static str,
+    entity_id: Uuid,
+    #[serde(flatten)]
+    body: &'a Body<T>,
+    event_time: String,
+    triggered_by_anonymize_request: bool,
+    originated_from: Option<&'static str>,
+    entity_event_sequence: String,
+}
+
+/// `wix.loyalty.socialmedia.v1.followed_channel_created` for `row`.
+pub fn followed_channel_created(
+    tx: &Tx,
+    row: &followed_channel::Model,
+    identity: &Identity,
+) -> serde_json::Result<NewEvent> {
+    let body = Body::Created {
+        entity: FollowedChannelJson::from(row),
+    };
+    let subject = Subject {
+        site_id: row.site_id,
+        entity_id: row.id.0,
+        account_id: row.account_id,
+        sequence: 1,
+    };
+    event(tx, EventType::FollowedChannelCreated, &subject, &body, identity)
+}
+
+/// `wix.loyalty.v1.account_created`, `account_updated` or `account_points_updated` for `row` as it now is. Takes the
+/// account's next sequence number.
+pub fn account_changed(
+    tx: &Tx,
+    kind: EventType,
+    row: &mut account::Model,
+    identity: &Identity,
+) -> serde_json::Result<NewEvent> {
+    row.event_sequence += 1;
+    let subject = Subject {
+        site_id: row.site_id,
+        entity_id: row.id.0,
+        account_id: row.id,
+        sequence: row.event_sequence,
+    };
+    let json = AccountJson::from(&*row);
+    let body = match kind {
+        EventType::AccountCreated | EventType::FollowedChannelCreated => Body::Created { entity: json },
+        EventType::AccountUpdated => Body::Updated { current_entity: json },
+        EventType::AccountPointsUpdated => Body::Action {
+            body: ActionBody { account: json },
+        },
+    };
+    event(tx, kind, &subject, &body, identity)
+}
+
+struct Subject {
+    site_id: SiteId,
+    entity_id: Uuid,
+    account_id: AccountId,
+    sequence: i64,
+}
+
+fn event<T: Serialize>(
+    tx: &Tx,
+    kind: EventType,
+    subject: &Subject,
+    body: &Body<T>,
+    identity: &Identity,
+) -> serde_json::Result<NewEvent> {
+    let id = tx.new_id();
+    let data = serde_json::to_string(&Data {
+        id,
+        entity_fqdn: kind.entity_fqdn(),
+        slug: kind.slug(),
+        entity_id: subject.entity_id,
+        body,
+        event_time: tx.now().to_rfc3339(),
+        triggered_by_anonymize_request: false,
+        originated_from: None,
+        entity_event_sequence: subject.sequence.to_string(),
+    })?;
+    Ok(NewEvent {
+        id: EventId(id),
+        site_id: subject.site_id,
+        kind,
+        entity_id: subject.entity_id,
+        account_id: subject.account_id,
+        sequence: subject.sequence,
+        data,
+        identity: identity.to_json(),
+        occurred_at: tx.now(),
+    })
+}

@@ -1,0 +1,84 @@
+//! Events told to external systems, at least once, never lost.
+//!
+//! - [`event`] fixes what happened as text, in the transaction that made it happen.
+//! - [`outbox`] stores the event and one delivery per subscription in that same transaction.
+//! - [`dispatcher`] sends: fresh deliveries straight after the commit, due ones found by a tick. Each subscription has
+//!   its own queue and in-flight cap, so that a hanging receiver delays nobody else.
+//! - [`delivery`] claims due deliveries and writes outcomes in batches. A claim is a lease: an outcome counts only while
+//!   its lease does.
+//! - [`signing`] makes one RS256 token per event and app; [`schedule`] says when to try again.
+//! - [`subscriptions`] and [`log`] are what owners see and change; [`api`] is their HTTP.
+//!
+//! A crash between a request and its outcome leads to the same event again, with the same id: receivers drop
+//! duplicates by it.
+
+pub mod api;
+pub mod delivery;
+pub mod dispatcher;
+pub mod event;
+pub mod log;
+pub mod outbox;
+pub mod schedule;
+pub mod signing;
+pub mod subscriptions;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use entity::id::{DeliveryId, EventId, Timestamp};
+pub use event::EventType;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use crate::sites::config::Target;
+
+/// An event with what its envelope needs.
+#[derive(Debug)]
+pub struct OutgoingEvent {
+    /// The event's id.
+    pub id: EventId,
+    /// Its type's name.
+    pub event_type: String,
+    /// The event as JSON text.
+    pub data: String,
+    /// Who caused it, as JSON text.
+    pub identity: String,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+}
+
+/// The signed token of one event for one app, made by whoever needs it first.
+#[derive(Debug, Default)]
+pub struct SharedToken(OnceCell<SignedToken>);
+
+/// A signed token.
+#[derive(Debug, Clone)]
+pub struct SignedToken {
+    /// The key that signed it.
+    pub key_id: String,
+    /// Compact JWS, the request's body.
+    pub token: Bytes,
+    /// When it stops being valid.
+    pub expires_at: Timestamp,
+    /// Whether the database already has it.
+    pub stored: bool,
+}
+
+/// One delivery on its way.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The delivery.
+    pub delivery_id: DeliveryId,
+    /// The lease that its outcome must carry.
+    pub lease_id: Uuid,
+    /// Tries before this one.
+    pub attempt_count: i32,
+    /// Resends of the schedule used up.
+    pub schedule_step: i32,
+    /// What to tell.
+    pub event: Arc<OutgoingEvent>,
+    /// The event's token for the target's app.
+    pub token: Arc<SharedToken>,
+    /// Whom to tell.
+    pub target: Arc<Target>,
+}

@@ -1,0 +1,215 @@
+//! One RS256 token per event and app: the envelope of `reference` webhooks as the Wix SDK reads it. The body of a
+//! webhook request is the compact JWS itself; its `data` claim, the envelope, the event and the identity are JSON texts
+//! within JSON texts.
+//!
+//! The key that was active when the event happened signs, `iat` is the event's time, and PKCS#1 signatures are
+//! deterministic: signing again gives the same bytes.
+
+use std::sync::Arc;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use entity::id::{AppId, Timestamp};
+use quick_cache::sync::Cache;
+use sea_orm::DbErr;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::{Job, OutgoingEvent, SignedToken};
+use crate::apps::keys::{self, SigningKey};
+use crate::db::Db;
+use crate::seal::{SealError, Sealer};
+use crate::sites::config::Target;
+
+/// A token's life in seconds, as Wix issues it: longer than the whole schedule of resends.
+pub const TOKEN_LIFE_S: i64 = 300_000;
+/// Apps whose keys stay in memory.
+const APPS_CACHED_MAX: usize = 1_000;
+/// How long a set of keys is used before it is read again, in milliseconds.
+const KEYS_FRESH_MS: i64 = 5_000;
+
+/// Why an event could not be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningError {
+    /// The database failed.
+    #[error("reading the app's keys failed")]
+    Store(#[from] DbErr),
+    /// The key cannot be opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The app has no key.
+    #[error("app {0} has no signing key")]
+    NoKey(AppId),
+    /// The signature could not be made.
+    #[error("the signature could not be made")]
+    Sign,
+}
+
+struct AppKeys {
+    read_at: Timestamp,
+    keys: Vec<SigningKey>,
+}
+
+/// Signs events with the apps' keys. Cheap to clone.
+#[derive(Clone)]
+pub struct Signer {
+    db: Db,
+    sealer: Sealer,
+    apps: Arc<Cache<AppId, Arc<AppKeys>>>,
+    threads: Arc<Semaphore>,
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    alg: &'static str,
+    typ: &'static str,
+    kid: &'a str,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    data: String,
+    iss: &'static str,
+    aud: AppId,
+    jti: &'a Uuid,
+    iat: i64,
+    exp: i64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    event_type: &'a str,
+    instance_id: Uuid,
+    data: &'a str,
+    identity: &'a str,
+    account_info: AccountInfo,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AccountInfo {
+    site_id: Uuid,
+}
+
+/// The `iss` claim of webhooks.
+pub const WEBHOOK_ISSUER: &str = "followpoints";
+
+impl Signer {
+    /// A signer that reads keys from `db` and opens them with `sealer`.
+    #[must_use]
+    pub fn new(db: Db, sealer: Sealer) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            db,
+            sealer,
+            apps: Arc::new(Cache::new(APPS_CACHED_MAX)),
+            threads: Arc::new(Semaphore::new(cores)),
+        }
+    }
+
+    /// The token of the job's event for its app; made at most once per event and app, unless it has expired.
+    pub async fn token(&self, job: &Job) -> Result<SignedToken, SigningError> {
+        let token = job
+            .token
+            .0
+            .get_or_try_init(|| self.sign_new(job, job.event.occurred_at))
+            .await?;
+        let now = self.db.now();
+        if token.expires_at > now {
+            return Ok(token.clone());
+        }
+        self.sign_new(job, now).await
+    }
+
+    async fn sign_new(&self, job: &Job, at: Timestamp) -> Result<SignedToken, SigningError> {
+        let key = self.key(job.target.app_id, at).await?;
+        let (event, target) = (Arc::clone(&job.event), Arc::clone(&job.target));
+        // Signing takes long enough to hold up a thread that serves requests.
+        let _permit = self.threads.acquire().await.map_err(|_| SigningError::Sign)?;
+        tokio::task::spawn_blocking(move || sign(&key, &event, &target, at))
+            .await
+            .map_err(|_| SigningError::Sign)?
+    }
+
+    /// The key of `app` that signs at `at`: the newest that was active by then, else the oldest.
+    async fn key(&self, app: AppId, at: Timestamp) -> Result<SigningKey, SigningError> {
+        let now = self.db.now();
+        let fresh = |keys: &Arc<AppKeys>| (now.0 - keys.read_at.0).abs() < KEYS_FRESH_MS;
+        let keys = match self.apps.get(&app).filter(fresh) {
+            Some(keys) => keys,
+            None => {
+                let keys = keys::signing_keys(self.db.read(), &self.sealer, app).await?;
+                let keys = Arc::new(AppKeys { read_at: now, keys });
+                self.apps.insert(app, Arc::clone(&keys));
+                keys
+            }
+        };
+        let active = keys.keys.iter().rfind(|key| key.active_from <= at);
+        active
+            .or_else(|| keys.keys.first())
+            .cloned()
+            .ok_or(SigningError::NoKey(app))
+    }
+}
+
+fn sign(
+    key: &SigningKey,
+    event: &OutgoingEvent,
+    target: &Target,
+    at: Timestamp,
+) -> Result<SignedToken, SigningError> {
+    let text = |value: serde_json::Result<String>| value.map_err(|_| SigningError::Sign);
+    let envelope = text(serde_json::to_string(&Envelope {
+        event_type: &event.event_type,
+        instance_id: target.app_instance_id.0,
+        data: &event.data,
+        identity: &event.identity,
+        account_info: AccountInfo {
+            site_id: target.site_id.0,
+        },
+    }))?;
+    let iat = at.seconds();
+    let claims = text(serde_json::to_string(&Claims {
+        data: envelope,
+        iss: WEBHOOK_ISSUER,
+        aud: target.app_id,
+        jti: &event.id.0,
+        iat,
+        exp: iat + TOKEN_LIFE_S,
+    }))?;
+    let header = text(serde_json::to_string(&Header {
+        alg: "RS256",
+        typ: "JWT",
+        kid: &key.id,
+    }))?;
+    let token = compact_rs256(&key.pair, &header, &claims)?;
+    Ok(SignedToken {
+        key_id: key.id.clone(),
+        token: Bytes::from(token),
+        expires_at: Timestamp((iat + TOKEN_LIFE_S) * 1000),
+        stored: false,
+    })
+}
+
+fn compact_rs256(pair: &RsaKeyPair, header: &str, claims: &str) -> Result<String, SigningError> {
+    let mut token = String::with_capacity((header.len() + claims.len() + pair.public_modulus_len()) * 3 / 2);
+    URL_SAFE_NO_PAD.encode_string(header, &mut token);
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(claims, &mut token);
+    let mut signature = vec![0; pair.public_modulus_len()];
+    pair.sign(
+        &RSA_PKCS1_SHA256,
+        &SystemRandom::new(),
+        token.as_bytes(),
+        &mut signature,
+    )
+    .map_err(|_| SigningError::Sign)?;
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
+    Ok(token)
+}

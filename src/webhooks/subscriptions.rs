@@ -1,0 +1,204 @@
+//! Webhook subscriptions: which events of a site go to which URL of which app.
+
+use entity::id::{AppId, SiteId, SubscriptionId};
+use entity::kinds::{DeliveryStatus, SubscriptionStatus};
+use entity::{delivery, subscription};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter,
+    QueryOrder, QuerySelect,
+};
+
+use super::EventType;
+use crate::apps;
+use crate::db::Tx;
+use crate::outbound::{Guard, UrlProblem};
+use crate::sites::config;
+
+/// Time limit of one try unless the subscription says otherwise, as Wix has it.
+pub const TIMEOUT_MS_DEFAULT: i32 = 1_250;
+/// Tries at once unless the subscription says otherwise. Half a second of latency then still allows 128 events a second.
+pub const IN_FLIGHT_DEFAULT: i32 = 64;
+/// Subscriptions of one site.
+pub const SUBSCRIPTIONS_MAX: u64 = 1_000;
+
+/// A subscription to make or to change; what is `None` stays, or takes its default.
+#[derive(Debug, Default)]
+pub struct SubscriptionChange {
+    /// Where events go.
+    pub url: Option<String>,
+    /// Which events.
+    pub event_types: Option<Vec<EventType>>,
+    /// Whether it receives events.
+    pub status: Option<SubscriptionStatus>,
+    /// Time limit of one try.
+    pub timeout_ms: Option<i32>,
+    /// Tries at once.
+    pub in_flight_max: Option<i32>,
+    /// Only if nobody changed it since.
+    pub revision: Option<i64>,
+}
+
+/// Why a subscription was not made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscriptionError {
+    /// The site has no such subscription.
+    #[error("there is no such webhook subscription")]
+    NotFound,
+    /// There is no such app, or the site cannot see it.
+    #[error("there is no such app")]
+    AppNotFound,
+    /// The app must be installed first.
+    #[error("the app is not installed on this site; create an app instance first")]
+    AppNotInstalled,
+    /// The URL is not acceptable.
+    #[error(transparent)]
+    Url(#[from] UrlProblem),
+    /// Somebody changed it since.
+    #[error("entity has already changed since the requested revision")]
+    StaleRevision,
+    /// The site has too many.
+    #[error("a site has at most {SUBSCRIPTIONS_MAX} webhook subscriptions")]
+    TooMany,
+    /// The database failed.
+    #[error("the database failed")]
+    Store(#[from] DbErr),
+}
+
+/// Makes a subscription of `app` on `site`, where the app must be installed.
+pub async fn create_subscription(
+    tx: &Tx,
+    guard: &Guard,
+    (site, app): (SiteId, AppId),
+    new: SubscriptionChange,
+) -> Result<subscription::Model, SubscriptionError> {
+    let url = new.url.unwrap_or_default();
+    guard.check_url(&url)?;
+    apps::find_app(tx.conn(), app)
+        .await?
+        .ok_or(SubscriptionError::AppNotFound)?;
+    let instance = apps::find_instance_of(tx.conn(), site, app)
+        .await?
+        .ok_or(SubscriptionError::AppNotInstalled)?;
+    let of_site = subscription::Entity::find().filter(subscription::Column::SiteId.eq(site));
+    if sea_orm::PaginatorTrait::count(of_site, tx.conn()).await? >= SUBSCRIPTIONS_MAX {
+        return Err(SubscriptionError::TooMany);
+    }
+    let model = subscription::Model {
+        id: SubscriptionId(tx.new_id()),
+        site_id: site,
+        app_id: app,
+        app_instance_id: instance.id,
+        url,
+        event_types: names(&new.event_types.unwrap_or_default()),
+        status: new.status.unwrap_or(SubscriptionStatus::Enabled),
+        status_reason: None,
+        timeout_ms: new.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT),
+        in_flight_max: new.in_flight_max.unwrap_or(IN_FLIGHT_DEFAULT),
+        revision: 1,
+        created_at: tx.now(),
+        updated_at: tx.now(),
+    };
+    subscription::Entity::insert(subscription::ActiveModel::from(model.clone()))
+        .exec_without_returning(tx.conn())
+        .await?;
+    config::touch(tx, site).await?;
+    Ok(model)
+}
+
+/// Changes the subscription `id` of `site`.
+pub async fn change_subscription(
+    tx: &Tx,
+    guard: &Guard,
+    (site, id): (SiteId, SubscriptionId),
+    change: SubscriptionChange,
+) -> Result<subscription::Model, SubscriptionError> {
+    config::touch(tx, site).await?;
+    let mut row = find_subscription(tx.conn(), site, id)
+        .await?
+        .ok_or(SubscriptionError::NotFound)?;
+    if change.revision.is_some_and(|revision| revision != row.revision) {
+        return Err(SubscriptionError::StaleRevision);
+    }
+    if let Some(url) = change.url {
+        guard.check_url(&url)?;
+        row.url = url;
+    }
+    if let Some(event_types) = change.event_types {
+        row.event_types = names(&event_types);
+    }
+    if let Some(status) = change.status {
+        row.status = status;
+        row.status_reason =
+            (status == SubscriptionStatus::Disabled).then(|| "disabled by the owner".to_owned());
+    }
+    row.timeout_ms = change.timeout_ms.unwrap_or(row.timeout_ms);
+    row.in_flight_max = change.in_flight_max.unwrap_or(row.in_flight_max);
+    row.revision += 1;
+    row.updated_at = tx.now();
+    row.clone()
+        .into_active_model()
+        .reset_all()
+        .update(tx.conn())
+        .await?;
+    Ok(row)
+}
+
+/// Deletes the subscription `id` of `site`; what was still waiting for it is cancelled.
+pub async fn delete_subscription(tx: &Tx, site: SiteId, id: SubscriptionId) -> Result<(), SubscriptionError> {
+    config::touch(tx, site).await?;
+    find_subscription(tx.conn(), site, id)
+        .await?
+        .ok_or(SubscriptionError::NotFound)?;
+    let waiting = [
+        DeliveryStatus::Pending.as_str(),
+        DeliveryStatus::Retrying.as_str(),
+    ];
+    delivery::Entity::update_many()
+        .col_expr(
+            delivery::Column::Status,
+            Expr::val(DeliveryStatus::Cancelled.as_str()).into(),
+        )
+        .col_expr(delivery::Column::FinishedAt, Expr::val(tx.now().0).into())
+        .filter(delivery::Column::SubscriptionId.eq(id))
+        .filter(delivery::Column::Status.is_in(waiting))
+        .exec(tx.conn())
+        .await?;
+    subscription::Entity::delete_by_id(id).exec(tx.conn()).await?;
+    Ok(())
+}
+
+/// The subscription `id` of `site`.
+pub async fn find_subscription(
+    db: &impl ConnectionTrait,
+    site: SiteId,
+    id: SubscriptionId,
+) -> Result<Option<subscription::Model>, DbErr> {
+    subscription::Entity::find_by_id(id)
+        .filter(subscription::Column::SiteId.eq(site))
+        .one(db)
+        .await
+}
+
+/// Subscriptions of `site` from the newest, after `before`.
+pub async fn list_subscriptions(
+    db: &impl ConnectionTrait,
+    site: SiteId,
+    before: Option<SubscriptionId>,
+    limit: u64,
+) -> Result<Vec<subscription::Model>, DbErr> {
+    let mut query = subscription::Entity::find().filter(subscription::Column::SiteId.eq(site));
+    if let Some(before) = before {
+        query = query.filter(subscription::Column::Id.lt(before));
+    }
+    query
+        .order_by_desc(subscription::Column::Id)
+        .limit(limit)
+        .all(db)
+        .await
+}
+
+fn names(event_types: &[EventType]) -> String {
+    let names: Vec<_> = event_types.iter().map(|kind| kind.as_str()).collect();
+    serde_json::Value::from(names).to_string()
+}
