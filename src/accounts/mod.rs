@@ -1,0 +1,201 @@
+//! Loyalty accounts: one per member, made by the first follow or on request while the program is active.
+
+pub mod api;
+
+use std::collections::HashMap;
+
+use entity::id::{AccountId, ContactId, MemberId, SiteId};
+use entity::kinds::ProgramStatus;
+use entity::{account, member};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
+
+use crate::access::Identity;
+use crate::db::{Db, Tx};
+use crate::rows::Rows;
+use crate::sites::config::SiteConfigs;
+use crate::webhooks::outbox::{self, FreshDeliveries};
+use crate::webhooks::{EventType, event};
+
+/// Why an account was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateAccountError {
+    /// The site has no such contact.
+    #[error("there is no contact {0}")]
+    ContactNotFound(ContactId),
+    /// Accounts are made only while the program is active.
+    #[error("the loyalty program is {0}")]
+    ProgramNotActive(ProgramStatus),
+    /// The contact has one already.
+    #[error("contact already has account {}", .0.id)]
+    AlreadyExists(Box<account::Model>),
+    /// The database failed.
+    #[error("the database failed")]
+    Store(#[from] DbErr),
+    /// The event could not be written as JSON.
+    #[error("the event could not be encoded")]
+    Encode(#[from] serde_json::Error),
+}
+
+/// How an account is named.
+#[derive(Debug, Clone, Copy)]
+pub enum AccountKey {
+    /// By its own id.
+    Id(AccountId),
+    /// By its member.
+    Member(MemberId),
+    /// By its contact.
+    Contact(ContactId),
+}
+
+/// The account of `site` that `key` names.
+pub async fn find_account(
+    db: &impl ConnectionTrait,
+    site: SiteId,
+    key: AccountKey,
+) -> Result<Option<account::Model>, DbErr> {
+    let query = account::Entity::find().filter(account::Column::SiteId.eq(site));
+    let query = match key {
+        AccountKey::Id(id) => query.filter(account::Column::Id.eq(id)),
+        AccountKey::Member(member) => query.filter(account::Column::MemberId.eq(member)),
+        AccountKey::Contact(contact) => query.filter(account::Column::ContactId.eq(contact)),
+    };
+    query.one(db).await
+}
+
+/// Makes the account of the member behind `contact`.
+pub async fn create_account(
+    db: &Db,
+    configs: &SiteConfigs,
+    site: SiteId,
+    contact: ContactId,
+    identity: &Identity,
+) -> Result<(account::Model, FreshDeliveries), CreateAccountError> {
+    let tx = db.write().await?;
+    let configs = configs.load(&tx, &[site]).await?;
+    let program = configs
+        .get(&site)
+        .map_or(ProgramStatus::Draft, |config| config.program);
+    let member = member::Entity::find()
+        .filter(member::Column::SiteId.eq(site))
+        .filter(member::Column::ContactId.eq(contact))
+        .one(tx.conn())
+        .await?
+        .ok_or(CreateAccountError::ContactNotFound(contact))?;
+    if program != ProgramStatus::Active {
+        return Err(CreateAccountError::ProgramNotActive(program));
+    }
+    if let Some(existing) = find_account(tx.conn(), site, AccountKey::Contact(contact)).await? {
+        return Err(CreateAccountError::AlreadyExists(Box::new(existing)));
+    }
+    let mut model = new_account(&tx, site, member.id, contact);
+    let event = event::account_changed(&tx, EventType::AccountCreated, &mut model, identity)?;
+    insert(&tx, &[&model]).await?;
+    let fresh = outbox::record(&tx, &configs, vec![event]).await?;
+    tx.commit().await?;
+    Ok((model, fresh))
+}
+
+/// A new, empty account, not stored yet.
+#[must_use]
+pub fn new_account(tx: &Tx, site: SiteId, member: MemberId, contact: ContactId) -> account::Model {
+    account::Model {
+        id: AccountId(tx.new_id()),
+        site_id: site,
+        member_id: member,
+        contact_id: contact,
+        balance: 0,
+        earned: 0,
+        adjusted: 0,
+        redeemed: 0,
+        expired: 0,
+        revision: 1,
+        event_sequence: 0,
+        ledger_sequence: 0,
+        last_activity_at: None,
+        created_at: tx.now(),
+        updated_at: tx.now(),
+    }
+}
+
+/// Stores new accounts.
+pub async fn insert(tx: &Tx, accounts: &[&account::Model]) -> Result<(), DbErr> {
+    if accounts.is_empty() {
+        return Ok(());
+    }
+    Rows::new(accounts)
+        .uuid("id", |account| account.id.0)
+        .uuid("site_id", |account| account.site_id.0)
+        .uuid("member_id", |account| account.member_id.0)
+        .uuid("contact_id", |account| account.contact_id.0)
+        .int("balance", |account| account.balance)
+        .int("earned", |account| account.earned)
+        .int("adjusted", |account| account.adjusted)
+        .int("redeemed", |account| account.redeemed)
+        .int("expired", |account| account.expired)
+        .int("revision", |account| account.revision)
+        .int("event_sequence", |account| account.event_sequence)
+        .int("ledger_sequence", |account| account.ledger_sequence)
+        .int_or_null("last_activity_at", |account| {
+            account.last_activity_at.map(|at| at.0)
+        })
+        .int("created_at", |account| account.created_at.0)
+        .int("updated_at", |account| account.updated_at.0)
+        .insert(tx.conn(), "account", "")
+        .await?;
+    Ok(())
+}
+
+/// Stores the points, revision and sequences of existing accounts.
+pub async fn update_points(tx: &Tx, accounts: &[&account::Model]) -> Result<(), DbErr> {
+    if accounts.is_empty() {
+        return Ok(());
+    }
+    Rows::new(accounts)
+        .uuid("id", |account| account.id.0)
+        .int("balance", |account| account.balance)
+        .int("earned", |account| account.earned)
+        .int("adjusted", |account| account.adjusted)
+        .int("redeemed", |account| account.redeemed)
+        .int("expired", |account| account.expired)
+        .int("revision", |account| account.revision)
+        .int("event_sequence", |account| account.event_sequence)
+        .int("ledger_sequence", |account| account.ledger_sequence)
+        .int("updated_at", |account| account.updated_at.0)
+        .execute(
+            tx.conn(),
+            "UPDATE account SET balance = r.balance, earned = r.earned, adjusted = r.adjusted, \
+             redeemed = r.redeemed, expired = r.expired, revision = r.revision, \
+             event_sequence = r.event_sequence, ledger_sequence = r.ledger_sequence, \
+             last_activity_at = r.updated_at, updated_at = r.updated_at \
+             FROM {rows} AS r WHERE account.id = r.id",
+        )
+        .await?;
+    Ok(())
+}
+
+/// The contacts of `members`, with the site that each was asked for on; members of other sites are absent.
+pub async fn read_contacts(
+    db: &impl ConnectionTrait,
+    members: &[(SiteId, MemberId)],
+) -> Result<HashMap<MemberId, (SiteId, ContactId)>, DbErr> {
+    if members.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = Rows::new(members)
+        .uuid("site_id", |(site, _)| site.0)
+        .uuid("id", |(_, member)| member.0)
+        .query(
+            db,
+            "SELECT m.id, m.site_id, m.contact_id FROM {rows} r \
+             JOIN member m ON m.id = r.id AND m.site_id = r.site_id",
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok((
+                row.try_get("", "id")?,
+                (row.try_get("", "site_id")?, row.try_get("", "contact_id")?),
+            ))
+        })
+        .collect()
+}

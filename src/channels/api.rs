@@ -1,0 +1,205 @@
+//! Admin API: social-media settings, in the names of Wix's `SocialMediaSettings`.
+
+use entity::id::SiteId;
+use entity::site_channel;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+
+use super::{ChangeError, ChannelChange};
+use crate::app::App;
+use crate::http::Tag;
+use crate::http::auth::AdminCaller;
+use crate::http::body::Body;
+use crate::http::problem::{Problem, Violation};
+use crate::http::wire::{self, ChannelName};
+
+/// The operations.
+pub struct ChannelsApi {
+    /// The running service.
+    pub app: App,
+}
+
+/// The settings of one channel.
+#[derive(Debug, Object)]
+#[oai(
+    rename_all = "camelCase",
+    rename = "SocialMediaChannel",
+    skip_serializing_if_is_none
+)]
+struct ChannelSettings {
+    /// The channel.
+    #[oai(rename = "type")]
+    channel: ChannelName,
+    /// Whether members may follow it.
+    enabled: bool,
+    /// The brand's handle there.
+    id: Option<String>,
+    /// The brand's page there.
+    url: Option<String>,
+    /// Points for a follow; absent leaves it to the earning rule.
+    points: Option<i64>,
+}
+
+impl From<site_channel::Model> for ChannelSettings {
+    fn from(row: site_channel::Model) -> Self {
+        Self {
+            channel: row.channel.into(),
+            enabled: row.enabled,
+            id: row.handle,
+            url: row.url,
+            points: row.points,
+        }
+    }
+}
+
+/// The social-media settings of a site.
+#[derive(Debug, Object)]
+struct SocialMediaSettings {
+    /// Grows with every change; a number as text.
+    revision: String,
+    /// All five channels.
+    channels: Vec<ChannelSettings>,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct SocialMediaSettingsResponse {
+    social_media_settings: SocialMediaSettings,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct SocialMediaSettingsRequest {
+    social_media_settings: SocialMediaSettingsUpdate,
+}
+
+/// Named channels change, the others stay.
+#[derive(Debug, Object)]
+struct SocialMediaSettingsUpdate {
+    /// The revision that was read; a newer one answers 409.
+    #[oai(validator(max_length = 20))]
+    revision: Option<String>,
+    /// The channels to change.
+    #[oai(validator(max_items = 5))]
+    channels: Vec<ChannelUpdate>,
+}
+
+/// What is absent stays.
+#[derive(Debug, Object)]
+#[oai(rename = "SocialMediaChannelUpdate")]
+struct ChannelUpdate {
+    /// The channel.
+    #[oai(rename = "type")]
+    channel: ChannelName,
+    /// Whether members may follow it; needs a handle or URL.
+    enabled: Option<bool>,
+    /// The brand's handle there, with or without `@`.
+    #[oai(validator(min_length = 1, max_length = 255))]
+    id: Option<String>,
+    /// The brand's page there; derived from the handle unless given.
+    #[oai(validator(min_length = 1, max_length = 2048))]
+    url: Option<String>,
+    /// Points for a follow.
+    #[oai(validator(minimum(value = "0"), maximum(value = "9999999")))]
+    points: Option<i64>,
+}
+
+#[OpenApi(prefix_path = "/admin/v1", tag = "Tag::Admin")]
+impl ChannelsApi {
+    /// Get the social-media settings
+    #[oai(
+        path = "/social-media-settings",
+        method = "get",
+        operation_id = "getSocialMediaSettings"
+    )]
+    async fn get_social_media_settings(
+        &self,
+        caller: AdminCaller,
+    ) -> Result<Json<SocialMediaSettingsResponse>, Problem> {
+        self.respond(caller.site()?).await
+    }
+
+    /// Update the social-media settings
+    ///
+    /// Named channels only. A handle gives the page's URL unless one is given.
+    #[oai(
+        path = "/social-media-settings",
+        method = "patch",
+        operation_id = "updateSocialMediaSettings"
+    )]
+    async fn update_social_media_settings(
+        &self,
+        caller: AdminCaller,
+        body: Body<SocialMediaSettingsRequest>,
+    ) -> Result<Json<SocialMediaSettingsResponse>, Problem> {
+        let site = caller.site()?;
+        let update = body.0.social_media_settings;
+        let revision = wire::revision(update.revision.as_deref(), "socialMediaSettings.revision")?;
+        let changes = update
+            .channels
+            .into_iter()
+            .enumerate()
+            .map(|(index, update)| {
+                if let Some(url) = &update.url {
+                    check_page(url, index)?;
+                }
+                Ok(ChannelChange {
+                    channel: update.channel.into(),
+                    enabled: update.enabled,
+                    handle: update.id,
+                    url: update.url,
+                    points: update.points,
+                })
+            })
+            .collect::<Result<Vec<_>, Problem>>()?;
+        let tx = self.app.db.write().await?;
+        super::change_settings(&tx, site, revision, &changes).await?;
+        tx.commit().await?;
+        self.respond(site).await
+    }
+}
+
+impl ChannelsApi {
+    async fn respond(&self, site: SiteId) -> Result<Json<SocialMediaSettingsResponse>, Problem> {
+        let (revision, channels) = super::read_settings(self.app.db.read(), site)
+            .await?
+            .ok_or_else(|| Problem::not_found("SITE_NOT_FOUND", "there is no such site"))?;
+        Ok(Json(SocialMediaSettingsResponse {
+            social_media_settings: SocialMediaSettings {
+                revision: revision.to_string(),
+                channels: channels.into_iter().map(ChannelSettings::from).collect(),
+            },
+        }))
+    }
+}
+
+fn check_page(page: &str, index: usize) -> Result<(), Problem> {
+    let is_page = url::Url::parse(page).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if is_page {
+        return Ok(());
+    }
+    let violation = Violation::new(
+        format!("socialMediaSettings.channels[{index}].url"),
+        "FORMAT",
+        "is not an http or https URL",
+    );
+    Err(Problem::validation(vec![
+        violation.with(serde_json::json!({"expected": "WEB_URL"})),
+    ]))
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        let text = error.to_string();
+        match error {
+            ChangeError::SiteNotFound => Self::not_found("SITE_NOT_FOUND", text),
+            ChangeError::StaleRevision => Self::stale_revision(),
+            ChangeError::NoHandle(index, _) => Self::invalid(
+                format!("socialMediaSettings.channels[{index}].id"),
+                "REQUIRED_FIELD",
+                text,
+            ),
+            ChangeError::Store(cause) => Self::from(cause),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Social-media settings: which of the five channels a site's members may follow, where, and for how many points.
+
+pub mod api;
+
+use entity::id::SiteId;
+use entity::kinds::Channel;
+use entity::{site, site_channel};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter,
+};
+
+use crate::db::Tx;
+use crate::sites::config;
+
+/// A change to one channel; what is `None` stays.
+#[derive(Debug, Clone)]
+pub struct ChannelChange {
+    /// Which channel.
+    pub channel: Channel,
+    /// Whether members may follow it.
+    pub enabled: Option<bool>,
+    /// The brand's user name there.
+    pub handle: Option<String>,
+    /// The brand's page; derived from the handle unless given.
+    pub url: Option<String>,
+    /// Points for a follow.
+    pub points: Option<i64>,
+}
+
+/// Why settings were not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// There is no such site.
+    #[error("there is no such site")]
+    SiteNotFound,
+    /// Somebody changed them since.
+    #[error("entity has already changed since the requested revision")]
+    StaleRevision,
+    /// An enabled channel leads nowhere.
+    #[error("channel {0} needs an id (the handle) or a url before it can be enabled")]
+    NoHandle(usize, Channel),
+    /// The database failed.
+    #[error("the database failed")]
+    Store(#[from] DbErr),
+}
+
+/// The revision and all five channels of `site`, in the order of [`Channel::ALL`]; `None` for an unknown site.
+pub async fn read_settings(
+    db: &impl ConnectionTrait,
+    site: SiteId,
+) -> Result<Option<(i64, Vec<site_channel::Model>)>, DbErr> {
+    let Some(row) = site::Entity::find_by_id(site).one(db).await? else {
+        return Ok(None);
+    };
+    let stored = site_channel::Entity::find()
+        .filter(site_channel::Column::SiteId.eq(site))
+        .all(db)
+        .await?;
+    let channels = Channel::ALL
+        .iter()
+        .map(|channel| {
+            stored
+                .iter()
+                .find(|row| row.channel == *channel)
+                .cloned()
+                .unwrap_or(site_channel::Model {
+                    site_id: site,
+                    channel: *channel,
+                    enabled: false,
+                    handle: None,
+                    url: None,
+                    points: None,
+                })
+        })
+        .collect();
+    Ok(Some((row.settings_revision, channels)))
+}
+
+/// Changes the named channels of `site`. With `revision`, only if nobody changed the settings since.
+pub async fn change_settings(
+    tx: &Tx,
+    site: SiteId,
+    revision: Option<i64>,
+    changes: &[ChannelChange],
+) -> Result<(), ChangeError> {
+    config::touch(tx, site).await?;
+    let (current, mut channels) = read_settings(tx.conn(), site)
+        .await?
+        .ok_or(ChangeError::SiteNotFound)?;
+    if revision.is_some_and(|revision| revision != current) {
+        return Err(ChangeError::StaleRevision);
+    }
+    for (index, change) in changes.iter().enumerate() {
+        let Some(row) = channels.iter_mut().find(|row| row.channel == change.channel) else {
+            continue;
+        };
+        apply(row, change);
+        if row.enabled && row.url.is_none() {
+            return Err(ChangeError::NoHandle(index, row.channel));
+        }
+        site_channel::Entity::insert(site_channel::ActiveModel::from(row.clone()))
+            .on_conflict(
+                OnConflict::columns([site_channel::Column::SiteId, site_channel::Column::Channel])
+                    .update_columns([
+                        site_channel::Column::Enabled,
+                        site_channel::Column::Handle,
+                        site_channel::Column::Url,
+                        site_channel::Column::Points,
+                    ])
+                    .to_owned(),
+            )
+            .exec_without_returning(tx.conn())
+            .await?;
+    }
+    site::ActiveModel {
+        id: Set(site),
+        settings_revision: Set(current + 1),
+        updated_at: Set(tx.now()),
+        ..Default::default()
+    }
+    .update(tx.conn())
+    .await?;
+    Ok(())
+}
+
+fn apply(row: &mut site_channel::Model, change: &ChannelChange) {
+    if let Some(enabled) = change.enabled {
+        row.enabled = enabled;
+    }
+    if let Some(handle) = &change.handle {
+        row.url = Some(page_of(row.channel, handle));
+        row.handle = Some(handle.clone());
+    }
+    if let Some(url) = &change.url {
+        row.url = Some(url.clone());
+    }
+    if let Some(points) = change.points {
+        row.points = Some(points);
+    }
+}
+
+/// The page of `handle` on `channel`; a leading `@` is not part of the handle.
+fn page_of(channel: Channel, handle: &str) -> String {
+    let handle = handle.trim().trim_start_matches('@');
+    let handle: String = url::form_urlencoded::byte_serialize(handle.as_bytes()).collect();
+    match channel {
+        Channel::Facebook => format!("https://www.facebook.com/{handle}"),
+        Channel::Instagram => format!("https://www.instagram.com/{handle}"),
+        Channel::Linkedin => format!("https://www.linkedin.com/company/{handle}"),
+        Channel::X => format!("https://x.com/{handle}"),
+        Channel::Tiktok => format!("https://www.tiktok.com/@{handle}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_derived_from_the_handle() {
+        let pages: Vec<_> = Channel::ALL
+            .iter()
+            .map(|channel| page_of(*channel, "@nordbrew"))
+            .collect();
+        assert_eq!(
+            pages,
+            [
+                "https://www.facebook.com/nordbrew",
+                "https://www.instagram.com/nordbrew",
+                "https://www.linkedin.com/company/nordbrew",
+                "https://x.com/nordbrew",
+                "https://www.tiktok.com/@nordbrew",
+            ]
+        );
+        assert_eq!(page_of(Channel::X, "a/b?c"), "https://x.com/a%2Fb%3Fc");
+    }
+}

@@ -1,0 +1,176 @@
+//! The Wix social-media service: list and create followed channels.
+
+use std::fmt::Write as _;
+
+use poem_openapi::param::{Header, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::types::ToJSON as _;
+use poem_openapi::{Object, OpenApi};
+use serde_json::json;
+
+use super::{Follow, FollowError};
+use crate::access::{Caller, Scope};
+use crate::app::App;
+use crate::http::Tag;
+use crate::http::auth::SiteCaller;
+use crate::http::body::Body;
+use crate::http::problem::Problem;
+use crate::http::wire::{ChannelName, FollowedChannel};
+
+/// Characters of an idempotency key.
+const IDEMPOTENCY_KEY_MAX: usize = 256;
+
+/// The service's operations.
+pub struct FollowsApi {
+    /// The running service.
+    pub app: App,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct CreateFollowedChannelRequest {
+    /// What to follow.
+    followed_channel: NewFollowedChannel,
+}
+
+/// A channel to follow. Other fields of a followed channel are read-only and ignored.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", example)]
+struct NewFollowedChannel {
+    /// The channel; the owner must have enabled it.
+    channel: ChannelName,
+    /// The account, for apps and API keys; ignored for members, who follow for themselves.
+    account_id: Option<String>,
+}
+
+impl poem_openapi::types::Example for NewFollowedChannel {
+    fn example() -> Self {
+        Self {
+            channel: ChannelName::X,
+            account_id: None,
+        }
+    }
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct CreateFollowedChannelResponse {
+    followed_channel: FollowedChannel,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct ListFollowedChannelsResponse {
+    /// Newest first; at most one per channel.
+    #[oai(validator(max_items = 5))]
+    followed_channels: Vec<FollowedChannel>,
+}
+
+#[OpenApi(prefix_path = "/loyalty-social-media/v1", tag = "Tag::SocialMedia")]
+impl FollowsApi {
+    /// List followed channels
+    ///
+    /// The channels that an account follows, newest first. A member sees its own, a visitor an empty list; apps and API
+    /// keys name the account.
+    #[oai(
+        path = "/followed-channels",
+        method = "get",
+        operation_id = "listFollowedChannels"
+    )]
+    async fn list_followed_channels(
+        &self,
+        caller: SiteCaller,
+        /// The account, for apps and API keys.
+        #[oai(name = "accountId")]
+        account_id: Query<Option<String>>,
+    ) -> Result<Json<ListFollowedChannelsResponse>, Problem> {
+        let subject = caller.subject(Scope::ReadLoyalty, account_id.0.as_deref(), "accountId")?;
+        let rows = match subject {
+            None => Vec::new(),
+            Some((site, subject)) => self.app.follows.list(site, subject).await?,
+        };
+        let followed_channels = rows.into_iter().map(FollowedChannel::from).collect();
+        Ok(Json(ListFollowedChannelsResponse { followed_channels }))
+    }
+
+    /// Follow a channel
+    ///
+    /// Records that an account follows a channel and awards the points that the owner set for it, once for ever. The
+    /// account is made if the member has none. With `Idempotency-Key`, the same call gets the same answer again.
+    #[oai(
+        path = "/followed-channels",
+        method = "post",
+        operation_id = "createFollowedChannel"
+    )]
+    async fn create_followed_channel(
+        &self,
+        caller: SiteCaller,
+        /// A repeat of the call with the same key gets the first answer again.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
+        body: Body<CreateFollowedChannelRequest>,
+    ) -> Result<Json<CreateFollowedChannelResponse>, Problem> {
+        let new = body.0.followed_channel;
+        if matches!(*caller.0, Caller::Visitor { .. }) {
+            return Err(Problem::forbidden(
+                "a visitor has no account; sign in as a member",
+            ));
+        }
+        let subject = caller.subject(
+            Scope::ManageLoyalty,
+            new.account_id.as_deref(),
+            "followedChannel.accountId",
+        )?;
+        let Some((site, subject)) = subject else {
+            return Err(Problem::forbidden(
+                "a visitor has no account; sign in as a member",
+            ));
+        };
+        let follow = Follow {
+            site,
+            subject,
+            channel: new.channel.into(),
+            identity: caller.0.identity(),
+            idempotency_key: idempotency_key
+                .0
+                .map(|key| checked_key(&caller.0, key))
+                .transpose()?,
+        };
+        let row = self.app.follows.create(follow).await?;
+        Ok(Json(CreateFollowedChannelResponse {
+            followed_channel: row.into(),
+        }))
+    }
+}
+
+/// The key as it is stored: apps and members do not share theirs.
+fn checked_key(caller: &Caller, key: String) -> Result<String, Problem> {
+    if key.is_empty() || key.chars().count() > IDEMPOTENCY_KEY_MAX {
+        let description = format!("has 1 to {IDEMPOTENCY_KEY_MAX} characters");
+        return Err(Problem::invalid("Idempotency-Key", "MAX_LENGTH", description));
+    }
+    let mut stored = key;
+    let _ = write!(stored, "\n{}", caller.identity().to_json());
+    Ok(stored)
+}
+
+impl From<FollowError> for Problem {
+    fn from(error: FollowError) -> Self {
+        let text = error.to_string();
+        match error {
+            FollowError::AccountNotFound => Self::not_found("ACCOUNT_NOT_FOUND", text),
+            FollowError::ProgramNotActive(status) => {
+                Self::precondition("PROGRAM_NOT_ACTIVE", text).with(json!({"status": status.as_str()}))
+            }
+            FollowError::ChannelNotEnabled(channel) => {
+                Self::precondition("CHANNEL_NOT_ENABLED", text).with(json!({"channel": channel.as_str()}))
+            }
+            FollowError::AlreadyFollowed(row) => Self::conflict("ALREADY_EXISTS", text)
+                .with(json!({"followedChannel": FollowedChannel::from(*row).to_json()})),
+            FollowError::IdempotencyKeyReused => Self::conflict("IDEMPOTENCY_KEY_REUSED", text),
+            FollowError::Busy(_) => Self::busy(),
+            FollowError::Store(cause) => Self::from(cause),
+            FollowError::Encode(cause) => Self::internal(cause),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A member follows a channel: once for ever, with its award, its ledger entry and its events, all in one
+//! transaction.
+//!
+//! Concurrent calls are gathered: one transaction with a handful of set-based statements serves them all, each with its
+//! own outcome ([`batch`]). A lone call is a batch of one and takes the same path.
+
+pub mod api;
+mod batch;
+mod list;
+
+use std::sync::Arc;
+
+use entity::followed_channel;
+use entity::id::{AccountId, MemberId, SiteId};
+use entity::kinds::{Channel, ProgramStatus};
+use sea_orm::{DbErr, RuntimeErr};
+
+use crate::access::Identity;
+use crate::db::Db;
+use crate::gather::{Gather, GatherError, GatherLimits};
+use crate::sites::config::SiteConfigs;
+use crate::webhooks::dispatcher::Dispatcher;
+
+/// Follows in one transaction.
+const BATCH_MAX: usize = 256;
+/// Calls that may wait; beyond it callers are told to come back.
+const QUEUE_MAX: usize = 2_048;
+/// Transactions that create follows at once on PostgreSQL; SQLite has one writer.
+const POSTGRES_WRITERS: usize = 2;
+/// Queries that list follows at once.
+const READERS: usize = 2;
+/// Times a transaction that lost a race is run again.
+const RETRIES_MAX: usize = 5;
+
+/// Whose account is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// The account of this member, made if it is absent.
+    Member(MemberId),
+    /// This account, which must exist.
+    Account(AccountId),
+}
+
+/// A wish to follow.
+#[derive(Debug, Clone)]
+pub struct Follow {
+    /// The site.
+    pub site: SiteId,
+    /// Whose account.
+    pub subject: Subject,
+    /// What to follow.
+    pub channel: Channel,
+    /// Who asks.
+    pub identity: Identity,
+    /// The same key with the same wish gets the first answer again.
+    pub idempotency_key: Option<String>,
+}
+
+/// Why a follow was refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FollowError {
+    /// The site has no such account, or no such member.
+    #[error("there is no such account")]
+    AccountNotFound,
+    /// Nothing can be earned now.
+    #[error("the loyalty program is {0}")]
+    ProgramNotActive(ProgramStatus),
+    /// The owner did not enable the channel.
+    #[error("channel {0} is not enabled")]
+    ChannelNotEnabled(Channel),
+    /// It was followed before; nothing changed.
+    #[error("channel {} is already followed", .0.channel)]
+    AlreadyFollowed(Box<followed_channel::Model>),
+    /// The idempotency key was used for another channel.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyKeyReused,
+    /// Too much to do, or stopping.
+    #[error(transparent)]
+    Busy(#[from] GatherError),
+    /// The database failed.
+    #[error("the database failed")]
+    Store(#[source] Arc<DbErr>),
+    /// The event could not be written as JSON.
+    #[error("the event could not be encoded")]
+    Encode(#[source] Arc<serde_json::Error>),
+}
+
+impl From<DbErr> for FollowError {
+    fn from(error: DbErr) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<serde_json::Error> for FollowError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Encode(Arc::new(error))
+    }
+}
+
+/// The outcome of one follow.
+pub type FollowResult = Result<followed_channel::Model, FollowError>;
+
+/// What one account follows, newest first; `None` where the account does not exist.
+type ListResult = Result<Option<Vec<followed_channel::Model>>, FollowError>;
+
+/// The gathered operations of this feature. Cheap to clone.
+#[derive(Clone)]
+pub struct Follows {
+    creates: Gather<Follow, FollowResult>,
+    lists: Gather<(SiteId, Subject), ListResult>,
+}
+
+impl Follows {
+    /// Starts the workers.
+    #[must_use]
+    pub fn start(db: &Db, configs: SiteConfigs, dispatcher: Dispatcher) -> Self {
+        let writers = if db.backend() == sea_orm::DatabaseBackend::Sqlite {
+            1
+        } else {
+            POSTGRES_WRITERS
+        };
+        let limits = GatherLimits {
+            workers: writers,
+            batch_max: BATCH_MAX,
+            queue_max: QUEUE_MAX,
+        };
+        let create_db = db.clone();
+        let creates = Gather::start(limits, move |follows: Vec<Follow>| {
+            create_batch(create_db.clone(), configs.clone(), dispatcher.clone(), follows)
+        });
+        let limits = GatherLimits {
+            workers: READERS,
+            batch_max: BATCH_MAX,
+            queue_max: QUEUE_MAX,
+        };
+        let list_db = db.clone();
+        let lists = Gather::start(limits, move |asked: Vec<(SiteId, Subject)>| {
+            let db = list_db.clone();
+            async move { list::list_followed_channels(db.read(), &asked).await }
+        });
+        Self { creates, lists }
+    }
+
+    /// Follows a channel.
+    pub async fn create(&self, follow: Follow) -> FollowResult {
+        self.creates.call(follow).await?
+    }
+
+    /// What the subject follows, newest first. A member without an account follows nothing; an unknown account is
+    /// [`FollowError::AccountNotFound`].
+    pub async fn list(
+        &self,
+        site: SiteId,
+        subject: Subject,
+    ) -> Result<Vec<followed_channel::Model>, FollowError> {
+        match (self.lists.call((site, subject)).await??, subject) {
+            (Some(channels), _) => Ok(channels),
+            (None, Subject::Member(_)) => Ok(Vec::new()),
+            (None, Subject::Account(_)) => Err(FollowError::AccountNotFound),
+        }
+    }
+}
+
+/// Runs `follows` in one transaction. When that fails as a whole, each runs alone, so that one that cannot be stored
+/// spoils only itself.
+async fn create_batch(
+    db: Db,
+    configs: SiteConfigs,
+    dispatcher: Dispatcher,
+    follows: Vec<Follow>,
+) -> Vec<FollowResult> {
+    match create_together(&db, &configs, &dispatcher, &follows).await {
+        Ok(results) => results,
+        Err(error) if follows.len() == 1 => vec![Err(error)],
+        Err(error) => {
+            tracing::warn!(%error, follows = follows.len(), "a batch of follows failed; each is tried alone");
+            let mut results = Vec::with_capacity(follows.len());
+            for follow in follows {
+                let alone = create_together(&db, &configs, &dispatcher, std::slice::from_ref(&follow)).await;
+                results.push(alone.and_then(|mut results| {
+                    results
+                        .pop()
+                        .unwrap_or(Err(FollowError::Busy(GatherError::Stopped)))
+                }));
+            }
+            results
+        }
+    }
+}
+
+async fn create_together(
+    db: &Db,
+    configs: &SiteConfigs,
+    dispatcher: &Dispatcher,
+    follows: &[Follow],
+) -> Result<Vec<FollowResult>, FollowError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let done = async {
+            let tx = db.write().await?;
+            let (results, fresh) = batch::follow_channels(&tx, configs, follows).await?;
+            tx.commit().await?;
+            Ok::<_, FollowError>((results, fresh))
+        };
+        match done.await {
+            Ok((results, fresh)) => {
+                dispatcher.offer(fresh);
+                return Ok(results);
+            }
+            Err(FollowError::Store(error)) if lost_a_race(&error) && tries < RETRIES_MAX => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether running the transaction again can succeed: deadlock, serialization failure, or a unique key that another
+/// node took first.
+fn lost_a_race(error: &DbErr) -> bool {
+    if matches!(
+        error.sql_err(),
+        Some(sea_orm::SqlErr::UniqueConstraintViolation(_))
+    ) {
+        return true;
+    }
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error
+    else {
+        return false;
+    };
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("40P01" | "40001"))
+}

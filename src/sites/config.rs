@@ -1,0 +1,165 @@
+//! What a follow depends on, per site: program, channels, subscriptions. Kept in memory and checked against
+//! `site.config_version` inside each transaction, so that a change counts for every follow committed after it, on
+//! every node.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use entity::id::{AppId, AppInstanceId, SiteId, SubscriptionId};
+use entity::kinds::{Channel, ProgramStatus, SubscriptionStatus};
+use entity::{program, site, site_channel, subscription};
+use quick_cache::sync::Cache;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseBackend, DbErr, EntityTrait, ExprTrait as _, QueryFilter,
+    sea_query::Expr,
+};
+
+use crate::db::Tx;
+use crate::rows::Rows;
+use crate::webhooks::EventType;
+
+/// Sites whose configuration stays in memory.
+const SITES_CACHED_MAX: usize = 10_000;
+
+/// Where events of one subscription go and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The subscription.
+    pub subscription_id: SubscriptionId,
+    /// Its site.
+    pub site_id: SiteId,
+    /// The app whose key signs.
+    pub app_id: AppId,
+    /// The installation named in the envelope.
+    pub app_instance_id: AppInstanceId,
+    /// The receiver.
+    pub url: String,
+    /// Time limit of one try, in milliseconds.
+    pub timeout_ms: u32,
+    /// How many tries may run at once.
+    pub in_flight_max: usize,
+    /// What it subscribes to.
+    pub event_types: Vec<EventType>,
+}
+
+impl From<subscription::Model> for Target {
+    fn from(row: subscription::Model) -> Self {
+        let names: Vec<String> = serde_json::from_str(&row.event_types).unwrap_or_default();
+        Self {
+            subscription_id: row.id,
+            site_id: row.site_id,
+            app_id: row.app_id,
+            app_instance_id: row.app_instance_id,
+            url: row.url,
+            timeout_ms: row.timeout_ms.unsigned_abs(),
+            in_flight_max: usize::try_from(row.in_flight_max).unwrap_or(1).max(1),
+            event_types: names.iter().filter_map(|name| EventType::parse(name)).collect(),
+        }
+    }
+}
+
+/// The configuration of one site at one version.
+#[derive(Debug)]
+pub struct SiteConfig {
+    version: i64,
+    /// State of the loyalty program.
+    pub program: ProgramStatus,
+    channels: Vec<site_channel::Model>,
+    /// Enabled subscriptions.
+    pub targets: Vec<Arc<Target>>,
+}
+
+impl SiteConfig {
+    /// The settings of `channel` if it is enabled.
+    #[must_use]
+    pub fn enabled(&self, channel: Channel) -> Option<&site_channel::Model> {
+        self.channels
+            .iter()
+            .find(|settings| settings.channel == channel && settings.enabled)
+    }
+}
+
+/// Configurations by site.
+pub type Configs = HashMap<SiteId, Arc<SiteConfig>>;
+
+/// The configurations kept in memory. Cheap to clone.
+#[derive(Clone)]
+pub struct SiteConfigs(Arc<Cache<SiteId, Arc<SiteConfig>>>);
+
+impl Default for SiteConfigs {
+    fn default() -> Self {
+        Self(Arc::new(Cache::new(SITES_CACHED_MAX)))
+    }
+}
+
+impl SiteConfigs {
+    /// The configurations of `sites` as this transaction sees them; on PostgreSQL they stay so until it ends. Unknown
+    /// sites are absent from the answer.
+    pub async fn load(&self, tx: &Tx, sites: &[SiteId]) -> Result<Configs, DbErr> {
+        let share = match tx.conn().get_database_backend() {
+            DatabaseBackend::Postgres => " ORDER BY s.id FOR SHARE OF s",
+            _ => "",
+        };
+        let versions = Rows::new(sites)
+            .uuid("id", |site| site.0)
+            .query(
+                tx.conn(),
+                &format!("SELECT s.id, s.config_version FROM {{rows}} r JOIN site s ON s.id = r.id{share}"),
+            )
+            .await?;
+        let mut configs = Configs::with_capacity(versions.len());
+        for row in versions {
+            let (site, version): (SiteId, i64) = (row.try_get("", "id")?, row.try_get("", "config_version")?);
+            let cached = self.0.get(&site).filter(|config| config.version == version);
+            let config = match cached {
+                Some(config) => config,
+                None => self.refresh(tx.conn(), site, version).await?,
+            };
+            configs.insert(site, config);
+        }
+        Ok(configs)
+    }
+
+    async fn refresh(
+        &self,
+        db: &impl ConnectionTrait,
+        site: SiteId,
+        version: i64,
+    ) -> Result<Arc<SiteConfig>, DbErr> {
+        let program = program::Entity::find_by_id(site).one(db).await?;
+        let channels = site_channel::Entity::find()
+            .filter(site_channel::Column::SiteId.eq(site))
+            .all(db)
+            .await?;
+        let targets = subscription::Entity::find()
+            .filter(subscription::Column::SiteId.eq(site))
+            .filter(subscription::Column::Status.eq(SubscriptionStatus::Enabled))
+            .all(db)
+            .await?;
+        let config = Arc::new(SiteConfig {
+            version,
+            program: program.map_or(ProgramStatus::Draft, |program| program.status),
+            channels,
+            targets: targets
+                .into_iter()
+                .map(|row| Arc::new(Target::from(row)))
+                .collect(),
+        });
+        self.0.insert(site, Arc::clone(&config));
+        Ok(config)
+    }
+}
+
+/// Marks the configuration of `site` as changed. Every write to what a follow depends on calls this in its
+/// transaction.
+pub async fn touch(tx: &Tx, site: SiteId) -> Result<(), DbErr> {
+    site::Entity::update_many()
+        .col_expr(
+            site::Column::ConfigVersion,
+            Expr::col(site::Column::ConfigVersion).add(1),
+        )
+        .filter(site::Column::Id.eq(site))
+        .exec(tx.conn())
+        .await?;
+    Ok(())
+}
