@@ -1,0 +1,142 @@
+//! The composition root: everything a request or a worker needs, made in one place.
+
+use std::sync::Arc;
+
+use sea_orm::DbErr;
+
+use crate::access::authenticator::Authenticator;
+use crate::access::issuers::Issuers;
+use crate::access::jwks::KeySets;
+use crate::access::oauth::Grants;
+use crate::access::oauth_clients::Origins;
+use crate::access::tokens::{AccessTokens, KeyError};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::db::{Db, OpenError};
+use crate::follows::Follows;
+use crate::http::limits::Limits;
+use crate::ids::{IdGenerator, RandomIds};
+use crate::metrics::Metrics;
+use crate::outbound::{Client, Resolve, SetupError, SystemResolver};
+use crate::seal::Sealer;
+use crate::sites::config::SiteConfigs;
+use crate::webhooks::delivery;
+use crate::webhooks::dispatcher::Dispatcher;
+use crate::webhooks::signing::Signer;
+
+/// The seams that tests put something else into.
+#[derive(Clone)]
+pub struct Seams {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids come from.
+    pub ids: Arc<dyn IdGenerator>,
+    /// How names become addresses.
+    pub resolver: Arc<dyn Resolve>,
+}
+
+impl Default for Seams {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(RandomIds::default()),
+            resolver: Arc::new(SystemResolver),
+        }
+    }
+}
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The installation's key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The outgoing client.
+    #[error(transparent)]
+    Outbound(#[from] SetupError),
+    /// The metrics.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The recovery of deliveries.
+    #[error("cannot read the deliveries that an earlier process left: {0}")]
+    Recover(#[from] DbErr),
+}
+
+/// The running service. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// The database.
+    pub db: Db,
+    /// Seals secrets.
+    pub sealer: Sealer,
+    /// Recognises callers.
+    pub authenticator: Authenticator,
+    /// The token endpoint's grants.
+    pub grants: Grants,
+    /// Our own tokens.
+    pub tokens: AccessTokens,
+    /// Browser origins.
+    pub origins: Origins,
+    /// Rate limits.
+    pub limits: Limits,
+    /// Site configurations.
+    pub configs: SiteConfigs,
+    /// Follows.
+    pub follows: Follows,
+    /// Webhooks on their way.
+    pub dispatcher: Dispatcher,
+    /// Outgoing requests.
+    pub client: Client,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// How the outside reaches us.
+    pub public_url: Arc<str>,
+}
+
+impl App {
+    /// Opens the database, which must be migrated, and starts the workers.
+    pub async fn start(config: &Config, seams: Seams) -> Result<Self, StartError> {
+        let db = Db::open(&config.database_url, Arc::clone(&seams.clock), seams.ids).await?;
+        db.check_schema().await?;
+        let sealer = config.sealer.clone();
+        let tokens = AccessTokens::load(&db, &sealer).await?;
+        let client = Client::new(config.guard.clone(), seams.resolver, &config.extra_roots)?;
+        let metrics = Metrics::new()?;
+        delivery::recover(&db).await?;
+        let signer = Signer::new(db.clone(), sealer.clone());
+        let dispatcher = Dispatcher::start(db.clone(), signer, client.clone(), metrics.clone());
+        let configs = SiteConfigs::default();
+        let issuers = Issuers::new(
+            db.clone(),
+            sealer.clone(),
+            KeySets::new(client.clone(), seams.clock),
+        );
+        let admin_key = config.admin_key.as_deref();
+        Ok(Self {
+            follows: Follows::start(&db, configs.clone(), dispatcher.clone()),
+            authenticator: Authenticator::new(db.clone(), tokens.clone(), issuers, admin_key),
+            grants: Grants::new(db.clone(), tokens.clone()),
+            origins: Origins::new(db.clone()),
+            limits: Limits::new(config.rates),
+            public_url: config.public_url.as_str().into(),
+            db,
+            sealer,
+            tokens,
+            configs,
+            dispatcher,
+            client,
+            metrics,
+        })
+    }
+
+    /// Stops the workers and closes the database. Call it when no request is running any more.
+    pub async fn stop(&self) {
+        self.dispatcher.stop().await;
+        if let Err(error) = self.db.close().await {
+            tracing::warn!(%error, "the database could not be closed cleanly");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The command line: one file per group of commands.
+
+mod admin;
+mod serve;
+
+use clap::{Parser, Subcommand};
+use followpoints::config::{Config, Settings};
+use followpoints::http::openapi;
+
+/// Reward a site's members for following its social channels.
+///
+/// Every setting is an environment variable FOLLOWPOINTS_* (a .env file is read); flags override them.
+#[derive(Parser)]
+#[command(name = "followpoints", version, propagate_version = true)]
+struct Arguments {
+    #[command(flatten)]
+    settings: SettingsArguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Args)]
+struct SettingsArguments {
+    /// Address and port to listen on [env: FOLLOWPOINTS_LISTEN] [default: 127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Database [env: FOLLOWPOINTS_DATABASE_URL] [default: sqlite://followpoints.db?mode=rwc]
+    #[arg(long, global = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// How the outside reaches this service [env: FOLLOWPOINTS_PUBLIC_URL] [default: http:// and --listen]
+    #[arg(long, global = true, value_name = "URL")]
+    public_url: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve; the schema is brought up to date first
+    Serve {
+        /// Refuse to start on an old schema instead of migrating it
+        #[arg(long)]
+        no_migrate: bool,
+    },
+    /// Bring the database schema up to date
+    Migrate,
+    /// Print the OpenAPI document
+    Openapi,
+    /// Prove the ledger: every balance is the sum of its entries, and if not, which entry is wrong
+    Verify,
+    /// Sites, keys, members and tokens without HTTP
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
+}
+
+/// Runs the command that the arguments name.
+pub(crate) fn run() -> Result<(), String> {
+    let arguments = Arguments::parse();
+    if matches!(arguments.command, Command::Openapi) {
+        print!("{}", openapi::document_text());
+        return Ok(());
+    }
+    let settings = Settings {
+        listen: arguments.settings.listen,
+        database_url: arguments.settings.database_url,
+        public_url: arguments.settings.public_url,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    runtime.block_on(async {
+        let config = || Config::from_env(settings).map_err(|error| error.to_string());
+        match arguments.command {
+            Command::Serve { no_migrate } => serve::serve(config()?, no_migrate).await,
+            Command::Migrate => serve::migrate(config()?).await,
+            Command::Openapi => Ok(()),
+            Command::Verify => serve::verify(config()?).await,
+            Command::Admin(command) => admin::run(config()?, command).await,
+        }
+    })
+}

@@ -1,0 +1,100 @@
+//! `serve`, `migrate` and `verify`.
+
+use std::sync::Arc;
+
+use followpoints::app::{App, Seams};
+use followpoints::clock::SystemClock;
+use followpoints::config::Config;
+use followpoints::db::Db;
+use followpoints::ids::RandomIds;
+use followpoints::points::verify;
+use followpoints::server::{self, Bound};
+use tracing_subscriber::EnvFilter;
+
+/// The log to standard error: one JSON object a line, or plain text on a terminal.
+pub(super) fn start_log() {
+    let filter =
+        EnvFilter::try_from_env("FOLLOWPOINTS_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second call, as in a test, keeps the first log.
+    let _ = if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        builder.compact().try_init()
+    } else {
+        builder.json().flatten_event(true).try_init()
+    };
+}
+
+pub(super) async fn serve(config: Config, no_migrate: bool) -> Result<(), String> {
+    start_log();
+    let bound = Bound::new(config.listen)
+        .await
+        .map_err(|error| error.to_string())?;
+    if config.admin_key.is_none() {
+        tracing::warn!(
+            "FOLLOWPOINTS_ADMIN_KEY is not set: only keys that are already stored can use the admin API"
+        );
+    }
+    let app = start(&config, no_migrate).await?;
+    tracing::info!(address = %bound.address(), public_url = %config.public_url, "serving");
+    bound
+        .serve(&app, server::stop_signal())
+        .await
+        .map_err(|error| format!("serving failed: {error}"))?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Migrates unless told not to, and starts the service.
+pub(super) async fn start(config: &Config, no_migrate: bool) -> Result<App, String> {
+    if !no_migrate {
+        Db::prepare(&config.database_url)
+            .await
+            .map_err(|error| error.to_string())?;
+    }
+    App::start(config, Seams::default())
+        .await
+        .map_err(|error| error.to_string())
+}
+
+pub(super) async fn migrate(config: Config) -> Result<(), String> {
+    Db::prepare(&config.database_url)
+        .await
+        .map_err(|error| error.to_string())?;
+    println!("the schema is up to date");
+    Ok(())
+}
+
+/// The database for a command that runs beside the service.
+pub(super) async fn open(config: &Config) -> Result<Db, String> {
+    let db = Db::open_beside(
+        &config.database_url,
+        Arc::new(SystemClock),
+        Arc::new(RandomIds::default()),
+    )
+    .await
+    .map_err(|error| error.to_string())?;
+    db.check_schema().await.map_err(|error| error.to_string())?;
+    Ok(db)
+}
+
+pub(super) async fn verify(config: Config) -> Result<(), String> {
+    let db = open(&config).await?;
+    let report = verify::verify(db.read(), |so_far| {
+        if so_far.accounts.is_multiple_of(50_000) {
+            eprintln!("{} accounts, {} entries …", so_far.accounts, so_far.entries);
+        }
+    })
+    .await
+    .map_err(|error| format!("reading the ledger failed: {error}"))?;
+    println!("{} accounts, {} ledger entries", report.accounts, report.entries);
+    if report.faults.is_empty() {
+        println!("every balance is the sum of its entries");
+        return Ok(());
+    }
+    for fault in &report.faults {
+        println!("{fault}");
+    }
+    Err(format!("{} fault(s) in the ledger", report.faults.len()))
+}

@@ -1,0 +1,243 @@
+//! Settings: environment variables `FOLLOWPOINTS_*`, each with its default and its check. Secrets are never printed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::db::sqlite_path;
+use crate::http::limits::{Rate, Rates};
+use crate::outbound::{AllowListError, Guard};
+use crate::seal::{self, SealError, Sealer};
+
+/// Where it listens by default.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
+/// Which database it opens by default.
+pub const DATABASE_URL_DEFAULT: &str = "sqlite://followpoints.db?mode=rwc";
+/// Characters of the first instance key at the least.
+const ADMIN_KEY_MIN: usize = 16;
+
+/// Default rates: a member may do in a burst what a page full of buttons can, an app what a nightly synchronisation needs.
+pub const RATES_DEFAULT: Rates = Rates {
+    member: Rate {
+        per_second: 100,
+        burst: 1_000,
+    },
+    client: Rate {
+        per_second: 10_000,
+        burst: 10_000,
+    },
+    address: Rate {
+        per_second: 50,
+        burst: 500,
+    },
+};
+
+/// What is wrong with the settings, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not an address.
+    #[error("FOLLOWPOINTS_LISTEN is {0:?}; it must be an address and a port like 127.0.0.1:8080")]
+    Listen(String),
+    /// Not a URL.
+    #[error(
+        "FOLLOWPOINTS_PUBLIC_URL is {0:?}; it must be an http or https URL without a query, like https://points.example"
+    )]
+    PublicUrl(String),
+    /// Guessable.
+    #[error(
+        "FOLLOWPOINTS_ADMIN_KEY must have at least {ADMIN_KEY_MIN} characters; `openssl rand -hex 32` makes a good one"
+    )]
+    AdminKey,
+    /// Needed with PostgreSQL.
+    #[error(
+        "FOLLOWPOINTS_MASTER_KEY is required with PostgreSQL, the same on every node; `openssl rand -base64 32` makes one"
+    )]
+    MasterKeyMissing,
+    /// Of the wrong form.
+    #[error(transparent)]
+    MasterKey(#[from] SealError),
+    /// The key file beside the database.
+    #[error("cannot use the master key file {}: {source}; set FOLLOWPOINTS_MASTER_KEY or fix the file's permissions", path.display())]
+    MasterKeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not networks.
+    #[error(
+        "FOLLOWPOINTS_WEBHOOK_ALLOW_NETS: {0}; it must be a comma-separated list of networks like 10.0.0.0/8,127.0.0.1"
+    )]
+    AllowNets(#[from] AllowListError),
+    /// Not a rate.
+    #[error("{0} is {1:?}; it must be requests a second, a slash and a burst, like 100/1000")]
+    Rate(&'static str, String),
+    /// Private certificates.
+    #[error("FOLLOWPOINTS_WEBHOOK_CA_FILE: cannot read {}: {source}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// The settings as given, before they are checked.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `FOLLOWPOINTS_LISTEN`.
+    pub listen: Option<String>,
+    /// `FOLLOWPOINTS_DATABASE_URL`.
+    pub database_url: Option<String>,
+    /// `FOLLOWPOINTS_PUBLIC_URL`.
+    pub public_url: Option<String>,
+}
+
+/// Checked settings.
+#[derive(Clone)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Which database it opens.
+    pub database_url: String,
+    /// How the outside reaches it, without a slash at the end.
+    pub public_url: String,
+    /// The first instance key.
+    pub admin_key: Option<String>,
+    /// Seals secrets at rest.
+    pub sealer: Sealer,
+    /// Which addresses webhooks and key sets may go to.
+    pub guard: Guard,
+    /// More certificate authorities for webhooks, PEM.
+    pub extra_roots: Vec<u8>,
+    /// Rate limits.
+    pub rates: Rates,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("public_url", &self.public_url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Reads and checks the environment; `settings` go before it.
+    ///
+    /// | variable | default | |
+    /// | --- | --- | --- |
+    /// | `FOLLOWPOINTS_LISTEN` | `127.0.0.1:8080` | address and port |
+    /// | `FOLLOWPOINTS_DATABASE_URL` | `sqlite://followpoints.db?mode=rwc` | SQLite file or PostgreSQL |
+    /// | `FOLLOWPOINTS_PUBLIC_URL` | `http://` + listen | how the outside reaches it |
+    /// | `FOLLOWPOINTS_ADMIN_KEY` | none | the first instance key, 16 characters or more |
+    /// | `FOLLOWPOINTS_MASTER_KEY` | beside the SQLite file | 32 bytes in base64, seals secrets |
+    /// | `FOLLOWPOINTS_WEBHOOK_ALLOW_NETS` | none | private networks that webhooks may reach |
+    /// | `FOLLOWPOINTS_WEBHOOK_CA_FILE` | none | more certificate authorities for webhooks, PEM |
+    /// | `FOLLOWPOINTS_RATE_MEMBER` | `100/1000` | requests a second / burst of a member or visitor |
+    /// | `FOLLOWPOINTS_RATE_CLIENT` | `10000/10000` | the same of an app instance or API key |
+    /// | `FOLLOWPOINTS_RATE_ADDRESS` | `50/500` | the same of an address at the token endpoint |
+    pub fn from_env(settings: Settings) -> Result<Self, ConfigError> {
+        let database_url = settings
+            .database_url
+            .or_else(|| var("FOLLOWPOINTS_DATABASE_URL"))
+            .unwrap_or_else(|| DATABASE_URL_DEFAULT.to_owned());
+        let listen = settings
+            .listen
+            .or_else(|| var("FOLLOWPOINTS_LISTEN"))
+            .unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
+        let listen: SocketAddr = listen.parse().map_err(|_| ConfigError::Listen(listen))?;
+        let public_url = settings
+            .public_url
+            .or_else(|| var("FOLLOWPOINTS_PUBLIC_URL"))
+            .unwrap_or_else(|| format!("http://{listen}"));
+        let admin_key = var("FOLLOWPOINTS_ADMIN_KEY");
+        if admin_key.as_ref().is_some_and(|key| key.len() < ADMIN_KEY_MIN) {
+            return Err(ConfigError::AdminKey);
+        }
+        let guard = Guard::parse(&var("FOLLOWPOINTS_WEBHOOK_ALLOW_NETS").unwrap_or_default())?;
+        let extra_roots = match var("FOLLOWPOINTS_WEBHOOK_CA_FILE").map(PathBuf::from) {
+            None => Vec::new(),
+            Some(path) => std::fs::read(&path).map_err(|source| ConfigError::CaFile { path, source })?,
+        };
+        Ok(Self {
+            listen,
+            public_url: checked_url(&public_url)?,
+            admin_key,
+            sealer: Sealer::new(&master_key(&database_url)?)?,
+            guard,
+            extra_roots,
+            rates: Rates {
+                member: rate("FOLLOWPOINTS_RATE_MEMBER", RATES_DEFAULT.member)?,
+                client: rate("FOLLOWPOINTS_RATE_CLIENT", RATES_DEFAULT.client)?,
+                address: rate("FOLLOWPOINTS_RATE_ADDRESS", RATES_DEFAULT.address)?,
+            },
+            database_url,
+        })
+    }
+}
+
+fn var(name: &str) -> Option<String> {
+    std::env::var(name)
+        .ok()
+        .map(|value| value.trim().to_owned())
+        .filter(|value| !value.is_empty())
+}
+
+fn checked_url(text: &str) -> Result<String, ConfigError> {
+    let wrong = || ConfigError::PublicUrl(text.to_owned());
+    let url = url::Url::parse(text).map_err(|_| wrong())?;
+    if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn rate(name: &'static str, default: Rate) -> Result<Rate, ConfigError> {
+    let Some(text) = var(name) else { return Ok(default) };
+    let parse = || {
+        let (per_second, burst) = text.split_once('/')?;
+        let rate = Rate {
+            per_second: per_second.trim().parse().ok()?,
+            burst: burst.trim().parse().ok()?,
+        };
+        (rate.per_second > 0 && rate.burst > 0).then_some(rate)
+    };
+    parse().ok_or_else(|| ConfigError::Rate(name, text.clone()))
+}
+
+/// The master key: from the environment, or with SQLite from a file beside the database, made on the first start.
+fn master_key(database_url: &str) -> Result<String, ConfigError> {
+    if let Some(key) = var("FOLLOWPOINTS_MASTER_KEY") {
+        return Ok(key);
+    }
+    let Some(database) = sqlite_path(database_url) else {
+        if database_url.starts_with("sqlite:") {
+            return Ok(seal::new_master_key()?);
+        }
+        return Err(ConfigError::MasterKeyMissing);
+    };
+    let mut path = database.into_os_string();
+    path.push(".master-key");
+    let path = PathBuf::from(path);
+    match std::fs::read_to_string(&path) {
+        Ok(key) => Ok(key),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = seal::new_master_key()?;
+            write_private(&path, &key).map_err(|source| ConfigError::MasterKeyFile { path, source })?;
+            Ok(key)
+        }
+        Err(source) => Err(ConfigError::MasterKeyFile { path, source }),
+    }
+}
+
+fn write_private(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}

@@ -1,0 +1,245 @@
+//! Request bodies: JSON, limited in size, checked against the very schema that the OpenAPI document publishes, so that every
+//! violation is reported with its JSON path and rule before anything is parsed.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+
+use poem::{Request, RequestBody, Result};
+use poem_openapi::impl_apirequest_for_payload;
+use poem_openapi::payload::{ParsePayload, Payload};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
+use poem_openapi::types::{ParseFromJSON, Type};
+use serde_json::{Value, json};
+
+use super::problem::{Problem, Violation};
+
+/// Bytes of a request body.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Violations reported at once.
+const VIOLATIONS_MAX: usize = 50;
+
+/// A JSON body that follows the schema of `T`.
+pub struct Body<T>(pub T);
+
+impl<T: Type> Payload for Body<T> {
+    const CONTENT_TYPE: &'static str = "application/json";
+
+    fn check_content_type(content_type: &str) -> bool {
+        let essence = content_type.split(';').next().unwrap_or("").trim();
+        essence.eq_ignore_ascii_case("application/json")
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: ParseFromJSON + 'static> ParsePayload for Body<T> {
+    const IS_REQUIRED: bool = true;
+
+    async fn from_request(_: &Request, body: &mut RequestBody) -> Result<Self> {
+        let bytes = body
+            .take()?
+            .into_bytes_limit(BODY_BYTES_MAX)
+            .await
+            .map_err(|_| Problem::too_large())?;
+        let value: Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
+        let violations = Shape::of::<T>().check(&value);
+        if !violations.is_empty() {
+            return Err(Problem::validation(violations).into());
+        }
+        let parsed = T::parse_from_json(Some(value))
+            .map_err(|error| Problem::invalid("body", "FORMAT", error.into_message()))?;
+        Ok(Self(parsed))
+    }
+}
+
+impl_apirequest_for_payload!(Body<T>, T: ParseFromJSON + 'static);
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    Problem::validation(vec![
+        Violation::new("body", "FORMAT", format!("is not JSON: {error}"))
+            .with(json!({"expected": "JSON", "line": error.line(), "column": error.column()})),
+    ])
+}
+
+/// The schema of one type with all that it refers to.
+struct Shape {
+    root: MetaSchemaRef,
+    schemas: HashMap<String, MetaSchema>,
+}
+
+static SHAPES: LazyLock<RwLock<HashMap<TypeId, Arc<Shape>>>> = LazyLock::new(RwLock::default);
+
+impl Shape {
+    fn of<T: Type + 'static>() -> Arc<Self> {
+        let id = TypeId::of::<T>();
+        if let Some(shape) = SHAPES.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return Arc::clone(shape);
+        }
+        let mut registry = Registry::new();
+        T::register(&mut registry);
+        let shape = Arc::new(Self {
+            root: T::schema_ref(),
+            schemas: registry.schemas.into_iter().collect(),
+        });
+        SHAPES
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, Arc::clone(&shape));
+        shape
+    }
+
+    fn check(&self, value: &Value) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        self.check_ref(&self.root, value, &Path::Root, &mut violations);
+        violations
+    }
+
+    fn check_ref(&self, schema: &MetaSchemaRef, value: &Value, path: &Path<'_>, out: &mut Vec<Violation>) {
+        let schema = match schema {
+            MetaSchemaRef::Inline(schema) => schema,
+            MetaSchemaRef::Reference(name) => match self.schemas.get(name) {
+                Some(schema) => schema,
+                None => return,
+            },
+        };
+        if out.len() < VIOLATIONS_MAX {
+            for part in &schema.all_of {
+                self.check_ref(part, value, path, out);
+            }
+            self.check_schema(schema, value, path, out);
+        }
+    }
+
+    fn check_schema(&self, schema: &MetaSchema, value: &Value, path: &Path<'_>, out: &mut Vec<Violation>) {
+        if !has_type(schema.ty, value) {
+            let expected = schema.ty.to_uppercase();
+            let description = format!("must be {} {}", article(schema.ty), schema.ty);
+            out.push(Violation::new(path.text(), "FORMAT", description).with(json!({"expected": expected})));
+            return;
+        }
+        if !schema.enum_items.is_empty() && !schema.enum_items.contains(value) {
+            let allowed: Vec<_> = schema.enum_items.iter().filter_map(Value::as_str).collect();
+            let description = format!("must be one of {}", allowed.join(", "));
+            out.push(
+                Violation::new(path.text(), "INVALID_ENUM_VALUE", description)
+                    .with(json!({"allowed": schema.enum_items})),
+            );
+            return;
+        }
+        match value {
+            Value::String(text) => check_text(schema, text, path, out),
+            Value::Number(number) => check_number(schema, number, path, out),
+            Value::Array(items) => {
+                check_size(schema, items.len(), path, out);
+                if let Some(item_schema) = &schema.items {
+                    for (index, item) in items.iter().enumerate() {
+                        self.check_ref(item_schema, item, &Path::Item(path, index), out);
+                    }
+                }
+            }
+            Value::Object(fields) => {
+                for (name, field_schema) in &schema.properties {
+                    let path = Path::Field(path, name);
+                    match fields.get(*name) {
+                        Some(value) if !value.is_null() => self.check_ref(field_schema, value, &path, out),
+                        _ if schema.required.contains(name) => {
+                            out.push(Violation::new(path.text(), "REQUIRED_FIELD", "must not be empty"));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) => {}
+        }
+    }
+}
+
+fn has_type(ty: &str, value: &Value) -> bool {
+    match ty {
+        "string" => value.is_string(),
+        "integer" => value.is_i64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => true,
+    }
+}
+
+fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    }
+}
+
+fn check_text(schema: &MetaSchema, text: &str, path: &Path<'_>, out: &mut Vec<Violation>) {
+    let length = text.chars().count();
+    if let Some(max) = schema.max_length.filter(|max| length > *max) {
+        let description = format!("has at most {max} characters");
+        out.push(Violation::new(path.text(), "MAX_LENGTH", description).with(json!({"threshold": max})));
+    }
+    if let Some(min) = schema.min_length.filter(|min| length < *min) {
+        let description = format!("has at least {min} characters");
+        out.push(Violation::new(path.text(), "MIN_LENGTH", description).with(json!({"threshold": min})));
+    }
+    if text.contains('\0') {
+        out.push(Violation::new(
+            path.text(),
+            "FORMAT",
+            "must not contain the character NUL",
+        ));
+    }
+    if schema.format == Some("uuid") && uuid::Uuid::try_parse(text).is_err() {
+        out.push(Violation::new(path.text(), "FORMAT", "is not a GUID").with(json!({"expected": "GUID"})));
+    }
+}
+
+fn check_number(schema: &MetaSchema, number: &serde_json::Number, path: &Path<'_>, out: &mut Vec<Violation>) {
+    let Some(number) = number.as_f64() else { return };
+    if let Some(max) = schema.maximum.filter(|max| number > *max) {
+        let description = format!("is at most {max}");
+        out.push(Violation::new(path.text(), "MAX", description).with(json!({"threshold": max})));
+    }
+    if let Some(min) = schema.minimum.filter(|min| number < *min) {
+        let description = format!("is at least {min}");
+        out.push(Violation::new(path.text(), "MIN", description).with(json!({"threshold": min})));
+    }
+}
+
+fn check_size(schema: &MetaSchema, size: usize, path: &Path<'_>, out: &mut Vec<Violation>) {
+    if let Some(max) = schema.max_items.filter(|max| size > *max) {
+        let description = format!("has at most {max} items");
+        out.push(Violation::new(path.text(), "MAX_SIZE", description).with(json!({"threshold": max})));
+    }
+    if let Some(min) = schema.min_items.filter(|min| size < *min) {
+        let description = format!("has at least {min} items");
+        out.push(Violation::new(path.text(), "MIN_SIZE", description).with(json!({"threshold": min})));
+    }
+}
+
+/// Where in the body we are; made into text only when something is wrong there.
+enum Path<'a> {
+    Root,
+    Field(&'a Self, &'a str),
+    Item(&'a Self, usize),
+}
+
+impl Path<'_> {
+    fn text(&self) -> String {
+        match self {
+            Self::Root => "body".to_owned(),
+            Self::Field(Self::Root, name) => (*name).to_owned(),
+            Self::Field(parent, name) => format!("{}.{name}", parent.text()),
+            Self::Item(parent, index) => format!("{}[{index}]", parent.text()),
+        }
+    }
+}

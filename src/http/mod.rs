@@ -1,0 +1,283 @@
+//! The HTTP edge: every feature's operations behind one set of manners. From the outside in: request id, `/_api` prefix,
+//! preflight, deadline, panic catch, error rendering, browser headers, log and metrics.
+
+pub mod auth;
+pub mod body;
+pub mod limits;
+pub mod openapi;
+pub mod operations;
+pub mod paging;
+pub mod problem;
+pub mod wire;
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use poem::http::uri::PathAndQuery;
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use poem::{Endpoint, EndpointExt as _, Middleware, Request, Response, Route};
+use poem_openapi::{OpenApiService, OperationId, Tags};
+
+use self::auth::CallSite;
+use self::operations::OperationsApi;
+use self::problem::Problem;
+use crate::access::api::AccessApi;
+use crate::access::token_api::{self, TokenApi};
+use crate::accounts::api::AccountsApi;
+use crate::app::App;
+use crate::apps::api::AppsApi;
+use crate::channels::api::ChannelsApi;
+use crate::follows::api::FollowsApi;
+use crate::members::api::MembersApi;
+use crate::programs::api::ProgramsApi;
+use crate::sites::api::SitesApi;
+use crate::webhooks::api::WebhooksApi;
+
+/// One deadline for a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long browsers may remember a preflight, in seconds.
+const PREFLIGHT_MAX_AGE: &str = "600";
+/// The header that names a request in answers and in the log.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-wix-request-id");
+/// Where Wix's own gateway mounts every service a second time.
+const SECOND_MOUNT: &str = "/_api";
+/// What the gateway mounts there.
+const MOUNTED_TWICE: [&str; 3] = ["/loyalty-", "/oauth2/", "/oauth/"];
+
+/// How the document groups operations.
+#[derive(Tags)]
+pub enum Tag {
+    /// Followed channels, wire-compatible with Wix Loyalty Social Media.
+    #[oai(rename = "Social media")]
+    SocialMedia,
+    /// Loyalty accounts, wire-compatible with Wix Loyalty Accounts.
+    Accounts,
+    /// The loyalty program, wire-compatible with Wix Loyalty Programs.
+    Programs,
+    /// Tokens, in Wix spelling.
+    Tokens,
+    /// For owners and operators: sites, settings, members, keys, apps.
+    Admin,
+    /// For owners and operators: webhook subscriptions, deliveries, events.
+    Webhooks,
+    /// For machines that watch over this one.
+    Operations,
+}
+
+type Apis = (
+    FollowsApi,
+    AccountsApi,
+    ProgramsApi,
+    TokenApi,
+    SitesApi,
+    ChannelsApi,
+    MembersApi,
+    AccessApi,
+    AppsApi,
+    WebhooksApi,
+    OperationsApi,
+);
+
+fn service(app: &App) -> OpenApiService<Apis, ()> {
+    let app = || app.clone();
+    let apis = (
+        FollowsApi { app: app() },
+        AccountsApi { app: app() },
+        ProgramsApi { app: app() },
+        TokenApi { app: app() },
+        SitesApi { app: app() },
+        ChannelsApi { app: app() },
+        MembersApi { app: app() },
+        AccessApi { app: app() },
+        AppsApi { app: app() },
+        WebhooksApi { app: app() },
+        OperationsApi { app: app() },
+    );
+    OpenApiService::new(apis, "Followpoints", env!("CARGO_PKG_VERSION"))
+}
+
+/// The whole HTTP surface.
+pub fn endpoint(app: &App) -> impl Endpoint<Output = Response> + 'static {
+    Route::new()
+        .at("/docs", openapi::reader())
+        .nest("/", service(app))
+        .data(app.clone())
+        .with(Edge { app: app.clone() })
+}
+
+struct Edge {
+    app: App,
+}
+
+impl<E: Endpoint + 'static> Middleware<E> for Edge {
+    type Output = EdgeEndpoint<E>;
+
+    fn transform(&self, inner: E) -> Self::Output {
+        EdgeEndpoint {
+            inner,
+            app: self.app.clone(),
+        }
+    }
+}
+
+struct EdgeEndpoint<E> {
+    inner: E,
+    app: App,
+}
+
+impl<E: Endpoint + 'static> Endpoint for EdgeEndpoint<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let started = Instant::now();
+        let request_id = self.app.db.new_id().to_string();
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let is_preflight = request.method() == Method::OPTIONS
+            && request
+                .headers()
+                .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let site = CallSite::default();
+        let mut response = if is_preflight {
+            Response::builder().status(StatusCode::NO_CONTENT).finish()
+        } else {
+            unmount(&mut request);
+            if origin.is_some() {
+                request.extensions_mut().insert(site.clone());
+            }
+            self.answer(request, &request_id, started).await
+        };
+        if let Some(origin) = origin {
+            self.share(response.headers_mut(), &origin, &site, is_preflight)
+                .await;
+        }
+        if let Ok(id) = HeaderValue::from_str(&request_id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        Ok(response)
+    }
+}
+
+impl<E: Endpoint + 'static> EdgeEndpoint<E> {
+    async fn answer(&self, request: Request, request_id: &str, started: Instant) -> Response {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let has_nul = request.uri().query().is_some_and(|query| query.contains("%00"));
+        let result = if has_nul {
+            Err(Problem::invalid("query", "FORMAT", "must not contain the character NUL").into())
+        } else {
+            let call = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+            match tokio::time::timeout(REQUEST_TIMEOUT, call).await {
+                Ok(Ok(result)) => result.map(poem::IntoResponse::into_response),
+                Ok(Err(_)) => Err(Problem::internal(std::io::Error::other("the handler panicked")).into()),
+                Err(_) => Err(Problem::timed_out().into()),
+            }
+        };
+        let (response, operation, cause) = match result {
+            Ok(response) => {
+                let operation = response.data::<OperationId>().map(|id| id.0);
+                (response, operation, None)
+            }
+            Err(error) => {
+                let operation = error.data::<OperationId>().map(|id| id.0);
+                let (response, cause) = token_api::render(&error).unwrap_or_else(|| {
+                    let problem = Problem::from_framework(error);
+                    (problem.render(), problem.cause_chain())
+                });
+                (response, operation, cause)
+            }
+        };
+        let (status, took) = (response.status(), started.elapsed());
+        let operation = operation.unwrap_or("none");
+        self.app.metrics.observe_request(operation, status.as_u16(), took);
+        log(
+            &Answered {
+                method,
+                path,
+                request_id,
+                status,
+                took,
+                operation,
+            },
+            cause.as_deref(),
+        );
+        response
+    }
+
+    /// The headers that let a browser use the answer, if the owner allows its origin.
+    async fn share(
+        &self,
+        headers: &mut HeaderMap,
+        origin: &HeaderValue,
+        site: &CallSite,
+        is_preflight: bool,
+    ) {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        let Ok(text) = origin.to_str() else { return };
+        let allowed = self.app.origins.allow(text, site.0.get().copied()).await;
+        if !allowed.unwrap_or(false) {
+            return;
+        }
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+        set(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            "x-wix-request-id, x-wix-consistent, retry-after",
+        );
+        if is_preflight {
+            set(
+                header::ACCESS_CONTROL_ALLOW_METHODS,
+                "GET, POST, PATCH, PUT, DELETE",
+            );
+            set(
+                header::ACCESS_CONTROL_ALLOW_HEADERS,
+                "authorization, content-type, idempotency-key, x-wix-bi-gateway, wix-site-id, wix-account-id, \
+                 x-wix-consistent",
+            );
+            set(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE);
+        }
+    }
+}
+
+struct Answered<'a> {
+    method: Method,
+    path: String,
+    request_id: &'a str,
+    status: StatusCode,
+    took: Duration,
+    operation: &'a str,
+}
+
+fn log(answered: &Answered<'_>, cause: Option<&str>) {
+    let Answered {
+        method,
+        path,
+        request_id,
+        status,
+        took,
+        operation,
+    } = answered;
+    let (status, took_us) = (status.as_u16(), took.as_micros());
+    if status >= 500 && status != 503 {
+        tracing::error!(
+            request.id = request_id, %method, path, operation, status, took_us,
+            cause = cause.unwrap_or(""), "request failed"
+        );
+    } else {
+        tracing::debug!(request.id = request_id, %method, path, operation, status, took_us, "request");
+    }
+}
+
+/// Takes `/_api` off the paths that Wix mounts under it too.
+fn unmount(request: &mut Request) {
+    let Some(path) = request.uri().path_and_query().map(PathAndQuery::as_str) else {
+        return;
+    };
+    let Some(rest) = path.strip_prefix(SECOND_MOUNT) else {
+        return;
+    };
+    if MOUNTED_TWICE.iter().any(|service| rest.starts_with(service))
+        && let Ok(uri) = rest.parse::<Uri>()
+    {
+        *request.uri_mut() = uri;
+    }
+}

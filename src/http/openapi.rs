@@ -1,0 +1,257 @@
+//! The OpenAPI 3.1 document: what the framework derives from the code, with what it cannot say put right. It is served,
+//! printed by `followpoints openapi` and checked in as `openapi/openapi.json`.
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::LazyLock;
+
+use poem::endpoint::BoxEndpoint;
+use poem::http::Method;
+use poem::web::Html;
+use poem::{Endpoint, handler};
+use poem_openapi::registry::{MetaApi, Registry};
+use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
+use serde_json::{Map, Value, json};
+
+use super::Apis;
+use super::auth::SITE_HEADER;
+use crate::webhooks::EventType;
+
+const DESCRIPTION: &str = "Rewards a site's members for following its social channels. The loyalty paths speak the Wix \
+    Loyalty wire format and are mounted a second time under `/_api`, so that the Wix SDK works unchanged. Success is always \
+    200 with a JSON body; errors are Wix error bodies; every answer has `X-Wix-Request-Id`.";
+
+/// The operations without the running service behind them.
+struct Described<T>(PhantomData<T>);
+
+impl<T: OpenApi> OpenApi for Described<T> {
+    fn meta() -> Vec<MetaApi> {
+        T::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn add_routes(self, _: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
+}
+
+fn described() -> OpenApiService<Described<Apis>, ()> {
+    OpenApiService::new(Described(PhantomData), "Followpoints", env!("CARGO_PKG_VERSION"))
+        .description(DESCRIPTION)
+        .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
+        .server("/")
+}
+
+/// The document.
+pub fn document() -> &'static Value {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+        let mut document: Value = serde_json::from_str(&described().spec()).unwrap_or_default();
+        correct(&mut document);
+        document["openapi"] = json!("3.1.0");
+        if let Some(paths) = document["paths"].as_object_mut() {
+            for operation in paths
+                .values_mut()
+                .filter_map(Value::as_object_mut)
+                .flat_map(Map::values_mut)
+            {
+                correct_operation(operation);
+            }
+        }
+        document["webhooks"] = webhooks();
+        document["components"]["schemas"]["WebhookClaims"] = claims_schema();
+        document
+    });
+    &DOCUMENT
+}
+
+/// The document as text, as it is checked in.
+#[must_use]
+pub fn document_text() -> String {
+    let mut text = serde_json::to_string_pretty(document()).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// A page that shows the document; everything it needs is in the page itself.
+pub fn reader() -> impl Endpoint + 'static {
+    static PAGE: LazyLock<String> = LazyLock::new(|| {
+        let service = described();
+        let spec = service.spec();
+        let page = service.swagger_ui_html();
+        page.replace(&spec, &document().to_string())
+            .replace("<title>Swagger UI", "<title>Followpoints API")
+    });
+    #[handler]
+    fn show() -> Html<&'static str> {
+        Html(PAGE.as_str())
+    }
+    show
+}
+
+/// Puts right what the framework's 3.0 spelling gets wrong in 3.1, everywhere in the document.
+fn correct(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(correct),
+        Value::Object(fields) => {
+            if let Some(json) = fields.remove("application/json; charset=utf-8") {
+                fields.insert("application/json".to_owned(), json);
+            }
+            if let Some(text) = fields.remove("text/plain; charset=utf-8") {
+                fields.insert("text/plain".to_owned(), text);
+            }
+            if fields.remove("nullable") == Some(Value::Bool(true))
+                && let Some(ty) = fields.get_mut("type")
+            {
+                *ty = json!([ty.take(), "null"]);
+            }
+            for name in ["minimum", "maximum"] {
+                // Written as `100.0`, which generators take for a limit of a floating-point number.
+                #[expect(clippy::cast_possible_truncation, reason = "our limits are whole numbers")]
+                if let Some(limit) = fields.get(name).and_then(Value::as_f64) {
+                    fields.insert(name.to_owned(), json!(limit as i64));
+                }
+            }
+            if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
+                for (name, schema) in properties.iter_mut() {
+                    if name.ends_with("Date") && schema["type"] == "string" {
+                        schema["format"] = json!("date-time");
+                    }
+                }
+            }
+            fields.values_mut().for_each(correct);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Adds what the edge does for every operation: the site header of keys, the request id of answers.
+fn correct_operation(operation: &mut Value) {
+    if operation.get("security").is_some() {
+        let parameter = json!({
+            "name": SITE_HEADER, "in": "header", "required": false,
+            "description": "The site, for API keys that are not bound to one.",
+            "schema": {"type": "string", "format": "uuid"},
+        });
+        match operation.get_mut("parameters").and_then(Value::as_array_mut) {
+            Some(parameters) => parameters.push(parameter),
+            None => operation["parameters"] = json!([parameter]),
+        }
+    }
+    if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
+        for response in responses.values_mut() {
+            response["headers"]["X-Wix-Request-Id"] = json!({
+                "description": "Names the request in the log.",
+                "schema": {"type": "string", "format": "uuid"},
+            });
+        }
+        for status in ["429", "503"] {
+            if let Some(response) = responses.get_mut(status) {
+                response["headers"]["Retry-After"] =
+                    json!({"description": "Seconds to wait.", "schema": {"type": "integer"}});
+            }
+        }
+    }
+}
+
+fn webhooks() -> Value {
+    let mut webhooks = Map::new();
+    for kind in EventType::ALL {
+        let (summary, entity) = match kind {
+            EventType::FollowedChannelCreated => ("An account followed a channel", "FollowedChannel"),
+            EventType::AccountCreated => ("An account was made", "Account"),
+            EventType::AccountUpdated => ("An account changed", "Account"),
+            EventType::AccountPointsUpdated => ("The points of an account changed", "Account"),
+        };
+        webhooks.insert(
+            kind.as_str().to_owned(),
+            json!({"post": {
+                "operationId": format!("on{}", pascal(kind)),
+                "summary": summary,
+                "description": format!(
+                    "The body is a compact JWS, RS256, whose key is in `/.well-known/jwks.json`. Its `data` claim is the \
+                     envelope as JSON text, whose `data` is the event as JSON text, whose entity is a `{entity}`. The event's \
+                     `id` is the same in every resend."
+                ),
+                "tags": ["Webhooks"],
+                "requestBody": {"required": true, "content": {"text/plain": {"schema": {
+                    "type": "string", "contentMediaType": "application/jwt",
+                    "contentSchema": {"$ref": "#/components/schemas/WebhookClaims"},
+                }}}},
+                "responses": {
+                    "2XX": {"description": "Accepted; it is not sent again."},
+                    "410": {"description": "Gone for good: the subscription is disabled."},
+                    "default": {"description": "Anything else, or nothing in time: it is sent again, not before `Retry-After`."},
+                },
+            }}),
+        );
+    }
+    Value::Object(webhooks)
+}
+
+fn pascal(kind: EventType) -> &'static str {
+    match kind {
+        EventType::FollowedChannelCreated => "FollowedChannelCreated",
+        EventType::AccountCreated => "AccountCreated",
+        EventType::AccountUpdated => "AccountUpdated",
+        EventType::AccountPointsUpdated => "AccountPointsUpdated",
+    }
+}
+
+/// The claims of a webhook, down to the event.
+fn claims_schema() -> Value {
+    let event = json!({
+        "type": "object",
+        "required": ["id", "entityFqdn", "slug", "entityId", "eventTime", "entityEventSequence"],
+        "description": "Has exactly one of createdEvent, updatedEvent and actionEvent.",
+        "properties": {
+            "id": {"type": "string", "format": "uuid", "description": "The receiver's key against duplicates."},
+            "entityFqdn": {"type": "string"},
+            "slug": {"type": "string"},
+            "entityId": {"type": "string", "format": "uuid"},
+            "createdEvent": {"type": "object", "properties": {"entity": {"anyOf": [
+                {"$ref": "#/components/schemas/FollowedChannel"}, {"$ref": "#/components/schemas/Account"}]}}},
+            "updatedEvent": {"type": "object", "properties": {
+                "currentEntity": {"$ref": "#/components/schemas/Account"}}},
+            "actionEvent": {"type": "object", "properties": {"body": {"type": "object", "properties": {
+                "account": {"$ref": "#/components/schemas/Account"}}}}},
+            "eventTime": {"type": "string", "format": "date-time"},
+            "triggeredByAnonymizeRequest": {"type": "boolean"},
+            "originatedFrom": {"type": ["string", "null"]},
+            "entityEventSequence": {"type": "string", "description": "Grows per entity."},
+        },
+    });
+    let identity = json!({
+        "type": "object",
+        "required": ["identityType"],
+        "properties": {
+            "identityType": {"type": "string", "enum": ["ANONYMOUS_VISITOR", "MEMBER", "WIX_USER", "APP"]},
+            "anonymousVisitorId": {"type": "string"}, "memberId": {"type": "string"},
+            "wixUserId": {"type": "string"}, "appId": {"type": "string"},
+        },
+    });
+    let text_of = |schema: Value| json!({"type": "string", "contentMediaType": "application/json", "contentSchema": schema});
+    let envelope = json!({
+        "type": "object",
+        "required": ["eventType", "instanceId", "data", "identity"],
+        "properties": {
+            "eventType": {"type": "string"},
+            "instanceId": {"type": "string", "format": "uuid"},
+            "data": text_of(event),
+            "identity": text_of(identity),
+            "accountInfo": {"type": "object", "properties": {"siteId": {"type": "string", "format": "uuid"}}},
+        },
+    });
+    json!({
+        "type": "object",
+        "required": ["data", "iss", "aud", "jti", "iat", "exp"],
+        "properties": {
+            "data": text_of(envelope),
+            "iss": {"type": "string", "const": "followpoints"},
+            "aud": {"type": "string", "format": "uuid", "description": "The app."},
+            "jti": {"type": "string", "format": "uuid", "description": "The event's id."},
+            "iat": {"type": "integer", "description": "The event's time in seconds."},
+            "exp": {"type": "integer", "description": "300000 seconds later, which outlives every resend."},
+        },
+    })
+}

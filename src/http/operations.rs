@@ -1,0 +1,157 @@
+//! For machines that watch over this one: liveness, readiness, metrics, the document.
+
+use std::time::Duration;
+
+use poem_openapi::payload::{Json, PlainText};
+use poem_openapi::types::Any;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde_json::Value;
+
+use super::{Tag, openapi};
+use crate::app::App;
+use crate::http::problem::Problem;
+
+/// The dispatcher has looked for due deliveries within this time, or it hangs.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
+/// A due delivery of a healthy subscription is taken within this time, in milliseconds.
+const OLDEST_DUE_MAX_MS: i64 = 60_000;
+
+/// The operations.
+pub struct OperationsApi {
+    /// The running service.
+    pub app: App,
+}
+
+#[derive(Debug, Object)]
+struct Health {
+    /// `ok`.
+    status: String,
+}
+
+/// One thing that was checked.
+#[derive(Debug, Object)]
+struct Check {
+    /// What.
+    name: String,
+    /// Whether it is as it should be.
+    ok: bool,
+    /// What was seen.
+    detail: String,
+}
+
+#[derive(Debug, Object)]
+struct Readiness {
+    /// Whether every check passed.
+    ready: bool,
+    /// What was checked.
+    checks: Vec<Check>,
+}
+
+#[derive(ApiResponse)]
+enum ReadinessResponse {
+    /// Ready to serve.
+    #[oai(status = 200)]
+    Ready(Json<Readiness>),
+    /// Not ready; `checks` says why.
+    #[oai(status = 503)]
+    NotReady(Json<Readiness>),
+}
+
+#[OpenApi(tag = "Tag::Operations")]
+impl OperationsApi {
+    /// Is the process alive
+    #[oai(path = "/healthz", method = "get", operation_id = "getHealth")]
+    async fn get_health(&self) -> Json<Health> {
+        Json(Health {
+            status: "ok".to_owned(),
+        })
+    }
+
+    /// Is the service ready
+    ///
+    /// Looks at the database, its migrations, the webhook dispatcher and the oldest due delivery.
+    #[oai(path = "/readyz", method = "get", operation_id = "getReadiness")]
+    async fn get_readiness(&self) -> ReadinessResponse {
+        let checks = vec![
+            self.check_database().await,
+            self.check_dispatcher(),
+            self.check_due().await,
+        ];
+        let readiness = Readiness {
+            ready: checks.iter().all(|check| check.ok),
+            checks,
+        };
+        if readiness.ready {
+            ReadinessResponse::Ready(Json(readiness))
+        } else {
+            ReadinessResponse::NotReady(Json(readiness))
+        }
+    }
+
+    /// Get the metrics
+    ///
+    /// In Prometheus' text format.
+    #[oai(path = "/metrics", method = "get", operation_id = "getMetrics")]
+    async fn get_metrics(&self) -> Result<PlainText<String>, Problem> {
+        let health = self.app.dispatcher.health();
+        let oldest = self.app.dispatcher.oldest_due().await?;
+        let age_s = oldest.map_or(0, |at| (self.app.db.now().0 - at.0).max(0) / 1000);
+        self.app
+            .metrics
+            .set_dispatcher(health.held, health.in_flight, age_s);
+        self.app
+            .metrics
+            .render()
+            .map(PlainText)
+            .map_err(Problem::internal)
+    }
+
+    /// Get this document
+    #[oai(path = "/openapi.json", method = "get", operation_id = "getOpenapiDocument")]
+    async fn get_openapi_document(&self) -> Json<Any<Value>> {
+        Json(Any(openapi::document().clone()))
+    }
+}
+
+impl OperationsApi {
+    async fn check_database(&self) -> Check {
+        let (ok, detail) = match self.app.db.check_schema().await {
+            Ok(()) => (true, "reachable and migrated".to_owned()),
+            Err(error) => (false, error.to_string()),
+        };
+        Check {
+            name: "database".to_owned(),
+            ok,
+            detail,
+        }
+    }
+
+    fn check_dispatcher(&self) -> Check {
+        let age = self.app.dispatcher.health().heartbeat_age;
+        let detail = format!("last look for due deliveries {} ms ago", age.as_millis());
+        Check {
+            name: "dispatcher".to_owned(),
+            ok: age <= HEARTBEAT_MAX,
+            detail,
+        }
+    }
+
+    async fn check_due(&self) -> Check {
+        let (ok, detail) = match self.app.dispatcher.oldest_due().await {
+            Ok(None) => (true, "nothing is due".to_owned()),
+            Ok(Some(at)) => {
+                let age_ms = (self.app.db.now().0 - at.0).max(0);
+                (
+                    age_ms <= OLDEST_DUE_MAX_MS,
+                    format!("oldest due delivery waits for {age_ms} ms"),
+                )
+            }
+            Err(error) => (false, error.to_string()),
+        };
+        Check {
+            name: "deliveries".to_owned(),
+            ok,
+            detail,
+        }
+    }
+}

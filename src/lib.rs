@@ -1,0 +1,36 @@
+//! Followpoints: a self-hosted loyalty service that rewards a site's members for following its social channels.
+//!
+//! The walk of one request: [`http`] → `<feature>/api.rs` → `<feature>/mod.rs` → `entity`. A feature's `mod.rs` holds rules and
+//! queries and knows nothing of HTTP; its `api.rs` holds HTTP and builds no queries.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`sites`], [`channels`], [`programs`] | tenants, their social channels, their loyalty program |
+//! | [`members`], [`accounts`], [`points`] | persons, their accounts, the ledger |
+//! | [`follows`] | the follow: one award per account and channel, for ever |
+//! | [`webhooks`], [`apps`], [`outbound`] | events told to external systems, their keys, the way out |
+//! | [`access`] | who calls, and the token endpoint |
+//! | [`app`], [`config`], [`db`], [`rows`], [`gather`], [`seal`], [`clock`], [`ids`], [`metrics`] | what they stand on |
+
+pub mod access;
+pub mod accounts;
+pub mod app;
+pub mod apps;
+pub mod channels;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod follows;
+pub mod gather;
+pub mod http;
+pub mod ids;
+pub mod members;
+pub mod metrics;
+pub mod outbound;
+pub mod points;
+pub mod programs;
+pub mod rows;
+pub mod seal;
+pub mod server;
+pub mod sites;
+pub mod webhooks;
