@@ -109,11 +109,7 @@ impl App {
         let signer = Signer::new(db.clone(), sealer.clone());
         let dispatcher = Dispatcher::start(db.clone(), signer, client.clone(), metrics.clone());
         let configs = SiteConfigs::default();
-        let issuers = Issuers::new(
-            db.clone(),
-            sealer.clone(),
-            KeySets::new(client.clone(), seams.clock),
-        );
+        let issuers = Issuers::new(db.clone(), sealer.clone(), KeySets::new(client.clone(), seams.clock));
         let admin_key = config.admin_key.as_deref();
         Ok(Self {
             follows: Follows::start(&db, configs.clone(), dispatcher.clone()),

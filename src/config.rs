@@ -17,18 +17,9 @@ const ADMIN_KEY_MIN: usize = 16;
 
 /// Default rates: a member may do in a burst what a page full of buttons can, an app what a nightly synchronisation needs.
 pub const RATES_DEFAULT: Rates = Rates {
-    member: Rate {
-        per_second: 100,
-        burst: 1_000,
-    },
-    client: Rate {
-        per_second: 10_000,
-        burst: 10_000,
-    },
-    address: Rate {
-        per_second: 50,
-        burst: 500,
-    },
+    member: Rate { per_second: 100, burst: 1_000 },
+    client: Rate { per_second: 10_000, burst: 10_000 },
+    address: Rate { per_second: 50, burst: 500 },
 };
 
 /// What is wrong with the settings, and what to do.
@@ -178,10 +169,7 @@ impl Config {
 }
 
 fn var(name: &str) -> Option<String> {
-    std::env::var(name)
-        .ok()
-        .map(|value| value.trim().to_owned())
-        .filter(|value| !value.is_empty())
+    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
 fn checked_url(text: &str) -> Result<String, ConfigError> {
@@ -197,10 +185,7 @@ fn rate(name: &'static str, default: Rate) -> Result<Rate, ConfigError> {
     let Some(text) = var(name) else { return Ok(default) };
     let parse = || {
         let (per_second, burst) = text.split_once('/')?;
-        let rate = Rate {
-            per_second: per_second.trim().parse().ok()?,
-            burst: burst.trim().parse().ok()?,
-        };
+        let rate = Rate { per_second: per_second.trim().parse().ok()?, burst: burst.trim().parse().ok()? };
         (rate.per_second > 0 && rate.burst > 0).then_some(rate)
     };
     parse().ok_or_else(|| ConfigError::Rate(name, text.clone()))

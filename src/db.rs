@@ -79,10 +79,7 @@ impl Db {
         ids: Arc<dyn IdGenerator>,
     ) -> Result<Self, OpenError> {
         let lock = lock_file(url)?;
-        Ok(Self {
-            _lock: lock.map(Arc::new),
-            ..Self::open_beside(url, clock, ids).await?
-        })
+        Ok(Self { _lock: lock.map(Arc::new), ..Self::open_beside(url, clock, ids).await? })
     }
 
     /// Opens the database for a short command, also while a service runs on it.
@@ -94,22 +91,10 @@ impl Db {
         if url.starts_with("sqlite:") {
             let writer = sqlite(url, 1).await?;
             let reader = sqlite(url, SQLITE_READERS).await?;
-            Ok(Self {
-                reader,
-                writer,
-                clock,
-                ids,
-                _lock: None,
-            })
+            Ok(Self { reader, writer, clock, ids, _lock: None })
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let pool = postgres(url).await?;
-            Ok(Self {
-                reader: pool.clone(),
-                writer: pool,
-                clock,
-                ids,
-                _lock: None,
-            })
+            Ok(Self { reader: pool.clone(), writer: pool, clock, ids, _lock: None })
         } else {
             Err(OpenError::UnknownScheme)
         }
@@ -122,23 +107,15 @@ impl Db {
         let connection = if url.starts_with("sqlite:") {
             sqlite(url, 1).await?
         } else {
-            Database::connect(options(url, 1))
-                .await
-                .map_err(OpenError::Unreachable)?
+            Database::connect(options(url, 1)).await.map_err(OpenError::Unreachable)?
         };
-        Migrator::up(&connection, None)
-            .await
-            .map_err(OpenError::Migration)?;
+        Migrator::up(&connection, None).await.map_err(OpenError::Migration)?;
         connection.close().await.map_err(OpenError::Unreachable)
     }
 
     /// Fails unless every migration is applied.
     pub async fn check_schema(&self) -> Result<(), OpenError> {
-        match Migrator::get_pending_migrations(&self.reader)
-            .await
-            .map_err(OpenError::Migration)?
-            .len()
-        {
+        match Migrator::get_pending_migrations(&self.reader).await.map_err(OpenError::Migration)?.len() {
             0 => Ok(()),
             behind => Err(OpenError::NotMigrated(behind)),
         }
@@ -164,11 +141,7 @@ impl Db {
         };
         // Read after the lock is held, so that within one process time order and commit order agree.
         let now = self.clock.now();
-        Ok(Tx {
-            inner,
-            now,
-            ids: Arc::clone(&self.ids),
-        })
+        Ok(Tx { inner, now, ids: Arc::clone(&self.ids) })
     }
 
     /// SQLite or PostgreSQL.
@@ -231,9 +204,7 @@ impl Tx {
 /// The file behind a SQLite URL, or `None` for one in memory.
 #[must_use]
 pub fn sqlite_path(url: &str) -> Option<PathBuf> {
-    let rest = url
-        .strip_prefix("sqlite://")
-        .or_else(|| url.strip_prefix("sqlite:"))?;
+    let rest = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"))?;
     let path = rest.split('?').next().unwrap_or(rest);
     (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
 }
@@ -245,10 +216,7 @@ fn lock_file(url: &str) -> Result<Option<File>, OpenError> {
     let mut lock_path = path.clone().into_os_string();
     lock_path.push(".lock");
     let lock_path = PathBuf::from(lock_path);
-    let not_writable = |path: &Path, source| OpenError::NotWritable {
-        path: path.to_owned(),
-        source,
-    };
+    let not_writable = |path: &Path, source| OpenError::NotWritable { path: path.to_owned(), source };
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -260,11 +228,7 @@ fn lock_file(url: &str) -> Result<Option<File>, OpenError> {
         Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path)),
         Err(TryLockError::Error(source)) => return Err(not_writable(&lock_path, source)),
     }
-    File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(|source| not_writable(&path, source))?;
+    File::options().create(true).append(true).open(&path).map_err(|source| not_writable(&path, source))?;
     Ok(Some(file))
 }
 
@@ -283,25 +247,20 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
 
 async fn sqlite(url: &str, connections: u32) -> Result<DatabaseConnection, OpenError> {
     let mut options = options(url, connections);
-    options
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .map_sqlx_sqlite_opts(|sqlite| {
-            sqlite
-                .create_if_missing(true)
-                .pragma("journal_mode", "WAL")
-                .pragma("synchronous", "FULL")
-                .pragma("foreign_keys", "ON")
-                .pragma("busy_timeout", "5000")
-                .pragma("wal_autocheckpoint", WAL_PAGES)
-                .pragma("cache_size", "-8000")
-                .pragma("temp_store", "MEMORY")
-        });
+    options.idle_timeout(None).max_lifetime(None).map_sqlx_sqlite_opts(|sqlite| {
+        sqlite
+            .create_if_missing(true)
+            .pragma("journal_mode", "WAL")
+            .pragma("synchronous", "FULL")
+            .pragma("foreign_keys", "ON")
+            .pragma("busy_timeout", "5000")
+            .pragma("wal_autocheckpoint", WAL_PAGES)
+            .pragma("cache_size", "-8000")
+            .pragma("temp_store", "MEMORY")
+    });
     Database::connect(options).await.map_err(OpenError::Unreachable)
 }
 
 async fn postgres(url: &str) -> Result<DatabaseConnection, OpenError> {
-    Database::connect(options(url, POSTGRES_CONNECTIONS))
-        .await
-        .map_err(OpenError::Unreachable)
+    Database::connect(options(url, POSTGRES_CONNECTIONS)).await.map_err(OpenError::Unreachable)
 }

@@ -26,9 +26,7 @@ pub struct Gather<Q, A> {
 
 impl<Q, A> Clone for Gather<Q, A> {
     fn clone(&self) -> Self {
-        Self {
-            queue: self.queue.clone(),
-        }
+        Self { queue: self.queue.clone() }
     }
 }
 
@@ -80,12 +78,10 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
     /// Asks and waits for the answer. Refused at once when the queue is full.
     pub async fn call(&self, question: Q) -> Result<A, GatherError> {
         let (sender, answer) = oneshot::channel();
-        self.queue
-            .try_send((question, sender))
-            .map_err(|refused| match refused {
-                mpsc::error::TrySendError::Full(_) => GatherError::Full,
-                mpsc::error::TrySendError::Closed(_) => GatherError::Stopped,
-            })?;
+        self.queue.try_send((question, sender)).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => GatherError::Full,
+            mpsc::error::TrySendError::Closed(_) => GatherError::Stopped,
+        })?;
         answer.await.map_err(|_| GatherError::Stopped)
     }
 }

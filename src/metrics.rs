@@ -26,18 +26,14 @@ pub struct Metrics {
 impl Metrics {
     /// Metrics that stand at zero.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let buckets = vec![
-            0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0,
-        ];
+        let buckets =
+            vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
         let histogram =
             |name, help| Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.clone()));
         let metrics = Self {
             registry: Registry::new(),
             requests: IntCounterVec::new(
-                Opts::new(
-                    "followpoints_http_requests_total",
-                    "HTTP requests by operation and status",
-                ),
+                Opts::new("followpoints_http_requests_total", "HTTP requests by operation and status"),
                 &["operation", "status"],
             )?,
             request_seconds: histogram(
@@ -45,20 +41,14 @@ impl Metrics {
                 "Time to answer an HTTP request",
             )?,
             attempts: IntCounterVec::new(
-                Opts::new(
-                    "followpoints_webhook_attempts_total",
-                    "Webhook tries by outcome and error class",
-                ),
+                Opts::new("followpoints_webhook_attempts_total", "Webhook tries by outcome and error class"),
                 &["outcome", "error"],
             )?,
             delivery_seconds: histogram(
                 "followpoints_webhook_delivery_seconds",
                 "Time from an event to its acceptance at the first try",
             )?,
-            held: IntGauge::new(
-                "followpoints_webhook_jobs",
-                "Deliveries in memory, waiting or under way",
-            )?,
+            held: IntGauge::new("followpoints_webhook_jobs", "Deliveries in memory, waiting or under way")?,
             in_flight: IntGauge::new("followpoints_webhook_in_flight", "Webhook tries under way")?,
             oldest_due_seconds: IntGauge::new(
                 "followpoints_webhook_oldest_due_seconds",
@@ -78,9 +68,7 @@ impl Metrics {
 
     /// Counts an answered request.
     pub fn observe_request(&self, operation: &str, status: u16, took: Duration) {
-        self.requests
-            .with_label_values(&[operation, &status.to_string()])
-            .inc();
+        self.requests.with_label_values(&[operation, &status.to_string()]).inc();
         self.request_seconds.observe(took.as_secs_f64());
     }
 

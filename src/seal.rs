@@ -65,11 +65,8 @@ impl Sealer {
         let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or(SealError::Open)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Open)?;
         let mut text = text.to_vec();
-        let length = self
-            .0
-            .open_in_place(nonce, Aad::from(purpose), &mut text)
-            .map_err(|_| SealError::Open)?
-            .len();
+        let length =
+            self.0.open_in_place(nonce, Aad::from(purpose), &mut text).map_err(|_| SealError::Open)?.len();
         text.truncate(length);
         Ok(text)
     }

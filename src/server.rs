@@ -37,14 +37,8 @@ impl Bound {
     pub async fn new(address: SocketAddr) -> Result<Self, ListenError> {
         let failed = |source| ListenError { address, source };
         let acceptor = TcpListener::bind(address).into_acceptor().await.map_err(failed)?;
-        let local = acceptor
-            .local_addr()
-            .into_iter()
-            .find_map(|at| at.as_socket_addr().copied());
-        Ok(Self {
-            acceptor,
-            address: local.unwrap_or(address),
-        })
+        let local = acceptor.local_addr().into_iter().find_map(|at| at.as_socket_addr().copied());
+        Ok(Self { acceptor, address: local.unwrap_or(address) })
     }
 
     /// Where it listens.

@@ -29,18 +29,13 @@ impl MigratorTrait for Migrator {
 async fn run(manager: &SchemaManager<'_>, statements: &str) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     let sqlite = connection.get_database_backend() == DatabaseBackend::Sqlite;
-    let (uuid, bytes, clustered) = if sqlite {
-        ("blob", "blob", " WITHOUT ROWID")
-    } else {
-        ("uuid", "bytea", "")
-    };
+    let (uuid, bytes, clustered) =
+        if sqlite { ("blob", "blob", " WITHOUT ROWID") } else { ("uuid", "bytea", "") };
     for statement in statements.split("\n;;") {
         let statement = statement.trim();
         if !statement.is_empty() {
-            let sql = statement
-                .replace("{uuid}", uuid)
-                .replace("{bytes}", bytes)
-                .replace("{clustered}", clustered);
+            let sql =
+                statement.replace("{uuid}", uuid).replace("{bytes}", bytes).replace("{clustered}", clustered);
             connection.execute_unprepared(&sql).await?;
         }
     }
@@ -50,10 +45,7 @@ async fn run(manager: &SchemaManager<'_>, statements: &str) -> Result<(), DbErr>
 /// Drops `tables` in the order given.
 async fn drop_tables(manager: &SchemaManager<'_>, tables: &[&str]) -> Result<(), DbErr> {
     for table in tables {
-        manager
-            .get_connection()
-            .execute_unprepared(&format!("DROP TABLE {table}"))
-            .await?;
+        manager.get_connection().execute_unprepared(&format!("DROP TABLE {table}")).await?;
     }
     Ok(())
 }

@@ -86,10 +86,7 @@ impl MigrationTrait for Migration {
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         crate::drop_tables(manager, &["ledger_entry", "followed_channel", "account"]).await?;
         if manager.get_connection().get_database_backend() == DatabaseBackend::Postgres {
-            manager
-                .get_connection()
-                .execute_unprepared("DROP FUNCTION ledger_entry_refuse()")
-                .await?;
+            manager.get_connection().execute_unprepared("DROP FUNCTION ledger_entry_refuse()").await?;
         }
         Ok(())
     }

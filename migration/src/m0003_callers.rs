@@ -80,13 +80,7 @@ impl MigrationTrait for Migration {
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         crate::drop_tables(
             manager,
-            &[
-                "instance_key",
-                "refresh_token",
-                "trusted_issuer",
-                "oauth_client",
-                "api_key",
-            ],
+            &["instance_key", "refresh_token", "trusted_issuer", "oauth_client", "api_key"],
         )
         .await
     }

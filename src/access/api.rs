@@ -260,31 +260,20 @@ impl AccessApi {
         body: Body<CreateApiKeyRequest>,
     ) -> Result<Json<CreateApiKeyResponse>, Problem> {
         let site = key_site(&caller)?;
-        let default = if site.is_some() {
-            Scope::SiteAdmin
-        } else {
-            Scope::InstanceAdmin
-        };
+        let default = if site.is_some() { Scope::SiteAdmin } else { Scope::InstanceAdmin };
         let scopes: Vec<Scope> = match body.0.api_key.scopes {
             None => vec![default],
             Some(names) => names.into_iter().map(Scope::from).collect(),
         };
         if site.is_some() && scopes.contains(&Scope::InstanceAdmin) {
             let description = "a key of one site cannot administer the instance";
-            return Err(Problem::invalid(
-                "apiKey.scopes",
-                "FIELD_NOT_ALLOWED",
-                description,
-            ));
+            return Err(Problem::invalid("apiKey.scopes", "FIELD_NOT_ALLOWED", description));
         }
         let secret = seal::new_secret(api_keys::PREFIX)?;
         let tx = self.app.db.write().await?;
         let row = api_keys::create_api_key(&tx, site, body.0.api_key.name, &scopes, &secret).await?;
         tx.commit().await?;
-        Ok(Json(CreateApiKeyResponse {
-            api_key: row.into(),
-            secret,
-        }))
+        Ok(Json(CreateApiKeyResponse { api_key: row.into(), secret }))
     }
 
     /// List API keys
@@ -305,10 +294,7 @@ impl AccessApi {
         let rows = api_keys::list_api_keys(self.app.db.read(), site, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
         let api_keys = rows.into_iter().map(ApiKey::from).collect();
-        Ok(Json(ListApiKeysResponse {
-            api_keys,
-            paging_metadata,
-        }))
+        Ok(Json(ListApiKeysResponse { api_keys, paging_metadata }))
     }
 
     /// Delete an API key
@@ -324,10 +310,7 @@ impl AccessApi {
         let site = key_site(&caller)?;
         let tx = self.app.db.write().await?;
         if !api_keys::delete_api_key(&tx, site, ApiKeyId(id.0)).await? {
-            return Err(Problem::not_found(
-                "API_KEY_NOT_FOUND",
-                "there is no such API key",
-            ));
+            return Err(Problem::not_found("API_KEY_NOT_FOUND", "there is no such API key"));
         }
         tx.commit().await?;
         self.app.authenticator.forget();
@@ -346,24 +329,15 @@ impl AccessApi {
         let site = caller.site()?;
         let new = body.0.oauth_client;
         let origins = new.allowed_origins.unwrap_or_default();
-        if let Some(index) = origins
-            .iter()
-            .position(|origin| !oauth_clients::is_origin(origin))
-        {
+        if let Some(index) = origins.iter().position(|origin| !oauth_clients::is_origin(origin)) {
             let field = format!("oauthClient.allowedOrigins[{index}]");
-            return Err(Problem::invalid(
-                field,
-                "FORMAT",
-                "is not an origin like https://shop.example",
-            ));
+            return Err(Problem::invalid(field, "FORMAT", "is not an origin like https://shop.example"));
         }
         let tx = self.app.db.write().await?;
         let row = oauth_clients::create_oauth_client(&tx, site, new.name, &origins).await?;
         tx.commit().await?;
         self.app.origins.forget();
-        Ok(Json(OauthClientResponse {
-            oauth_client: row.into(),
-        }))
+        Ok(Json(OauthClientResponse { oauth_client: row.into() }))
     }
 
     /// List front-ends
@@ -384,20 +358,13 @@ impl AccessApi {
         let rows = oauth_clients::list_oauth_clients(self.app.db.read(), site, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
         let oauth_clients = rows.into_iter().map(OauthClient::from).collect();
-        Ok(Json(ListOauthClientsResponse {
-            oauth_clients,
-            paging_metadata,
-        }))
+        Ok(Json(ListOauthClientsResponse { oauth_clients, paging_metadata }))
     }
 
     /// Delete a front-end
     ///
     /// Visitors cannot get new tokens with it; tokens that it has go on until they end.
-    #[oai(
-        path = "/oauth-clients/:id",
-        method = "delete",
-        operation_id = "deleteOauthClient"
-    )]
+    #[oai(path = "/oauth-clients/:id", method = "delete", operation_id = "deleteOauthClient")]
     async fn delete_oauth_client(
         &self,
         caller: AdminCaller,
@@ -407,10 +374,7 @@ impl AccessApi {
         let site = caller.site()?;
         let tx = self.app.db.write().await?;
         if !oauth_clients::delete_oauth_client(&tx, site, OauthClientId(id.0)).await? {
-            return Err(Problem::not_found(
-                "OAUTH_CLIENT_NOT_FOUND",
-                "there is no such front-end",
-            ));
+            return Err(Problem::not_found("OAUTH_CLIENT_NOT_FOUND", "there is no such front-end"));
         }
         tx.commit().await?;
         self.app.origins.forget();
@@ -435,10 +399,7 @@ impl AccessApi {
         let site = caller.site()?;
         let update = body.0.site_auth;
         let revision = wire::revision(update.revision.as_deref(), "siteAuth.revision")?;
-        debug_assert!(
-            update.trusted_issuers.len() <= ISSUERS_MAX,
-            "the schema limits the list"
-        );
+        debug_assert!(update.trusted_issuers.len() <= ISSUERS_MAX, "the schema limits the list");
         let issuers = update
             .trusted_issuers
             .into_iter()
@@ -458,10 +419,7 @@ impl AccessApi {
     async fn respond(&self, site: SiteId) -> Result<Json<SiteAuthResponse>, Problem> {
         let (revision, rows) = issuers::list_issuers(self.app.db.read(), site).await?;
         let trusted_issuers = rows.into_iter().map(TrustedIssuer::from).collect();
-        let site_auth = SiteAuth {
-            revision: revision.to_string(),
-            trusted_issuers,
-        };
+        let site_auth = SiteAuth { revision: revision.to_string(), trusted_issuers };
         Ok(Json(SiteAuthResponse { site_auth }))
     }
 }

@@ -46,10 +46,7 @@ pub async fn find_by_secret(
     db: &impl ConnectionTrait,
     secret: &str,
 ) -> Result<Option<api_key::Model>, DbErr> {
-    api_key::Entity::find()
-        .filter(api_key::Column::SecretHash.eq(seal::hash(secret).to_vec()))
-        .one(db)
-        .await
+    api_key::Entity::find().filter(api_key::Column::SecretHash.eq(seal::hash(secret).to_vec())).one(db).await
 }
 
 /// Keys of `site`, or the instance-wide ones, from the newest, after `before`.
@@ -63,11 +60,7 @@ pub async fn list_api_keys(
     if let Some(before) = before {
         query = query.filter(api_key::Column::Id.lt(before));
     }
-    query
-        .order_by_desc(api_key::Column::Id)
-        .limit(limit)
-        .all(db)
-        .await
+    query.order_by_desc(api_key::Column::Id).limit(limit).all(db).await
 }
 
 /// Deletes a key; says whether there was one.

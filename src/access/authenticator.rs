@@ -107,14 +107,7 @@ impl Authenticator {
         }
         let (caller, until) = self.recognise(secret, site, now).await?;
         let caller = Arc::new(caller);
-        self.0.known.insert(
-            key,
-            Known {
-                caller: Arc::clone(&caller),
-                until,
-                epoch,
-            },
-        );
+        self.0.known.insert(key, Known { caller: Arc::clone(&caller), until, epoch });
         Ok(caller)
     }
 
@@ -130,43 +123,27 @@ impl Authenticator {
         site: Option<SiteId>,
         now: Timestamp,
     ) -> Result<(Caller, Timestamp), AuthError> {
-        if self
-            .0
-            .admin_key
-            .is_some_and(|admin| seal::same(&admin, &seal::hash(secret)))
-        {
-            let caller = self
-                .key_caller(None, ApiKeyId(Uuid::nil()), vec![Scope::InstanceAdmin], site)
-                .await?;
+        if self.0.admin_key.is_some_and(|admin| seal::same(&admin, &seal::hash(secret))) {
+            let caller =
+                self.key_caller(None, ApiKeyId(Uuid::nil()), vec![Scope::InstanceAdmin], site).await?;
             return Ok((caller, now.plus_ms(KEY_FRESH_MS)));
         }
         if secret.starts_with(api_keys::PREFIX) {
-            let key = api_keys::find_by_secret(self.0.db.read(), secret)
-                .await?
-                .ok_or(AuthError::Invalid)?;
-            let caller = self
-                .key_caller(key.site_id, key.id, api_keys::scopes(&key), site)
-                .await?;
+            let key = api_keys::find_by_secret(self.0.db.read(), secret).await?.ok_or(AuthError::Invalid)?;
+            let caller = self.key_caller(key.site_id, key.id, api_keys::scopes(&key), site).await?;
             return Ok((caller, now.plus_ms(KEY_FRESH_MS)));
         }
         if let Some(claims) = self.0.tokens.verify(secret, now) {
             let caller = claims.caller().ok_or(AuthError::Invalid)?;
             let ends = Timestamp(claims.exp.saturating_mul(1000));
             if let Caller::App { instance, .. } = &caller {
-                let installed = app_instance::Entity::find_by_id(*instance)
-                    .one(self.0.db.read())
-                    .await?;
+                let installed = app_instance::Entity::find_by_id(*instance).one(self.0.db.read()).await?;
                 installed.ok_or(AuthError::Invalid)?;
                 return Ok((caller, ends.min(now.plus_ms(KEY_FRESH_MS))));
             }
             return Ok((caller, ends.min(now.plus_ms(TOKEN_FRESH_MS))));
         }
-        let proven = self
-            .0
-            .issuers
-            .verify(secret, site)
-            .await?
-            .ok_or(AuthError::Invalid)?;
+        let proven = self.0.issuers.verify(secret, site).await?.ok_or(AuthError::Invalid)?;
         Ok((proven.caller, proven.expires_at.min(now.plus_ms(TOKEN_FRESH_MS))))
     }
 
@@ -180,29 +157,19 @@ impl Authenticator {
         let site = match (own, named) {
             (Some(own), Some(named)) if own != named => return Err(AuthError::UnknownSite),
             (None, Some(named)) => {
-                site::Entity::find_by_id(named)
-                    .one(self.0.db.read())
-                    .await?
-                    .ok_or(AuthError::UnknownSite)?;
+                site::Entity::find_by_id(named).one(self.0.db.read()).await?.ok_or(AuthError::UnknownSite)?;
                 Some(named)
             }
             (own, _) => own,
         };
-        Ok(Caller::ApiKey {
-            site,
-            key,
-            is_instance: own.is_none(),
-            scopes,
-        })
+        Ok(Caller::ApiKey { site, key, is_instance: own.is_none(), scopes })
     }
 }
 
 /// The token or key in the header's text: raw as the Wix SDK sends it, or behind `Bearer`. An empty header counts as none.
 fn credentials(authorization: &str) -> Option<&str> {
     let text = authorization.trim();
-    let is_bearer = text
-        .get(..7)
-        .is_some_and(|start| start.eq_ignore_ascii_case("bearer "));
+    let is_bearer = text.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("bearer "));
     let text = if is_bearer { text[7..].trim() } else { text };
     (!text.is_empty()).then_some(text)
 }

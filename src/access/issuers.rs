@@ -92,10 +92,7 @@ pub async fn list_issuers(
     db: &impl ConnectionTrait,
     site: SiteId,
 ) -> Result<(i64, Vec<trusted_issuer::Model>), DbErr> {
-    let revision = site::Entity::find_by_id(site)
-        .one(db)
-        .await?
-        .map_or(0, |site| site.auth_revision);
+    let revision = site::Entity::find_by_id(site).one(db).await?.map_or(0, |site| site.auth_revision);
     let issuers = trusted_issuer::Entity::find()
         .filter(trusted_issuer::Column::SiteId.eq(site))
         .order_by_asc(trusted_issuer::Column::Id)
@@ -127,10 +124,7 @@ pub async fn replace_issuers(
         if rows.iter().any(|row| is_same(&row)) {
             return Err(IssuerError::Duplicate(index));
         }
-        let kept = before
-            .iter()
-            .find(is_same)
-            .and_then(|row| row.hmac_secret.clone());
+        let kept = before.iter().find(is_same).and_then(|row| row.hmac_secret.clone());
         let mut row = trusted_issuer::Model {
             id: TrustedIssuerId(tx.new_id()),
             site_id: site,
@@ -144,9 +138,7 @@ pub async fn replace_issuers(
         };
         match issuer.key {
             IssuerKey::JwksUrl(url) => {
-                guard
-                    .check_url(&url)
-                    .map_err(|problem| IssuerError::Url(index, problem))?;
+                guard.check_url(&url).map_err(|problem| IssuerError::Url(index, problem))?;
                 row.jwks_url = Some(url);
             }
             IssuerKey::PublicKeyPem(pem) => {
@@ -244,10 +236,7 @@ impl Issuers {
             let Some(claims) = verified_claims(token, &key, header.alg, &candidate) else {
                 continue;
             };
-            if proven
-                .as_ref()
-                .is_some_and(|(other, _)| other.site_id != candidate.site_id)
-            {
+            if proven.as_ref().is_some_and(|(other, _)| other.site_id != candidate.site_id) {
                 // Two sites trust the same signer and audience: which is meant cannot be told.
                 return Ok(None);
             }
@@ -270,10 +259,7 @@ impl Issuers {
         if let Some(pem) = &issuer.public_key {
             return pem_key(pem);
         }
-        let secret = self
-            .sealer
-            .open(&purpose(issuer.site_id), issuer.hmac_secret.as_ref()?)
-            .ok()?;
+        let secret = self.sealer.open(&purpose(issuer.site_id), issuer.hmac_secret.as_ref()?).ok()?;
         Some((DecodingKey::from_secret(&secret), &[Algorithm::HS256]))
     }
 
@@ -287,9 +273,7 @@ impl Issuers {
             return Ok(None);
         };
         let is_early = |name: &str| {
-            claims
-                .get(name)
-                .is_some_and(|at| whole_seconds(at).is_none_or(|at| at > now + LEEWAY_S))
+            claims.get(name).is_some_and(|at| whole_seconds(at).is_none_or(|at| at > now + LEEWAY_S))
         };
         if now >= exp.saturating_add(LEEWAY_S) || is_early("nbf") || is_early("iat") {
             return Ok(None);
@@ -303,18 +287,10 @@ impl Issuers {
                 .and_then(Value::as_str)
                 .map(|text| text.chars().take(members::TEXT_MAX).collect())
         };
-        let member = find_or_add(
-            &self.db,
-            issuer.site_id,
-            external_id,
-            (text("email"), text("name")),
-        )
-        .await?;
+        let member =
+            find_or_add(&self.db, issuer.site_id, external_id, (text("email"), text("name"))).await?;
         Ok(Some(ProvenMember {
-            caller: Caller::Member {
-                site: issuer.site_id,
-                member,
-            },
+            caller: Caller::Member { site: issuer.site_id, member },
             expires_at: Timestamp(exp.saturating_add(LEEWAY_S).saturating_mul(1000)),
         }))
     }
@@ -355,24 +331,16 @@ fn member_id(claim: &Value) -> Option<String> {
 }
 
 fn whole_seconds(claim: &Value) -> Option<i64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a saturating cast is what is wanted of a fraction"
-    )]
-    claim
-        .as_i64()
-        .or_else(|| claim.as_f64().map(|seconds| seconds as i64))
+    #[expect(clippy::cast_possible_truncation, reason = "a saturating cast is what is wanted of a fraction")]
+    claim.as_i64().or_else(|| claim.as_f64().map(|seconds| seconds as i64))
 }
 
 fn audiences(claims: &Map<String, Value>) -> Vec<String> {
     match claims.get("aud") {
         Some(Value::String(one)) => vec![one.clone()],
-        Some(Value::Array(many)) => many
-            .iter()
-            .filter_map(Value::as_str)
-            .take(16)
-            .map(str::to_owned)
-            .collect(),
+        Some(Value::Array(many)) => {
+            many.iter().filter_map(Value::as_str).take(16).map(str::to_owned).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -381,9 +349,7 @@ fn audiences(claims: &Map<String, Value>) -> Vec<String> {
 fn unverified_claims(token: &str) -> Option<Map<String, Value>> {
     use base64::Engine as _;
     let payload = token.split('.').nth(1)?;
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(payload)
-        .ok()?;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
@@ -400,9 +366,7 @@ fn verified_claims(
     validation.set_issuer(&[&issuer.issuer]);
     validation.set_audience(&[&issuer.audience]);
     validation.set_required_spec_claims(&["iss", "aud", "exp"]);
-    jsonwebtoken::decode(token, key, &validation)
-        .ok()
-        .map(|data| data.claims)
+    jsonwebtoken::decode(token, key, &validation).ok().map(|data| data.claims)
 }
 
 const RSA: &[Algorithm] = &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512];
@@ -420,12 +384,7 @@ fn pem_key(pem: &str) -> Option<(DecodingKey, &'static [Algorithm])> {
 }
 
 fn jwk_key(jwk: &Jwk) -> Option<(DecodingKey, &'static [Algorithm])> {
-    if jwk
-        .common
-        .public_key_use
-        .as_ref()
-        .is_some_and(|usage| *usage != PublicKeyUse::Signature)
-    {
+    if jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature) {
         return None;
     }
     let algorithms: &'static [Algorithm] = match &jwk.algorithm {

@@ -46,11 +46,7 @@ impl KeySets {
     /// Key sets fetched with `client`.
     #[must_use]
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            client,
-            clock,
-            sets: Arc::new(Cache::new(SETS_MAX)),
-        }
+        Self { client, clock, sets: Arc::new(Cache::new(SETS_MAX)) }
     }
 
     /// The key `kid` published at `url`; without a `kid`, the only key there. `None` when there is no such key or it
@@ -84,10 +80,7 @@ impl KeySets {
         let request = OutboundRequest {
             method: Method::GET,
             url: target,
-            headers: vec![(
-                http::header::ACCEPT,
-                http::HeaderValue::from_static("application/json"),
-            )],
+            headers: vec![(http::header::ACCEPT, http::HeaderValue::from_static("application/json"))],
             body: Bytes::new(),
             timeout: FETCH_TIMEOUT,
             body_max: SET_BYTES_MAX,
@@ -107,23 +100,15 @@ impl KeySets {
         let set: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
         let keys = set.get("keys")?.as_array()?.clone();
         Some(
-            JwkSet {
-                keys: keys
-                    .into_iter()
-                    .filter_map(|key| serde_json::from_value(key).ok())
-                    .collect(),
-            }
-            .keys,
+            JwkSet { keys: keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).collect() }
+                .keys,
         )
     }
 }
 
 fn select(keys: &[Jwk], kid: Option<&str>) -> Option<Jwk> {
     match (kid, keys) {
-        (Some(kid), _) => keys
-            .iter()
-            .find(|key| key.common.key_id.as_deref() == Some(kid))
-            .cloned(),
+        (Some(kid), _) => keys.iter().find(|key| key.common.key_id.as_deref() == Some(kid)).cloned(),
         (None, [only]) => Some(only.clone()),
         (None, _) => None,
     }

@@ -33,12 +33,7 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 4] = [
-        Self::ReadLoyalty,
-        Self::ManageLoyalty,
-        Self::SiteAdmin,
-        Self::InstanceAdmin,
-    ];
+    pub const ALL: [Self; 4] = [Self::ReadLoyalty, Self::ManageLoyalty, Self::SiteAdmin, Self::InstanceAdmin];
 
     /// The name on the wire.
     #[must_use]
@@ -160,11 +155,7 @@ pub enum Identity {
 }
 
 #[derive(Serialize)]
-#[serde(
-    tag = "identityType",
-    rename_all = "SCREAMING_SNAKE_CASE",
-    rename_all_fields = "camelCase"
-)]
+#[serde(tag = "identityType", rename_all = "SCREAMING_SNAKE_CASE", rename_all_fields = "camelCase")]
 enum IdentityJson {
     AnonymousVisitor { anonymous_visitor_id: VisitorId },
     Member { member_id: MemberId },
@@ -177,9 +168,7 @@ impl Identity {
     #[must_use]
     pub fn to_json(&self) -> String {
         let json = match *self {
-            Self::Visitor(id) => IdentityJson::AnonymousVisitor {
-                anonymous_visitor_id: id,
-            },
+            Self::Visitor(id) => IdentityJson::AnonymousVisitor { anonymous_visitor_id: id },
             Self::Member(id) => IdentityJson::Member { member_id: id },
             Self::App(id) => IdentityJson::App { app_id: id },
             Self::Key(id) => IdentityJson::WixUser { wix_user_id: id },

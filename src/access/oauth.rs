@@ -94,18 +94,9 @@ impl Grants {
         visitor: VisitorId,
         client: OauthClientId,
     ) -> Result<Tokens, GrantError> {
-        let caller = Caller::Visitor {
-            site,
-            visitor,
-            client,
-        };
-        let refresh = self
-            .tokens
-            .issue_visitor_refresh(site, visitor, client, self.db.now());
-        Ok(Tokens {
-            access: self.access(&caller)?,
-            refresh: Some(refresh.ok_or(GrantError::Token)?),
-        })
+        let caller = Caller::Visitor { site, visitor, client };
+        let refresh = self.tokens.issue_visitor_refresh(site, visitor, client, self.db.now());
+        Ok(Tokens { access: self.access(&caller)?, refresh: Some(refresh.ok_or(GrantError::Token)?) })
     }
 
     /// `refresh_token`, of a member or a visitor. `client`, when given, must be the one it was issued to.
@@ -149,14 +140,8 @@ impl Grants {
         .update(tx.conn())
         .await?;
         tx.commit().await?;
-        let access = self.access(&Caller::Member {
-            site: row.site_id,
-            member,
-        })?;
-        Ok(Tokens {
-            access,
-            refresh: Some(refresh),
-        })
+        let access = self.access(&Caller::Member { site: row.site_id, member })?;
+        Ok(Tokens { access, refresh: Some(refresh) })
     }
 
     /// Tokens for a member: the owner's call, or `authorized_client` with the front-end of the visitor.
@@ -173,10 +158,7 @@ impl Grants {
         let family = TokenFamilyId(tx.new_id());
         let (_, refresh) = insert_refresh(&tx, site, member, client, family).await?;
         tx.commit().await?;
-        Ok(Tokens {
-            access: self.access(&Caller::Member { site, member })?,
-            refresh: Some(refresh),
-        })
+        Ok(Tokens { access: self.access(&Caller::Member { site, member })?, refresh: Some(refresh) })
     }
 
     /// `client_credentials`: an app on one of the sites where it is installed.
@@ -186,9 +168,7 @@ impl Grants {
         secret: &str,
         instance: AppInstanceId,
     ) -> Result<Tokens, GrantError> {
-        let row = apps::find_app(self.db.read(), app)
-            .await?
-            .ok_or(GrantError::InvalidClient)?;
+        let row = apps::find_app(self.db.read(), app).await?.ok_or(GrantError::InvalidClient)?;
         if !seal::same(&row.secret_hash, &seal::hash(secret)) {
             return Err(GrantError::InvalidClient);
         }
@@ -197,22 +177,13 @@ impl Grants {
             .one(self.db.read())
             .await?
             .ok_or(GrantError::InvalidGrant("the app has no such instance"))?;
-        let caller = Caller::App {
-            site: instance.site_id,
-            app,
-            instance: instance.id,
-            scopes: apps::SCOPES.to_vec(),
-        };
-        Ok(Tokens {
-            access: self.access(&caller)?,
-            refresh: None,
-        })
+        let caller =
+            Caller::App { site: instance.site_id, app, instance: instance.id, scopes: apps::SCOPES.to_vec() };
+        Ok(Tokens { access: self.access(&caller)?, refresh: None })
     }
 
     fn access(&self, caller: &Caller) -> Result<String, GrantError> {
-        self.tokens
-            .issue(caller, self.db.new_id(), self.db.now())
-            .ok_or(GrantError::Token)
+        self.tokens.issue(caller, self.db.new_id(), self.db.now()).ok_or(GrantError::Token)
     }
 }
 

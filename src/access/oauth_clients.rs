@@ -54,11 +54,7 @@ pub async fn list_oauth_clients(
     if let Some(before) = before {
         query = query.filter(oauth_client::Column::Id.lt(before));
     }
-    query
-        .order_by_desc(oauth_client::Column::Id)
-        .limit(limit)
-        .all(db)
-        .await
+    query.order_by_desc(oauth_client::Column::Id).limit(limit).all(db).await
 }
 
 /// Deletes a front-end of `site`; says whether there was one.
@@ -96,10 +92,7 @@ impl Origins {
     /// Origins read from `db`.
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self {
-            db,
-            known: Arc::default(),
-        }
+        Self { db, known: Arc::default() }
     }
 
     /// Forgets what is known, after a change on this node.
@@ -122,12 +115,8 @@ impl Origins {
             return Ok(Arc::clone(known));
         }
         let clients = oauth_client::Entity::find().all(self.db.read()).await?;
-        let known = Arc::new(
-            clients
-                .iter()
-                .map(|client| (client.site_id, origins(client)))
-                .collect::<Vec<_>>(),
-        );
+        let known =
+            Arc::new(clients.iter().map(|client| (client.site_id, origins(client))).collect::<Vec<_>>());
         *self.known.write().unwrap_or_else(PoisonError::into_inner) =
             Some((Instant::now(), Arc::clone(&known)));
         Ok(known)

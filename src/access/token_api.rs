@@ -128,13 +128,7 @@ pub struct OauthProblem {
 
 impl OauthProblem {
     fn new(status: StatusCode, code: &'static str, description: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            description: description.into(),
-            retry_after_s: None,
-            cause: None,
-        }
+        Self { status, code, description: description.into(), retry_after_s: None, cause: None }
     }
 
     /// The cause of a 5xx, for the log.
@@ -146,10 +140,7 @@ impl OauthProblem {
     /// The response on the wire.
     #[must_use]
     pub fn render(&self) -> Response {
-        let body = OauthError {
-            error: self.code.to_owned(),
-            error_description: self.description.clone(),
-        };
+        let body = OauthError { error: self.code.to_owned(), error_description: self.description.clone() };
         let mut response = Response::builder()
             .status(self.status)
             .content_type("application/json")
@@ -186,11 +177,8 @@ impl From<GrantError> for OauthProblem {
             }
             GrantError::Store(sea_orm::DbErr::ConnectionAcquire(_)) => {
                 let description = "overloaded; try again";
-                let mut problem = Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "temporarily_unavailable",
-                    description,
-                );
+                let mut problem =
+                    Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description);
                 problem.retry_after_s = Some(1);
                 problem
             }
@@ -266,16 +254,10 @@ impl<'a> ApiExtractor<'a> for Fields {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let media = |content_type| MetaMediaType {
-            content_type,
-            schema: TokenRequest::schema_ref(),
-        };
+        let media = |content_type| MetaMediaType { content_type, schema: TokenRequest::schema_ref() };
         Some(MetaRequest {
             description: None,
-            content: vec![
-                media("application/json"),
-                media("application/x-www-form-urlencoded"),
-            ],
+            content: vec![media("application/json"), media("application/x-www-form-urlencoded")],
             required: true,
         })
     }
@@ -286,25 +268,11 @@ impl<'a> ApiExtractor<'a> for Fields {
         _: ExtractParamOptions<Self::ParamType>,
     ) -> Result<Self> {
         let text = |name: &str| {
-            request
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or("")
-                .to_owned()
+            request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
         };
-        let kind = text("content-type")
-            .split(';')
-            .next()
-            .unwrap_or("")
-            .trim()
-            .to_ascii_lowercase();
+        let kind = text("content-type").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
         let bytes = body.take()?.into_bytes_limit(BODY_BYTES_MAX).await.map_err(|_| {
-            OauthProblem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "invalid_request",
-                "the body is too large",
-            )
+            OauthProblem::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "the body is too large")
         })?;
         let pairs: Vec<(String, String)> = match kind.as_str() {
             "application/json" | "" => json_fields(&bytes)?,
@@ -315,19 +283,9 @@ impl<'a> ApiExtractor<'a> for Fields {
                 return Err(OauthProblem::new(status, "invalid_request", description).into());
             }
         };
-        let values = pairs
-            .into_iter()
-            .map(|(name, value)| (snake_case(&name), value))
-            .collect();
-        let address = request
-            .remote_addr()
-            .as_socket_addr()
-            .map(std::net::SocketAddr::ip);
-        Ok(Self {
-            values,
-            authorization: text("authorization"),
-            address,
-        })
+        let values = pairs.into_iter().map(|(name, value)| (snake_case(&name), value)).collect();
+        let address = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
+        Ok(Self { values, authorization: text("authorization"), address })
     }
 }
 
@@ -361,11 +319,7 @@ fn snake_case(name: &str) -> String {
 
 impl Fields {
     fn text(&self, name: &str) -> std::result::Result<&str, GrantError> {
-        let value = self
-            .values
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty());
+        let value = self.values.get(name).map(String::as_str).filter(|value| !value.is_empty());
         value.ok_or_else(|| GrantError::InvalidRequest(format!("{name} is missing")))
     }
 
@@ -446,9 +400,7 @@ impl TokenApi {
     async fn get_access_token_keys(&self) -> std::result::Result<Json<AccessTokenKeys>, Problem> {
         let keys = self.app.tokens.key_set();
         let keys = keys["keys"].as_array().cloned().unwrap_or_default();
-        Ok(Json(AccessTokenKeys {
-            keys: keys.into_iter().map(Any).collect(),
-        }))
+        Ok(Json(AccessTokenKeys { keys: keys.into_iter().map(Any).collect() }))
     }
 }
 
@@ -458,11 +410,8 @@ impl TokenApi {
             && let Err(seconds) = self.app.limits.check_address(address)
         {
             let description = "too many token requests; slow down";
-            let mut problem = OauthProblem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "temporarily_unavailable",
-                description,
-            );
+            let mut problem =
+                OauthProblem::new(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", description);
             problem.retry_after_s = Some(seconds);
             return Err(problem);
         }
@@ -477,13 +426,9 @@ impl TokenApi {
                 grants.refresh(fields.text("refresh_token")?, client).await?
             }
             "client_credentials" => {
-                let (app, instance) = (
-                    AppId(fields.id("client_id")?),
-                    AppInstanceId(fields.id("instance_id")?),
-                );
-                grants
-                    .client_credentials(app, fields.text("client_secret")?, instance)
-                    .await?
+                let (app, instance) =
+                    (AppId(fields.id("client_id")?), AppInstanceId(fields.id("instance_id")?));
+                grants.client_credentials(app, fields.text("client_secret")?, instance).await?
             }
             "authorized_client" => self.authorized_client(fields).await?,
             other => return Err(GrantError::UnsupportedGrantType(other.chars().take(100).collect()).into()),
@@ -502,12 +447,7 @@ impl TokenApi {
         let Some(Caller::Visitor { site, client, .. }) = claims.caller() else {
             return Err(REFUSED);
         };
-        let key = self
-            .app
-            .authenticator
-            .authenticate(key, Some(site.0))
-            .await
-            .map_err(|_| REFUSED)?;
+        let key = self.app.authenticator.authenticate(key, Some(site.0)).await.map_err(|_| REFUSED)?;
         if !matches!(*key, Caller::ApiKey { .. }) || !key.has(Scope::ManageLoyalty) {
             return Err(REFUSED);
         }
@@ -518,7 +458,5 @@ impl TokenApi {
 /// The cause that a failed token request leaves in the log, and its response.
 #[must_use]
 pub fn render(error: &poem::Error) -> Option<(Response, Option<String>)> {
-    error
-        .downcast_ref::<OauthProblem>()
-        .map(|problem| (problem.render(), problem.cause()))
+    error.downcast_ref::<OauthProblem>().map(|problem| (problem.render(), problem.cause()))
 }

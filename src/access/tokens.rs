@@ -91,36 +91,30 @@ struct Inner {
 impl AccessTokens {
     /// Reads the installation's key, or makes it on the first start; nodes that start together agree on one.
     pub async fn load(db: &Db, sealer: &Sealer) -> Result<Self, KeyError> {
-        let row = if let Some(row) = instance_key::Entity::find_by_id(KEY_NAME.to_owned())
-            .one(db.read())
-            .await?
-        {
-            row
-        } else {
-            let tx = db.write().await?;
-            let document = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new())
-                .map_err(|_| KeyError::Damaged)?;
-            let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).map_err(|_| KeyError::Damaged)?;
-            let row = instance_key::Model {
-                name: KEY_NAME.to_owned(),
-                private_key: sealer.seal(KEY_PURPOSE, document.as_ref())?,
-                public_key: pair.public_key().as_ref().to_vec(),
-                created_at: tx.now(),
+        let row =
+            if let Some(row) = instance_key::Entity::find_by_id(KEY_NAME.to_owned()).one(db.read()).await? {
+                row
+            } else {
+                let tx = db.write().await?;
+                let document = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new())
+                    .map_err(|_| KeyError::Damaged)?;
+                let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).map_err(|_| KeyError::Damaged)?;
+                let row = instance_key::Model {
+                    name: KEY_NAME.to_owned(),
+                    private_key: sealer.seal(KEY_PURPOSE, document.as_ref())?,
+                    public_key: pair.public_key().as_ref().to_vec(),
+                    created_at: tx.now(),
+                };
+                instance_key::Entity::insert(instance_key::ActiveModel::from(row))
+                    .on_conflict(OnConflict::column(instance_key::Column::Name).do_nothing().to_owned())
+                    .exec_without_returning(tx.conn())
+                    .await?;
+                tx.commit().await?;
+                instance_key::Entity::find_by_id(KEY_NAME.to_owned())
+                    .one(db.read())
+                    .await?
+                    .ok_or(KeyError::Damaged)?
             };
-            instance_key::Entity::insert(instance_key::ActiveModel::from(row))
-                .on_conflict(
-                    OnConflict::column(instance_key::Column::Name)
-                        .do_nothing()
-                        .to_owned(),
-                )
-                .exec_without_returning(tx.conn())
-                .await?;
-            tx.commit().await?;
-            instance_key::Entity::find_by_id(KEY_NAME.to_owned())
-                .one(db.read())
-                .await?
-                .ok_or(KeyError::Damaged)?
-        };
         let private = sealer.open(KEY_PURPOSE, &row.private_key)?;
         Ok(Self(Arc::new(Inner {
             encoding: EncodingKey::from_ed_der(&private),
@@ -163,12 +157,7 @@ impl AccessTokens {
                 claims.kind = TokenKind::Member;
                 claims.sub = member.0;
             }
-            Caller::App {
-                app,
-                instance,
-                scopes,
-                ..
-            } => {
+            Caller::App { app, instance, scopes, .. } => {
                 claims.kind = TokenKind::App;
                 claims.sub = app.0;
                 claims.instance = Some(*instance);
@@ -218,9 +207,7 @@ impl AccessTokens {
         validation.set_issuer(&[OWN_ISSUER]);
         validation.set_audience(&[OWN_ISSUER]);
         validation.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.0.decoding, &validation)
-            .ok()?
-            .claims;
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.0.decoding, &validation).ok()?.claims;
         let is_alive = claims.iat <= now.seconds() + 1 && now.seconds() < claims.exp;
         is_alive.then_some(claims)
     }
@@ -237,21 +224,12 @@ impl Claims {
                 client: OauthClientId(self.client?),
             }),
             TokenKind::VisitorRefresh => None,
-            TokenKind::Member => Some(Caller::Member {
-                site: self.site,
-                member: MemberId(self.sub),
-            }),
+            TokenKind::Member => Some(Caller::Member { site: self.site, member: MemberId(self.sub) }),
             TokenKind::App => Some(Caller::App {
                 site: self.site,
                 app: AppId(self.sub),
                 instance: self.instance?,
-                scopes: self
-                    .scope
-                    .as_deref()
-                    .unwrap_or("")
-                    .split(' ')
-                    .filter_map(Scope::parse)
-                    .collect(),
+                scopes: self.scope.as_deref().unwrap_or("").split(' ').filter_map(Scope::parse).collect(),
             }),
         }
     }
@@ -267,9 +245,6 @@ impl Claims {
 
 /// RFC 7638 for an Ed25519 key (RFC 8037).
 fn thumbprint(public: &[u8]) -> String {
-    let canonical = format!(
-        r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#,
-        URL_SAFE_NO_PAD.encode(public)
-    );
+    let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(public));
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
 }

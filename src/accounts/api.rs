@@ -55,11 +55,7 @@ impl AccountsApi {
     }
 
     /// Get the current member's account
-    #[oai(
-        path = "/accounts/my-account",
-        method = "get",
-        operation_id = "getCurrentMemberAccount"
-    )]
+    #[oai(path = "/accounts/my-account", method = "get", operation_id = "getCurrentMemberAccount")]
     async fn get_current_member_account(&self, caller: SiteCaller) -> Result<Json<AccountResponse>, Problem> {
         let Caller::Member { site, member } = *caller.0 else {
             return Err(Problem::forbidden("this needs a member's token"));
@@ -68,11 +64,7 @@ impl AccountsApi {
     }
 
     /// Get an account by member or contact
-    #[oai(
-        path = "/accounts/fetch-by",
-        method = "get",
-        operation_id = "getAccountBySecondaryId"
-    )]
+    #[oai(path = "/accounts/fetch-by", method = "get", operation_id = "getAccountBySecondaryId")]
     async fn get_account_by_secondary_id(
         &self,
         caller: SiteCaller,
@@ -126,9 +118,7 @@ impl AccountsApi {
         site: entity::id::SiteId,
         key: AccountKey,
     ) -> Result<Json<AccountResponse>, Problem> {
-        let row = super::find_account(self.app.db.read(), site, key)
-            .await?
-            .ok_or_else(not_found)?;
+        let row = super::find_account(self.app.db.read(), site, key).await?.ok_or_else(not_found)?;
         Ok(Json(AccountResponse { account: row.into() }))
     }
 }

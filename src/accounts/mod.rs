@@ -72,9 +72,7 @@ pub async fn create_account(
 ) -> Result<(account::Model, FreshDeliveries), CreateAccountError> {
     let tx = db.write().await?;
     let configs = configs.load(&tx, &[site]).await?;
-    let program = configs
-        .get(&site)
-        .map_or(ProgramStatus::Draft, |config| config.program);
+    let program = configs.get(&site).map_or(ProgramStatus::Draft, |config| config.program);
     let member = member::Entity::find()
         .filter(member::Column::SiteId.eq(site))
         .filter(member::Column::ContactId.eq(contact))
@@ -135,9 +133,7 @@ pub async fn insert(tx: &Tx, accounts: &[&account::Model]) -> Result<(), DbErr> 
         .int("revision", |account| account.revision)
         .int("event_sequence", |account| account.event_sequence)
         .int("ledger_sequence", |account| account.ledger_sequence)
-        .int_or_null("last_activity_at", |account| {
-            account.last_activity_at.map(|at| at.0)
-        })
+        .int_or_null("last_activity_at", |account| account.last_activity_at.map(|at| at.0))
         .int("created_at", |account| account.created_at.0)
         .int("updated_at", |account| account.updated_at.0)
         .insert(tx.conn(), "account", "")
@@ -192,10 +188,7 @@ pub async fn read_contacts(
         .await?;
     rows.iter()
         .map(|row| {
-            Ok((
-                row.try_get("", "id")?,
-                (row.try_get("", "site_id")?, row.try_get("", "contact_id")?),
-            ))
+            Ok((row.try_get("", "id")?, (row.try_get("", "site_id")?, row.try_get("", "contact_id")?)))
         })
         .collect()
 }

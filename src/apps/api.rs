@@ -193,21 +193,13 @@ impl AppsApi {
                 e: key.e,
             })
             .collect();
-        Ok(KeySetResponse::Ok(
-            Json(KeySet { keys }),
-            format!("public, max-age={KEY_SET_MAX_AGE_S}"),
-        ))
+        Ok(KeySetResponse::Ok(Json(KeySet { keys }), format!("public, max-age={KEY_SET_MAX_AGE_S}")))
     }
 
     /// Create an app
     ///
     /// Makes an external system with its RS256 key pair. The secret is shown this once.
-    #[oai(
-        path = "/admin/v1/apps",
-        method = "post",
-        operation_id = "createApp",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/apps", method = "post", operation_id = "createApp", tag = "Tag::Admin")]
     async fn create_app(
         &self,
         caller: AdminCaller,
@@ -223,21 +215,13 @@ impl AppsApi {
         let row = super::create_app(&tx, owner, body.0.app.name, &app_secret).await?;
         let key = keys::add(&tx, &self.app.sealer, row.id, key, tx.now()).await?;
         tx.commit().await?;
-        Ok(Json(CreateAppResponse {
-            app: app_json(row, key),
-            app_secret,
-        }))
+        Ok(Json(CreateAppResponse { app: app_json(row, key), app_secret }))
     }
 
     /// List apps
     ///
     /// Newest first. A key of one site sees the apps that the site made or has installed.
-    #[oai(
-        path = "/admin/v1/apps",
-        method = "get",
-        operation_id = "listApps",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/apps", method = "get", operation_id = "listApps", tag = "Tag::Admin")]
     async fn list_apps(
         &self,
         caller: AdminCaller,
@@ -255,19 +239,11 @@ impl AppsApi {
         for row in rows {
             apps.push(self.with_key(row).await?);
         }
-        Ok(Json(ListAppsResponse {
-            apps,
-            paging_metadata,
-        }))
+        Ok(Json(ListAppsResponse { apps, paging_metadata }))
     }
 
     /// Get an app
-    #[oai(
-        path = "/admin/v1/apps/:id",
-        method = "get",
-        operation_id = "getApp",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/apps/:id", method = "get", operation_id = "getApp", tag = "Tag::Admin")]
     async fn get_app(
         &self,
         caller: AdminCaller,
@@ -277,9 +253,7 @@ impl AppsApi {
         let row = super::find_visible_app(self.app.db.read(), caller.viewer()?, AppId(id.0))
             .await?
             .ok_or_else(app_not_found)?;
-        Ok(Json(AppResponse {
-            app: self.with_key(row).await?,
-        }))
+        Ok(Json(AppResponse { app: self.with_key(row).await? }))
     }
 
     /// Rotate an app's key
@@ -301,15 +275,11 @@ impl AppsApi {
         let viewer = caller.viewer()?;
         let key = keys::generate().await?;
         let tx = self.app.db.write().await?;
-        let row = super::find_own_app(tx.conn(), viewer, AppId(id.0))
-            .await?
-            .ok_or_else(app_not_found)?;
+        let row = super::find_own_app(tx.conn(), viewer, AppId(id.0)).await?.ok_or_else(app_not_found)?;
         let active_from = tx.now().plus_ms(KEY_SET_MAX_AGE_S * 1000);
         let key = keys::add(&tx, &self.app.sealer, row.id, key, active_from).await?;
         tx.commit().await?;
-        Ok(Json(AppResponse {
-            app: app_json(row, key),
-        }))
+        Ok(Json(AppResponse { app: app_json(row, key) }))
     }
 
     /// Install an app on the site
@@ -329,14 +299,10 @@ impl AppsApi {
         let site = caller.site()?;
         let app = AppId(body.0.app_instance.app_id);
         let tx = self.app.db.write().await?;
-        super::find_visible_app(tx.conn(), caller.viewer()?, app)
-            .await?
-            .ok_or_else(app_not_found)?;
+        super::find_visible_app(tx.conn(), caller.viewer()?, app).await?.ok_or_else(app_not_found)?;
         let row = super::install(&tx, site, app).await?;
         tx.commit().await?;
-        Ok(Json(AppInstanceResponse {
-            app_instance: row.into(),
-        }))
+        Ok(Json(AppInstanceResponse { app_instance: row.into() }))
     }
 
     /// List the site's app instances
@@ -362,10 +328,7 @@ impl AppsApi {
         let rows = super::list_instances(self.app.db.read(), site, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
         let app_instances = rows.into_iter().map(AppInstanceJson::from).collect();
-        Ok(Json(ListAppInstancesResponse {
-            app_instances,
-            paging_metadata,
-        }))
+        Ok(Json(ListAppInstancesResponse { app_instances, paging_metadata }))
     }
 
     /// Get an app instance
@@ -384,9 +347,7 @@ impl AppsApi {
         let row = super::find_instance(self.app.db.read(), caller.site()?, AppInstanceId(id.0))
             .await?
             .ok_or_else(instance_not_found)?;
-        Ok(Json(AppInstanceResponse {
-            app_instance: row.into(),
-        }))
+        Ok(Json(AppInstanceResponse { app_instance: row.into() }))
     }
 
     /// Remove an app from the site
@@ -416,10 +377,7 @@ impl AppsApi {
 impl AppsApi {
     async fn with_key(&self, row: app::Model) -> Result<AppJson, Problem> {
         let key = keys::newest_key(self.app.db.read(), row.id).await?;
-        Ok(app_json(
-            row,
-            key.ok_or_else(|| Problem::internal(GenerateError))?,
-        ))
+        Ok(app_json(row, key.ok_or_else(|| Problem::internal(GenerateError))?))
     }
 }
 

@@ -90,10 +90,7 @@ pub async fn add(
 ) -> Result<app_key::Model, AddKeyError> {
     let retires = active_from.plus_ms(TOKEN_LIFE_S * 1000);
     app_key::Entity::update_many()
-        .col_expr(
-            app_key::Column::PublishedUntil,
-            sea_orm::sea_query::Expr::val(retires.0).into(),
-        )
+        .col_expr(app_key::Column::PublishedUntil, sea_orm::sea_query::Expr::val(retires.0).into())
         .filter(app_key::Column::AppId.eq(app))
         .filter(app_key::Column::PublishedUntil.is_null())
         .exec(tx.conn())
@@ -139,11 +136,7 @@ pub async fn signing_keys(
         .map(|row| {
             let private = sealer.open(&purpose(&row.id), &row.private_key)?;
             let pair = RsaKeyPair::from_pkcs8(&private).map_err(|_| SigningError::Sign)?;
-            Ok(SigningKey {
-                id: row.id,
-                active_from: row.active_from,
-                pair: Arc::new(pair),
-            })
+            Ok(SigningKey { id: row.id, active_from: row.active_from, pair: Arc::new(pair) })
         })
         .collect()
 }
@@ -164,29 +157,18 @@ pub async fn published_keys(
     app: Option<AppId>,
     now: Timestamp,
 ) -> Result<Vec<RsaJwk>, DbErr> {
-    let mut query = app_key::Entity::find().filter(
-        app_key::Column::PublishedUntil
-            .is_null()
-            .or(app_key::Column::PublishedUntil.gt(now.0)),
-    );
+    let mut query = app_key::Entity::find()
+        .filter(app_key::Column::PublishedUntil.is_null().or(app_key::Column::PublishedUntil.gt(now.0)));
     if let Some(app) = app {
         query = query.filter(app_key::Column::AppId.eq(app));
     }
     let rows = query.order_by_desc(app_key::Column::CreatedAt).all(db).await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|row| jwk(row.id, &row.public_key))
-        .collect())
+    Ok(rows.into_iter().filter_map(|row| jwk(row.id, &row.public_key)).collect())
 }
 
 fn jwk(kid: String, public_key: &str) -> Option<RsaJwk> {
     let der = STANDARD
-        .decode(
-            public_key
-                .lines()
-                .filter(|line| !line.starts_with("-----"))
-                .collect::<String>(),
-        )
+        .decode(public_key.lines().filter(|line| !line.starts_with("-----")).collect::<String>())
         .ok()?;
     let key = aws_lc_rs::rsa::PublicKey::from_der(&der).ok()?;
     let (n, e) = (key.modulus(), key.exponent());

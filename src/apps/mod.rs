@@ -43,9 +43,7 @@ pub async fn create_app(
         created_at: tx.now(),
         updated_at: tx.now(),
     };
-    app::Entity::insert(app::ActiveModel::from(model.clone()))
-        .exec_without_returning(tx.conn())
-        .await?;
+    app::Entity::insert(app::ActiveModel::from(model.clone())).exec_without_returning(tx.conn()).await?;
     Ok(model)
 }
 
@@ -141,10 +139,7 @@ pub async fn find_instance(
     site: SiteId,
     id: AppInstanceId,
 ) -> Result<Option<app_instance::Model>, DbErr> {
-    app_instance::Entity::find_by_id(id)
-        .filter(app_instance::Column::SiteId.eq(site))
-        .one(db)
-        .await
+    app_instance::Entity::find_by_id(id).filter(app_instance::Column::SiteId.eq(site)).one(db).await
 }
 
 /// Installations on `site` from the newest, after `before`.
@@ -158,11 +153,7 @@ pub async fn list_instances(
     if let Some(before) = before {
         query = query.filter(app_instance::Column::Id.lt(before));
     }
-    query
-        .order_by_desc(app_instance::Column::Id)
-        .limit(limit)
-        .all(db)
-        .await
+    query.order_by_desc(app_instance::Column::Id).limit(limit).all(db).await
 }
 
 /// Why an installation was not removed.
@@ -181,9 +172,7 @@ pub enum UninstallError {
 
 /// Removes the installation `id` from `site`. Its tokens stop working.
 pub async fn uninstall(tx: &Tx, site: SiteId, id: AppInstanceId) -> Result<(), UninstallError> {
-    find_instance(tx.conn(), site, id)
-        .await?
-        .ok_or(UninstallError::NotFound)?;
+    find_instance(tx.conn(), site, id).await?.ok_or(UninstallError::NotFound)?;
     let subscription = subscription::Entity::find()
         .filter(subscription::Column::AppInstanceId.eq(id))
         .one(tx.conn())

@@ -21,11 +21,7 @@ pub struct ChannelsApi {
 
 /// The settings of one channel.
 #[derive(Debug, Object)]
-#[oai(
-    rename_all = "camelCase",
-    rename = "SocialMediaChannel",
-    skip_serializing_if_is_none
-)]
+#[oai(rename_all = "camelCase", rename = "SocialMediaChannel", skip_serializing_if_is_none)]
 struct ChannelSettings {
     /// The channel.
     #[oai(rename = "type")]
@@ -107,11 +103,7 @@ struct ChannelUpdate {
 #[OpenApi(prefix_path = "/admin/v1", tag = "Tag::Admin")]
 impl ChannelsApi {
     /// Get the social-media settings
-    #[oai(
-        path = "/social-media-settings",
-        method = "get",
-        operation_id = "getSocialMediaSettings"
-    )]
+    #[oai(path = "/social-media-settings", method = "get", operation_id = "getSocialMediaSettings")]
     async fn get_social_media_settings(
         &self,
         caller: AdminCaller,
@@ -122,11 +114,7 @@ impl ChannelsApi {
     /// Update the social-media settings
     ///
     /// Named channels only. A handle gives the page's URL unless one is given.
-    #[oai(
-        path = "/social-media-settings",
-        method = "patch",
-        operation_id = "updateSocialMediaSettings"
-    )]
+    #[oai(path = "/social-media-settings", method = "patch", operation_id = "updateSocialMediaSettings")]
     async fn update_social_media_settings(
         &self,
         caller: AdminCaller,
@@ -183,9 +171,7 @@ fn check_page(page: &str, index: usize) -> Result<(), Problem> {
         "FORMAT",
         "is not an http or https URL",
     );
-    Err(Problem::validation(vec![
-        violation.with(serde_json::json!({"expected": "WEB_URL"})),
-    ]))
+    Err(Problem::validation(vec![violation.with(serde_json::json!({"expected": "WEB_URL"}))]))
 }
 
 impl From<ChangeError> for Problem {
@@ -194,11 +180,9 @@ impl From<ChangeError> for Problem {
         match error {
             ChangeError::SiteNotFound => Self::not_found("SITE_NOT_FOUND", text),
             ChangeError::StaleRevision => Self::stale_revision(),
-            ChangeError::NoHandle(index, _) => Self::invalid(
-                format!("socialMediaSettings.channels[{index}].id"),
-                "REQUIRED_FIELD",
-                text,
-            ),
+            ChangeError::NoHandle(index, _) => {
+                Self::invalid(format!("socialMediaSettings.channels[{index}].id"), "REQUIRED_FIELD", text)
+            }
             ChangeError::Store(cause) => Self::from(cause),
         }
     }

@@ -53,25 +53,18 @@ pub async fn read_settings(
     let Some(row) = site::Entity::find_by_id(site).one(db).await? else {
         return Ok(None);
     };
-    let stored = site_channel::Entity::find()
-        .filter(site_channel::Column::SiteId.eq(site))
-        .all(db)
-        .await?;
+    let stored = site_channel::Entity::find().filter(site_channel::Column::SiteId.eq(site)).all(db).await?;
     let channels = Channel::ALL
         .iter()
         .map(|channel| {
-            stored
-                .iter()
-                .find(|row| row.channel == *channel)
-                .cloned()
-                .unwrap_or(site_channel::Model {
-                    site_id: site,
-                    channel: *channel,
-                    enabled: false,
-                    handle: None,
-                    url: None,
-                    points: None,
-                })
+            stored.iter().find(|row| row.channel == *channel).cloned().unwrap_or(site_channel::Model {
+                site_id: site,
+                channel: *channel,
+                enabled: false,
+                handle: None,
+                url: None,
+                points: None,
+            })
         })
         .collect();
     Ok(Some((row.settings_revision, channels)))
@@ -85,9 +78,7 @@ pub async fn change_settings(
     changes: &[ChannelChange],
 ) -> Result<(), ChangeError> {
     config::touch(tx, site).await?;
-    let (current, mut channels) = read_settings(tx.conn(), site)
-        .await?
-        .ok_or(ChangeError::SiteNotFound)?;
+    let (current, mut channels) = read_settings(tx.conn(), site).await?.ok_or(ChangeError::SiteNotFound)?;
     if revision.is_some_and(|revision| revision != current) {
         return Err(ChangeError::StaleRevision);
     }
@@ -159,10 +150,7 @@ mod tests {
 
     #[test]
     fn the_page_is_derived_from_the_handle() {
-        let pages: Vec<_> = Channel::ALL
-            .iter()
-            .map(|channel| page_of(*channel, "@nordbrew"))
-            .collect();
+        let pages: Vec<_> = Channel::ALL.iter().map(|channel| page_of(*channel, "@nordbrew")).collect();
         assert_eq!(
             pages,
             [

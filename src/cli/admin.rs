@@ -79,53 +79,33 @@ async fn execute(config: &Config, db: &Db, command: AdminCommand) -> Result<(), 
             println!("{}", site.id);
         }
         AdminCommand::ListSites => {
-            for site in sites::list_sites(db.read(), None, None, 100)
-                .await
-                .map_err(failed)?
-            {
+            for site in sites::list_sites(db.read(), None, None, 100).await.map_err(failed)? {
                 println!("{}  {}", site.id, site.name);
             }
         }
         AdminCommand::CreateKey { name, site, scopes } => {
             let site = find_site(db, site).await?;
-            let all = if site.is_some() {
-                Scope::SiteAdmin
-            } else {
-                Scope::InstanceAdmin
-            };
+            let all = if site.is_some() { Scope::SiteAdmin } else { Scope::InstanceAdmin };
             let scopes = if scopes.is_empty() { vec![all] } else { scopes };
             if site.is_some() && scopes.contains(&Scope::InstanceAdmin) {
                 return Err("a key of one site cannot administer the instance".to_owned());
             }
             let secret = seal::new_secret(api_keys::PREFIX).map_err(|error| error.to_string())?;
             let tx = db.write().await.map_err(failed)?;
-            api_keys::create_api_key(&tx, site, name, &scopes, &secret)
-                .await
-                .map_err(failed)?;
+            api_keys::create_api_key(&tx, site, name, &scopes, &secret).await.map_err(failed)?;
             tx.commit().await.map_err(failed)?;
             println!("{secret}");
         }
-        AdminCommand::CreateMember {
-            site,
-            external_id,
-            email,
-            name,
-        } => {
+        AdminCommand::CreateMember { site, external_id, email, name } => {
             let site = find_site(db, Some(site)).await?.ok_or("there is no such site")?;
             let tx = db.write().await.map_err(failed)?;
-            let new = NewMember {
-                external_id,
-                email,
-                name,
-            };
+            let new = NewMember { external_id, email, name };
             let (member, _) = members::create_member(&tx, site, new).await.map_err(failed)?;
             tx.commit().await.map_err(failed)?;
             println!("{}", member.id);
         }
         AdminCommand::CreateMemberToken { site, member } => {
-            let tokens = AccessTokens::load(db, &config.sealer)
-                .await
-                .map_err(|error| error.to_string())?;
+            let tokens = AccessTokens::load(db, &config.sealer).await.map_err(|error| error.to_string())?;
             let grants = Grants::new(db.clone(), tokens);
             let granted = grants.member(SiteId(site), MemberId(member), None).await;
             println!("{}", granted.map_err(|error| error.to_string())?.access);
@@ -138,10 +118,6 @@ async fn find_site(db: &Db, site: Option<Uuid>) -> Result<Option<SiteId>, String
     let Some(site) = site.map(SiteId) else {
         return Ok(None);
     };
-    let found = sites::find_site(db.read(), site)
-        .await
-        .map_err(|error| error.to_string())?;
-    found
-        .map(|site| Some(site.id))
-        .ok_or_else(|| "there is no such site".to_owned())
+    let found = sites::find_site(db.read(), site).await.map_err(|error| error.to_string())?;
+    found.map(|site| Some(site.id)).ok_or_else(|| "there is no such site".to_owned())
 }

@@ -15,9 +15,7 @@ use tracing_subscriber::EnvFilter;
 pub(super) fn start_log() {
     let filter =
         EnvFilter::try_from_env("FOLLOWPOINTS_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call, as in a test, keeps the first log.
     let _ = if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
         builder.compact().try_init()
@@ -28,9 +26,7 @@ pub(super) fn start_log() {
 
 pub(super) async fn serve(config: Config, no_migrate: bool) -> Result<(), String> {
     start_log();
-    let bound = Bound::new(config.listen)
-        .await
-        .map_err(|error| error.to_string())?;
+    let bound = Bound::new(config.listen).await.map_err(|error| error.to_string())?;
     if config.admin_key.is_none() {
         tracing::warn!(
             "FOLLOWPOINTS_ADMIN_KEY is not set: only keys that are already stored can use the admin API"
@@ -38,10 +34,7 @@ pub(super) async fn serve(config: Config, no_migrate: bool) -> Result<(), String
     }
     let app = start(&config, no_migrate).await?;
     tracing::info!(address = %bound.address(), public_url = %config.public_url, "serving");
-    bound
-        .serve(&app, server::stop_signal())
-        .await
-        .map_err(|error| format!("serving failed: {error}"))?;
+    bound.serve(&app, server::stop_signal()).await.map_err(|error| format!("serving failed: {error}"))?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -49,32 +42,22 @@ pub(super) async fn serve(config: Config, no_migrate: bool) -> Result<(), String
 /// Migrates unless told not to, and starts the service.
 pub(super) async fn start(config: &Config, no_migrate: bool) -> Result<App, String> {
     if !no_migrate {
-        Db::prepare(&config.database_url)
-            .await
-            .map_err(|error| error.to_string())?;
+        Db::prepare(&config.database_url).await.map_err(|error| error.to_string())?;
     }
-    App::start(config, Seams::default())
-        .await
-        .map_err(|error| error.to_string())
+    App::start(config, Seams::default()).await.map_err(|error| error.to_string())
 }
 
 pub(super) async fn migrate(config: Config) -> Result<(), String> {
-    Db::prepare(&config.database_url)
-        .await
-        .map_err(|error| error.to_string())?;
+    Db::prepare(&config.database_url).await.map_err(|error| error.to_string())?;
     println!("the schema is up to date");
     Ok(())
 }
 
 /// The database for a command that runs beside the service.
 pub(super) async fn open(config: &Config) -> Result<Db, String> {
-    let db = Db::open_beside(
-        &config.database_url,
-        Arc::new(SystemClock),
-        Arc::new(RandomIds::default()),
-    )
-    .await
-    .map_err(|error| error.to_string())?;
+    let db = Db::open_beside(&config.database_url, Arc::new(SystemClock), Arc::new(RandomIds::default()))
+        .await
+        .map_err(|error| error.to_string())?;
     db.check_schema().await.map_err(|error| error.to_string())?;
     Ok(db)
 }

@@ -45,10 +45,7 @@ struct NewFollowedChannel {
 
 impl poem_openapi::types::Example for NewFollowedChannel {
     fn example() -> Self {
-        Self {
-            channel: ChannelName::X,
-            account_id: None,
-        }
+        Self { channel: ChannelName::X, account_id: None }
     }
 }
 
@@ -72,11 +69,7 @@ impl FollowsApi {
     ///
     /// The channels that an account follows, newest first. A member sees its own, a visitor an empty list; apps and API
     /// keys name the account.
-    #[oai(
-        path = "/followed-channels",
-        method = "get",
-        operation_id = "listFollowedChannels"
-    )]
+    #[oai(path = "/followed-channels", method = "get", operation_id = "listFollowedChannels")]
     async fn list_followed_channels(
         &self,
         caller: SiteCaller,
@@ -97,11 +90,7 @@ impl FollowsApi {
     ///
     /// Records that an account follows a channel and awards the points that the owner set for it, once for ever. The
     /// account is made if the member has none. With `Idempotency-Key`, the same call gets the same answer again.
-    #[oai(
-        path = "/followed-channels",
-        method = "post",
-        operation_id = "createFollowedChannel"
-    )]
+    #[oai(path = "/followed-channels", method = "post", operation_id = "createFollowedChannel")]
     async fn create_followed_channel(
         &self,
         caller: SiteCaller,
@@ -112,34 +101,22 @@ impl FollowsApi {
     ) -> Result<Json<CreateFollowedChannelResponse>, Problem> {
         let new = body.0.followed_channel;
         if matches!(*caller.0, Caller::Visitor { .. }) {
-            return Err(Problem::forbidden(
-                "a visitor has no account; sign in as a member",
-            ));
+            return Err(Problem::forbidden("a visitor has no account; sign in as a member"));
         }
-        let subject = caller.subject(
-            Scope::ManageLoyalty,
-            new.account_id.as_deref(),
-            "followedChannel.accountId",
-        )?;
+        let subject =
+            caller.subject(Scope::ManageLoyalty, new.account_id.as_deref(), "followedChannel.accountId")?;
         let Some((site, subject)) = subject else {
-            return Err(Problem::forbidden(
-                "a visitor has no account; sign in as a member",
-            ));
+            return Err(Problem::forbidden("a visitor has no account; sign in as a member"));
         };
         let follow = Follow {
             site,
             subject,
             channel: new.channel.into(),
             identity: caller.0.identity(),
-            idempotency_key: idempotency_key
-                .0
-                .map(|key| checked_key(&caller.0, key))
-                .transpose()?,
+            idempotency_key: idempotency_key.0.map(|key| checked_key(&caller.0, key)).transpose()?,
         };
         let row = self.app.follows.create(follow).await?;
-        Ok(Json(CreateFollowedChannelResponse {
-            followed_channel: row.into(),
-        }))
+        Ok(Json(CreateFollowedChannelResponse { followed_channel: row.into() }))
     }
 }
 

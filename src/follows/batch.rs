@@ -97,9 +97,8 @@ impl Batch {
             found.extend(rows.query(tx.conn(), &sql).await?);
         }
         if !accounts.is_empty() {
-            let rows = Rows::new(&accounts)
-                .uuid("site_id", |(site, _)| site.0)
-                .uuid("id", |(_, account)| account.0);
+            let rows =
+                Rows::new(&accounts).uuid("site_id", |(site, _)| site.0).uuid("id", |(_, account)| account.0);
             let sql = format!(
                 "SELECT a.* FROM {{rows}} r JOIN account a ON a.id = r.id AND a.site_id = r.site_id{lock}"
             );
@@ -108,14 +107,7 @@ impl Batch {
         for row in found {
             let model = account::Model::from_query_result(&row, "")?;
             self.by_member.insert(model.member_id, model.id);
-            self.accounts.insert(
-                model.id,
-                AccountState {
-                    model,
-                    is_new: false,
-                    has_changed: false,
-                },
-            );
+            self.accounts.insert(model.id, AccountState { model, is_new: false, has_changed: false });
         }
         Ok(())
     }
@@ -127,10 +119,7 @@ impl Batch {
         }
         let rows = Rows::new(&ids)
             .uuid("id", |id| id.0)
-            .query(
-                tx.conn(),
-                "SELECT f.* FROM {rows} r JOIN followed_channel f ON f.account_id = r.id",
-            )
+            .query(tx.conn(), "SELECT f.* FROM {rows} r JOIN followed_channel f ON f.account_id = r.id")
             .await?;
         for row in rows {
             let follow = followed_channel::Model::from_query_result(&row, "")?;
@@ -172,9 +161,8 @@ impl Batch {
         if config.program != ProgramStatus::Active {
             return Err(FollowError::ProgramNotActive(config.program));
         }
-        let settings = config
-            .enabled(follow.channel)
-            .ok_or(FollowError::ChannelNotEnabled(follow.channel))?;
+        let settings =
+            config.enabled(follow.channel).ok_or(FollowError::ChannelNotEnabled(follow.channel))?;
         if let Some(row) = existing.and_then(|account| self.follows.get(&(account, follow.channel))) {
             return Err(FollowError::AlreadyFollowed(Box::new(row.clone())));
         }
@@ -225,14 +213,7 @@ impl Batch {
         let id = model.id;
         self.by_member.insert(member, id);
         self.new_accounts.push(id);
-        self.accounts.insert(
-            id,
-            AccountState {
-                model,
-                is_new: true,
-                has_changed: false,
-            },
-        );
+        self.accounts.insert(id, AccountState { model, is_new: true, has_changed: false });
         Ok(id)
     }
     /// The follow, and with points the ledger entry, the balance and the account's events.
@@ -247,8 +228,7 @@ impl Batch {
             idempotency_key: follow.idempotency_key.clone(),
             created_at: tx.now(),
         };
-        self.new_events
-            .push(event::followed_channel_created(tx, &row, &follow.identity)?);
+        self.new_events.push(event::followed_channel_created(tx, &row, &follow.identity)?);
         if points > 0
             && let Some(state) = self.accounts.get_mut(&account)
         {
@@ -256,12 +236,7 @@ impl Batch {
             state.has_changed = true;
             self.new_entries.push(entry);
             for kind in [EventType::AccountPointsUpdated, EventType::AccountUpdated] {
-                self.new_events.push(event::account_changed(
-                    tx,
-                    kind,
-                    &mut state.model,
-                    &follow.identity,
-                )?);
+                self.new_events.push(event::account_changed(tx, kind, &mut state.model, &follow.identity)?);
             }
         }
         self.follows.insert((account, follow.channel), row.clone());

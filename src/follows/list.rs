@@ -19,10 +19,7 @@ pub(super) async fn list_followed_channels(
     asked: &[(SiteId, Subject)],
 ) -> Vec<ListResult> {
     match read(db, asked).await {
-        Ok(found) => asked
-            .iter()
-            .map(|subject| Ok(found.get(subject).cloned()))
-            .collect(),
+        Ok(found) => asked.iter().map(|subject| Ok(found.get(subject).cloned())).collect(),
         Err(error) => {
             let error = FollowError::from(error);
             asked.iter().map(|_| Err(error.clone())).collect()

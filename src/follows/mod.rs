@@ -114,25 +114,13 @@ impl Follows {
     /// Starts the workers.
     #[must_use]
     pub fn start(db: &Db, configs: SiteConfigs, dispatcher: Dispatcher) -> Self {
-        let writers = if db.backend() == sea_orm::DatabaseBackend::Sqlite {
-            1
-        } else {
-            POSTGRES_WRITERS
-        };
-        let limits = GatherLimits {
-            workers: writers,
-            batch_max: BATCH_MAX,
-            queue_max: QUEUE_MAX,
-        };
+        let writers = if db.backend() == sea_orm::DatabaseBackend::Sqlite { 1 } else { POSTGRES_WRITERS };
+        let limits = GatherLimits { workers: writers, batch_max: BATCH_MAX, queue_max: QUEUE_MAX };
         let create_db = db.clone();
         let creates = Gather::start(limits, move |follows: Vec<Follow>| {
             create_batch(create_db.clone(), configs.clone(), dispatcher.clone(), follows)
         });
-        let limits = GatherLimits {
-            workers: READERS,
-            batch_max: BATCH_MAX,
-            queue_max: QUEUE_MAX,
-        };
+        let limits = GatherLimits { workers: READERS, batch_max: BATCH_MAX, queue_max: QUEUE_MAX };
         let list_db = db.clone();
         let lists = Gather::start(limits, move |asked: Vec<(SiteId, Subject)>| {
             let db = list_db.clone();
@@ -178,9 +166,7 @@ async fn create_batch(
             for follow in follows {
                 let alone = create_together(&db, &configs, &dispatcher, std::slice::from_ref(&follow)).await;
                 results.push(alone.and_then(|mut results| {
-                    results
-                        .pop()
-                        .unwrap_or(Err(FollowError::Busy(GatherError::Stopped)))
+                    results.pop().unwrap_or(Err(FollowError::Busy(GatherError::Stopped)))
                 }));
             }
             results
@@ -217,10 +203,7 @@ async fn create_together(
 /// Whether running the transaction again can succeed: deadlock, serialization failure, or a unique key that another
 /// node took first.
 fn lost_a_race(error: &DbErr) -> bool {
-    if matches!(
-        error.sql_err(),
-        Some(sea_orm::SqlErr::UniqueConstraintViolation(_))
-    ) {
+    if matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_))) {
         return true;
     }
     let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error

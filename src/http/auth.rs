@@ -21,13 +21,7 @@ pub const SITE_HEADER: &str = "wix-site-id";
 /// A visitor's, member's or app's access token, or an API key together with `wix-site-id`. Sent raw, as the Wix SDK does, or
 /// behind `Bearer`.
 #[derive(SecurityScheme)]
-#[oai(
-    rename = "token",
-    ty = "api_key",
-    key_name = "Authorization",
-    key_in = "header",
-    checker = "recognise"
-)]
+#[oai(rename = "token", ty = "api_key", key_name = "Authorization", key_in = "header", checker = "recognise")]
 pub struct SiteCaller(pub Arc<Caller>);
 
 /// An API key; for what belongs to a site together with `wix-site-id`.
@@ -54,15 +48,11 @@ async fn recognise(request: &Request, key: ApiKey) -> poem::Result<Arc<Caller>> 
             Some(id.ok_or_else(|| Problem::invalid(SITE_HEADER, "FORMAT", "is not a GUID"))?)
         }
     };
-    let caller = app
-        .authenticator
-        .authenticate(&key.key, site)
-        .await
-        .map_err(|error| match error {
-            AuthError::Missing | AuthError::Invalid => Problem::unauthenticated(error.to_string()),
-            AuthError::UnknownSite => Problem::not_found("SITE_NOT_FOUND", error.to_string()),
-            AuthError::Store(error) => Problem::from(error),
-        })?;
+    let caller = app.authenticator.authenticate(&key.key, site).await.map_err(|error| match error {
+        AuthError::Missing | AuthError::Invalid => Problem::unauthenticated(error.to_string()),
+        AuthError::UnknownSite => Problem::not_found("SITE_NOT_FOUND", error.to_string()),
+        AuthError::Store(error) => Problem::from(error),
+    })?;
     if let (Some(CallSite(noted)), Some(site)) = (request.data::<CallSite>(), caller.site()) {
         let _ = noted.set(site);
     }
@@ -99,13 +89,7 @@ impl AdminCaller {
     /// Whether the key is instance-wide.
     #[must_use]
     pub fn is_operator(&self) -> bool {
-        matches!(
-            *self.0,
-            Caller::ApiKey {
-                is_instance: true,
-                ..
-            }
-        ) && self.0.has(Scope::InstanceAdmin)
+        matches!(*self.0, Caller::ApiKey { is_instance: true, .. }) && self.0.has(Scope::InstanceAdmin)
     }
 
     /// Fails unless the key is instance-wide.
@@ -119,11 +103,7 @@ impl AdminCaller {
 
     /// Whose apps the caller sees.
     pub fn viewer(&self) -> Result<Viewer, Problem> {
-        if self.is_operator() {
-            Ok(Viewer::Operator)
-        } else {
-            Ok(Viewer::Site(self.site()?))
-        }
+        if self.is_operator() { Ok(Viewer::Operator) } else { Ok(Viewer::Site(self.site()?)) }
     }
 }
 

@@ -43,11 +43,7 @@ impl<T: ParseFromJSON + 'static> ParsePayload for Body<T> {
     const IS_REQUIRED: bool = true;
 
     async fn from_request(_: &Request, body: &mut RequestBody) -> Result<Self> {
-        let bytes = body
-            .take()?
-            .into_bytes_limit(BODY_BYTES_MAX)
-            .await
-            .map_err(|_| Problem::too_large())?;
+        let bytes = body.take()?.into_bytes_limit(BODY_BYTES_MAX).await.map_err(|_| Problem::too_large())?;
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
         let violations = Shape::of::<T>().check(&value);
         if !violations.is_empty() {
@@ -84,14 +80,8 @@ impl Shape {
         }
         let mut registry = Registry::new();
         T::register(&mut registry);
-        let shape = Arc::new(Self {
-            root: T::schema_ref(),
-            schemas: registry.schemas.into_iter().collect(),
-        });
-        SHAPES
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, Arc::clone(&shape));
+        let shape = Arc::new(Self { root: T::schema_ref(), schemas: registry.schemas.into_iter().collect() });
+        SHAPES.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&shape));
         shape
     }
 
@@ -174,11 +164,7 @@ fn has_type(ty: &str, value: &Value) -> bool {
 }
 
 fn article(noun: &str) -> &'static str {
-    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
-        "an"
-    } else {
-        "a"
-    }
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 fn check_text(schema: &MetaSchema, text: &str, path: &Path<'_>, out: &mut Vec<Violation>) {
@@ -192,11 +178,7 @@ fn check_text(schema: &MetaSchema, text: &str, path: &Path<'_>, out: &mut Vec<Vi
         out.push(Violation::new(path.text(), "MIN_LENGTH", description).with(json!({"threshold": min})));
     }
     if text.contains('\0') {
-        out.push(Violation::new(
-            path.text(),
-            "FORMAT",
-            "must not contain the character NUL",
-        ));
+        out.push(Violation::new(path.text(), "FORMAT", "must not contain the character NUL"));
     }
     if schema.format == Some("uuid") && uuid::Uuid::try_parse(text).is_err() {
         out.push(Violation::new(path.text(), "FORMAT", "is not a GUID").with(json!({"expected": "GUID"})));

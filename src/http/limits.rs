@@ -54,11 +54,7 @@ impl Limits {
     /// Fresh buckets.
     #[must_use]
     pub fn new(rates: Rates) -> Self {
-        Self(Arc::new(Inner {
-            rates,
-            start: Instant::now(),
-            buckets: Cache::new(BUCKETS_MAX),
-        }))
+        Self(Arc::new(Inner { rates, start: Instant::now(), buckets: Cache::new(BUCKETS_MAX) }))
     }
 
     /// Counts a request of `caller`; when it is one too many, says after how many seconds to come back.
@@ -111,10 +107,7 @@ mod tests {
     #[test]
     fn a_bucket_gives_its_burst_then_its_rate() {
         let bucket = AtomicU64::new(0);
-        let rate = Rate {
-            per_second: 2,
-            burst: 3,
-        };
+        let rate = Rate { per_second: 2, burst: 3 };
         let at = |ms: u64| ms * 1_000_000;
         for _ in 0..3 {
             assert_eq!(take(&bucket, at(1), rate), Ok(()));

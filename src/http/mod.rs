@@ -114,10 +114,7 @@ impl<E: Endpoint + 'static> Middleware<E> for Edge {
     type Output = EdgeEndpoint<E>;
 
     fn transform(&self, inner: E) -> Self::Output {
-        EdgeEndpoint {
-            inner,
-            app: self.app.clone(),
-        }
+        EdgeEndpoint { inner, app: self.app.clone() }
     }
 }
 
@@ -134,9 +131,7 @@ impl<E: Endpoint + 'static> Endpoint for EdgeEndpoint<E> {
         let request_id = self.app.db.new_id().to_string();
         let origin = request.headers().get(header::ORIGIN).cloned();
         let is_preflight = request.method() == Method::OPTIONS
-            && request
-                .headers()
-                .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+            && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         let site = CallSite::default();
         let mut response = if is_preflight {
             Response::builder().status(StatusCode::NO_CONTENT).finish()
@@ -148,8 +143,7 @@ impl<E: Endpoint + 'static> Endpoint for EdgeEndpoint<E> {
             self.answer(request, &request_id, started).await
         };
         if let Some(origin) = origin {
-            self.share(response.headers_mut(), &origin, &site, is_preflight)
-                .await;
+            self.share(response.headers_mut(), &origin, &site, is_preflight).await;
         }
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
@@ -189,17 +183,7 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
         let (status, took) = (response.status(), started.elapsed());
         let operation = operation.unwrap_or("none");
         self.app.metrics.observe_request(operation, status.as_u16(), took);
-        log(
-            &Answered {
-                method,
-                path,
-                request_id,
-                status,
-                took,
-                operation,
-            },
-            cause.as_deref(),
-        );
+        log(&Answered { method, path, request_id, status, took, operation }, cause.as_deref());
         response
     }
 
@@ -219,15 +203,9 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
         }
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
-        set(
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "x-wix-request-id, x-wix-consistent, retry-after",
-        );
+        set(header::ACCESS_CONTROL_EXPOSE_HEADERS, "x-wix-request-id, x-wix-consistent, retry-after");
         if is_preflight {
-            set(
-                header::ACCESS_CONTROL_ALLOW_METHODS,
-                "GET, POST, PATCH, PUT, DELETE",
-            );
+            set(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, PUT, DELETE");
             set(
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
                 "authorization, content-type, idempotency-key, x-wix-bi-gateway, wix-site-id, wix-account-id, \
@@ -248,14 +226,7 @@ struct Answered<'a> {
 }
 
 fn log(answered: &Answered<'_>, cause: Option<&str>) {
-    let Answered {
-        method,
-        path,
-        request_id,
-        status,
-        took,
-        operation,
-    } = answered;
+    let Answered { method, path, request_id, status, took, operation } = answered;
     let (status, took_us) = (status.as_u16(), took.as_micros());
     if status >= 500 && status != 503 {
         tracing::error!(

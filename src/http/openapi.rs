@@ -50,11 +50,7 @@ pub fn document() -> &'static Value {
         correct(&mut document);
         document["openapi"] = json!("3.1.0");
         if let Some(paths) = document["paths"].as_object_mut() {
-            for operation in paths
-                .values_mut()
-                .filter_map(Value::as_object_mut)
-                .flat_map(Map::values_mut)
-            {
+            for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
                 correct_operation(operation);
             }
         }
@@ -79,8 +75,7 @@ pub fn reader() -> impl Endpoint + 'static {
         let service = described();
         let spec = service.spec();
         let page = service.swagger_ui_html();
-        page.replace(&spec, &document().to_string())
-            .replace("<title>Swagger UI", "<title>Followpoints API")
+        page.replace(&spec, &document().to_string()).replace("<title>Swagger UI", "<title>Followpoints API")
     });
     #[handler]
     fn show() -> Html<&'static str> {

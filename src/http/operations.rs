@@ -62,9 +62,7 @@ impl OperationsApi {
     /// Is the process alive
     #[oai(path = "/healthz", method = "get", operation_id = "getHealth")]
     async fn get_health(&self) -> Json<Health> {
-        Json(Health {
-            status: "ok".to_owned(),
-        })
+        Json(Health { status: "ok".to_owned() })
     }
 
     /// Is the service ready
@@ -72,15 +70,8 @@ impl OperationsApi {
     /// Looks at the database, its migrations, the webhook dispatcher and the oldest due delivery.
     #[oai(path = "/readyz", method = "get", operation_id = "getReadiness")]
     async fn get_readiness(&self) -> ReadinessResponse {
-        let checks = vec![
-            self.check_database().await,
-            self.check_dispatcher(),
-            self.check_due().await,
-        ];
-        let readiness = Readiness {
-            ready: checks.iter().all(|check| check.ok),
-            checks,
-        };
+        let checks = vec![self.check_database().await, self.check_dispatcher(), self.check_due().await];
+        let readiness = Readiness { ready: checks.iter().all(|check| check.ok), checks };
         if readiness.ready {
             ReadinessResponse::Ready(Json(readiness))
         } else {
@@ -96,14 +87,8 @@ impl OperationsApi {
         let health = self.app.dispatcher.health();
         let oldest = self.app.dispatcher.oldest_due().await?;
         let age_s = oldest.map_or(0, |at| (self.app.db.now().0 - at.0).max(0) / 1000);
-        self.app
-            .metrics
-            .set_dispatcher(health.held, health.in_flight, age_s);
-        self.app
-            .metrics
-            .render()
-            .map(PlainText)
-            .map_err(Problem::internal)
+        self.app.metrics.set_dispatcher(health.held, health.in_flight, age_s);
+        self.app.metrics.render().map(PlainText).map_err(Problem::internal)
     }
 
     /// Get this document
@@ -119,21 +104,13 @@ impl OperationsApi {
             Ok(()) => (true, "reachable and migrated".to_owned()),
             Err(error) => (false, error.to_string()),
         };
-        Check {
-            name: "database".to_owned(),
-            ok,
-            detail,
-        }
+        Check { name: "database".to_owned(), ok, detail }
     }
 
     fn check_dispatcher(&self) -> Check {
         let age = self.app.dispatcher.health().heartbeat_age;
         let detail = format!("last look for due deliveries {} ms ago", age.as_millis());
-        Check {
-            name: "dispatcher".to_owned(),
-            ok: age <= HEARTBEAT_MAX,
-            detail,
-        }
+        Check { name: "dispatcher".to_owned(), ok: age <= HEARTBEAT_MAX, detail }
     }
 
     async fn check_due(&self) -> Check {
@@ -141,17 +118,10 @@ impl OperationsApi {
             Ok(None) => (true, "nothing is due".to_owned()),
             Ok(Some(at)) => {
                 let age_ms = (self.app.db.now().0 - at.0).max(0);
-                (
-                    age_ms <= OLDEST_DUE_MAX_MS,
-                    format!("oldest due delivery waits for {age_ms} ms"),
-                )
+                (age_ms <= OLDEST_DUE_MAX_MS, format!("oldest due delivery waits for {age_ms} ms"))
             }
             Err(error) => (false, error.to_string()),
         };
-        Check {
-            name: "deliveries".to_owned(),
-            ok,
-            detail,
-        }
+        Check { name: "deliveries".to_owned(), ok, detail }
     }
 }

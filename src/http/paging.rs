@@ -53,26 +53,14 @@ impl<F: Serialize + DeserializeOwned> PageRequest<F> {
         let limit = limit.unwrap_or(LIMIT_DEFAULT);
         if limit == 0 || limit > LIMIT_MAX {
             let rule = if limit == 0 { "MIN" } else { "MAX" };
-            return Err(Problem::invalid(
-                "limit",
-                rule,
-                format!("is between 1 and {LIMIT_MAX}"),
-            ));
+            return Err(Problem::invalid("limit", rule, format!("is between 1 and {LIMIT_MAX}")));
         }
         let Some(cursor) = cursor else {
-            return Ok(Self {
-                after: None,
-                limit,
-                filter,
-            });
+            return Ok(Self { after: None, limit, filter });
         };
         let (after, filter) = decode(cursor)
             .ok_or_else(|| Problem::invalid("cursor", "FORMAT", "is not a cursor of this list"))?;
-        Ok(Self {
-            after: Some(after),
-            limit,
-            filter,
-        })
+        Ok(Self { after: Some(after), limit, filter })
     }
 
     /// How many rows to read: one more than wanted tells whether there is a next page.
@@ -85,26 +73,14 @@ impl<F: Serialize + DeserializeOwned> PageRequest<F> {
     pub fn finish<T>(&self, mut rows: Vec<T>, id: impl Fn(&T) -> Uuid) -> (Vec<T>, PagingMetadata) {
         let has_next = rows.len() > self.limit as usize;
         rows.truncate(self.limit as usize);
-        let next = rows
-            .last()
-            .filter(|_| has_next)
-            .and_then(|row| encode(id(row), &self.filter));
+        let next = rows.last().filter(|_| has_next).and_then(|row| encode(id(row), &self.filter));
         let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        (
-            rows,
-            PagingMetadata {
-                count,
-                has_next: next.is_some(),
-                cursors: Cursors { next },
-            },
-        )
+        (rows, PagingMetadata { count, has_next: next.is_some(), cursors: Cursors { next } })
     }
 }
 
 fn encode<F: Serialize>(after: Uuid, filter: &F) -> Option<String> {
-    serde_json::to_vec(&(after, filter))
-        .ok()
-        .map(|json| URL_SAFE_NO_PAD.encode(json))
+    serde_json::to_vec(&(after, filter)).ok().map(|json| URL_SAFE_NO_PAD.encode(json))
 }
 
 fn decode<F: DeserializeOwned>(cursor: &str) -> Option<(Uuid, F)> {

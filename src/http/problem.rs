@@ -34,12 +34,7 @@ impl Violation {
     /// A violation without data.
     #[must_use]
     pub fn new(field: impl Into<String>, rule: &'static str, description: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            description: description.into(),
-            rule,
-            data: json!({}),
-        }
+        Self { field: field.into(), description: description.into(), rule, data: json!({}) }
     }
 
     /// The same with data.
@@ -62,11 +57,7 @@ pub struct Problem {
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Application {
-        code: &'static str,
-        description: String,
-        data: Value,
-    },
+    Application { code: &'static str, description: String, data: Value },
     Validation(Vec<Violation>),
     System(Option<Cause>),
 }
@@ -78,26 +69,14 @@ impl Problem {
     /// A broken rule with its code.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, description: impl Into<String>) -> Self {
-        let kind = Kind::Application {
-            code,
-            description: description.into(),
-            data: json!({}),
-        };
-        Self {
-            status,
-            kind,
-            retry_after_s: None,
-        }
+        let kind = Kind::Application { code, description: description.into(), data: json!({}) };
+        Self { status, kind, retry_after_s: None }
     }
 
     /// 400 with what is wrong per field.
     #[must_use]
     pub const fn validation(violations: Vec<Violation>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            kind: Kind::Validation(violations),
-            retry_after_s: None,
-        }
+        Self { status: StatusCode::BAD_REQUEST, kind: Kind::Validation(violations), retry_after_s: None }
     }
 
     /// 400 for one field.
@@ -133,10 +112,7 @@ impl Problem {
     /// 409 for a revision that is no longer current, in Wix's words.
     #[must_use]
     pub fn stale_revision() -> Self {
-        Self::conflict(
-            "ABORTED",
-            "entity has already changed since the requested revision",
-        )
+        Self::conflict("ABORTED", "entity has already changed since the requested revision")
     }
 
     /// 428: something must be so first.
@@ -148,11 +124,8 @@ impl Problem {
     /// 429 with the seconds to wait.
     #[must_use]
     pub fn too_many(retry_after_s: u32) -> Self {
-        let mut problem = Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "RESOURCE_EXHAUSTED",
-            "too many requests; slow down",
-        );
+        let mut problem =
+            Self::new(StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", "too many requests; slow down");
         problem.retry_after_s = Some(retry_after_s.max(1));
         problem
     }
@@ -161,32 +134,20 @@ impl Problem {
     #[must_use]
     pub const fn busy() -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        Self {
-            status,
-            kind: Kind::System(None),
-            retry_after_s: Some(RETRY_AFTER_S),
-        }
+        Self { status, kind: Kind::System(None), retry_after_s: Some(RETRY_AFTER_S) }
     }
 
     /// 500 with its cause for the log.
     #[must_use]
     pub fn internal(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         let kind = Kind::System(Some(Arc::new(cause)));
-        Self {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            kind,
-            retry_after_s: None,
-        }
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, kind, retry_after_s: None }
     }
 
     /// 504: it took too long.
     #[must_use]
     pub const fn timed_out() -> Self {
-        Self {
-            status: StatusCode::GATEWAY_TIMEOUT,
-            kind: Kind::System(None),
-            retry_after_s: None,
-        }
+        Self { status: StatusCode::GATEWAY_TIMEOUT, kind: Kind::System(None), retry_after_s: None }
     }
 
     /// The same with data beside the code.
@@ -224,19 +185,13 @@ impl Problem {
     #[must_use]
     pub fn body(&self) -> Value {
         match &self.kind {
-            Kind::Application {
-                code,
-                description,
-                data,
-            } => json!({
+            Kind::Application { code, description, data } => json!({
                 "message": description,
                 "details": {"applicationError": {"code": code, "description": description, "data": data}},
             }),
             Kind::Validation(violations) => {
-                let message: Vec<_> = violations
-                    .iter()
-                    .map(|v| format!("{} {}", v.field, v.description))
-                    .collect();
+                let message: Vec<_> =
+                    violations.iter().map(|v| format!("{} {}", v.field, v.description)).collect();
                 let fields: Vec<_> = violations
                     .iter()
                     .map(|v| {
@@ -263,15 +218,12 @@ impl Problem {
             .content_type("application/json")
             .body(Body::from_string(self.body().to_string()));
         if let Some(seconds) = self.retry_after_s {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"followpoints\""),
-            );
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"followpoints\""));
         }
         response
     }
@@ -325,11 +277,7 @@ impl Problem {
     /// 413.
     #[must_use]
     pub fn too_large() -> Self {
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "PAYLOAD_TOO_LARGE",
-            "the body is too large",
-        )
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "the body is too large")
     }
 
     fn expecting(mut self, what: &str) -> Self {
@@ -344,12 +292,7 @@ impl Problem {
 
 /// The first sentence of a framework's message; the rest names Rust types.
 fn plain(reason: &str) -> String {
-    reason
-        .split(" (occurred while")
-        .next()
-        .unwrap_or(reason)
-        .trim_end_matches('.')
-        .to_owned()
+    reason.split(" (occurred while").next().unwrap_or(reason).trim_end_matches('.').to_owned()
 }
 
 impl std::fmt::Display for Problem {

@@ -106,11 +106,7 @@ impl MembersApi {
     ) -> Result<Json<MemberResponse>, Problem> {
         let site = caller.site()?;
         let fields = body.0.member;
-        let new = NewMember {
-            external_id: fields.external_id,
-            email: fields.email,
-            name: fields.name,
-        };
+        let new = NewMember { external_id: fields.external_id, email: fields.email, name: fields.name };
         let tx = self.app.db.write().await?;
         let (row, _) = super::create_member(&tx, site, new).await?;
         tx.commit().await?;
@@ -133,15 +129,10 @@ impl MembersApi {
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListMembersResponse>, Problem> {
         let site = caller.site()?;
-        let filter = Filter {
-            external_id: external_id.0,
-        };
+        let filter = Filter { external_id: external_id.0 };
         let page = PageRequest::new(cursor.0.as_deref(), limit.0, filter)?;
         let rows = match &page.filter.external_id {
-            Some(id) => super::find_by_external_id(self.app.db.read(), site, id)
-                .await?
-                .into_iter()
-                .collect(),
+            Some(id) => super::find_by_external_id(self.app.db.read(), site, id).await?.into_iter().collect(),
             None => {
                 let before = page.after.map(MemberId);
                 super::list_members(self.app.db.read(), site, before, page.rows()).await?
@@ -149,10 +140,7 @@ impl MembersApi {
         };
         let (rows, paging_metadata) = page.finish(rows, |row: &member::Model| row.id.0);
         let members = rows.into_iter().map(Member::from).collect();
-        Ok(Json(ListMembersResponse {
-            members,
-            paging_metadata,
-        }))
+        Ok(Json(ListMembersResponse { members, paging_metadata }))
     }
 
     /// Get a member
@@ -171,11 +159,7 @@ impl MembersApi {
     ///
     /// For sites that have no identity provider of their own: sign the person in, then fetch these for its browser. The
     /// refresh token rotates with every use.
-    #[oai(
-        path = "/members/:id/tokens",
-        method = "post",
-        operation_id = "createMemberTokens"
-    )]
+    #[oai(path = "/members/:id/tokens", method = "post", operation_id = "createMemberTokens")]
     async fn create_member_tokens(
         &self,
         caller: AdminCaller,
@@ -184,12 +168,7 @@ impl MembersApi {
     ) -> Result<Json<TokenResponse>, Problem> {
         let site = caller.site()?;
         let member = self.find(site, id.0).await?;
-        let tokens = self
-            .app
-            .grants
-            .member(site, member.id, None)
-            .await
-            .map_err(Problem::internal)?;
+        let tokens = self.app.grants.member(site, member.id, None).await.map_err(Problem::internal)?;
         Ok(Json(tokens.into()))
     }
 }

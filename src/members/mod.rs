@@ -42,9 +42,7 @@ pub async fn create_member(tx: &Tx, site: SiteId, new: NewMember) -> Result<(mem
 pub async fn add_if_absent(tx: &Tx, model: member::Model) -> Result<(member::Model, bool), DbErr> {
     member::Entity::insert(member::ActiveModel::from(model.clone()))
         .on_conflict(
-            OnConflict::columns([member::Column::SiteId, member::Column::ExternalId])
-                .do_nothing()
-                .to_owned(),
+            OnConflict::columns([member::Column::SiteId, member::Column::ExternalId]).do_nothing().to_owned(),
         )
         .exec_without_returning(tx.conn())
         .await?;
@@ -76,10 +74,7 @@ pub async fn find_member(
     site: SiteId,
     id: MemberId,
 ) -> Result<Option<member::Model>, DbErr> {
-    member::Entity::find_by_id(id)
-        .filter(member::Column::SiteId.eq(site))
-        .one(db)
-        .await
+    member::Entity::find_by_id(id).filter(member::Column::SiteId.eq(site)).one(db).await
 }
 
 /// Members of `site` from the newest, after the one called `before`.

@@ -119,10 +119,7 @@ impl Client {
         let deadline = started + request.timeout.min(TIMEOUT_MAX);
         let response = match receive_head(&self.pooled, &request, deadline).await {
             Err(failure) if failure.is_stale => {
-                tracing::debug!(
-                    url.host = request.url.host(),
-                    "a kept connection was dead, connecting anew"
-                );
+                tracing::debug!(url.host = request.url.host(), "a kept connection was dead, connecting anew");
                 receive_head(&self.unpooled, &request, deadline).await
             }
             received => received,
@@ -146,9 +143,7 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("guard", &self.guard)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("guard", &self.guard).finish_non_exhaustive()
     }
 }
 
@@ -169,10 +164,7 @@ struct Failure {
 
 impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
-        Self {
-            error,
-            is_stale: false,
-        }
+        Self { error, is_stale: false }
     }
 }
 
@@ -186,20 +178,13 @@ async fn receive_head(
     let mut exchange = pin!(Attempt::scope(deadline, client.request(http_request)));
     match timeout(time_left(deadline), exchange.as_mut()).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(Failure {
-            is_stale: is_stale(&error),
-            error: describe_failure(&error),
-        }),
+        Ok(Err(error)) => Err(Failure { is_stale: is_stale(&error), error: describe_failure(&error) }),
         Err(_) => {
             let attempt = exchange.as_mut().take_value();
             let reached = attempt.map_or(Phase::ResponseHead, |attempt| attempt.phase());
             // A connection that another request gave back may have come before the one that was being opened.
             let has_connection = connection.connection_metadata().is_some();
-            let phase = if has_connection {
-                Phase::ResponseHead
-            } else {
-                reached
-            };
+            let phase = if has_connection { Phase::ResponseHead } else { reached };
             Err(SendError::Timeout(phase).into())
         }
     }
@@ -207,9 +192,7 @@ async fn receive_head(
 
 fn build_request(request: &OutboundRequest) -> Result<Request<Full<Bytes>>, SendError> {
     if request.method == Method::CONNECT {
-        return Err(SendError::InvalidRequest(
-            "the method CONNECT is not supported".to_owned(),
-        ));
+        return Err(SendError::InvalidRequest("the method CONNECT is not supported".to_owned()));
     }
     let mut http_request = Request::new(Full::new(request.body.clone()));
     *http_request.method_mut() = request.method.clone();
@@ -218,9 +201,7 @@ fn build_request(request: &OutboundRequest) -> Result<Request<Full<Bytes>>, Send
     let mut headers = HeaderMap::with_capacity(request.headers.len() + 1);
     for (name, value) in &request.headers {
         if RESERVED_HEADERS.contains(name) {
-            return Err(SendError::InvalidRequest(format!(
-                "the header {name} is set by the client"
-            )));
+            return Err(SendError::InvalidRequest(format!("the header {name} is set by the client")));
         }
         let appended = headers.try_append(name.clone(), value.clone());
         appended.map_err(|_| SendError::InvalidRequest("it has too many headers".to_owned()))?;
@@ -234,9 +215,7 @@ fn is_stale(error: &legacy::Error) -> bool {
     if let Some(connection) = error.connect_info() {
         connection.get_extras(&mut extras);
     }
-    extras
-        .get::<Exchanges>()
-        .is_some_and(Exchanges::is_silent_after_reuse)
+    extras.get::<Exchanges>().is_some_and(Exchanges::is_silent_after_reuse)
 }
 
 fn describe_failure(error: &legacy::Error) -> SendError {
@@ -271,12 +250,7 @@ struct BodyReading {
 
 impl BodyReading {
     fn new(kept_max: usize) -> Self {
-        Self {
-            kept: BytesMut::new(),
-            kept_max,
-            is_truncated: false,
-            error: None,
-        }
+        Self { kept: BytesMut::new(), kept_max, is_truncated: false, error: None }
     }
 
     /// Reads to the end, to the limit or to a failure. Dropping a body that has not ended drops its connection.

@@ -88,9 +88,7 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(guard: Guard, resolver: Arc<dyn Resolve>, config: ClientConfig) -> Self {
-        Self {
-            https: HttpsConnector::from((Dialer { guard, resolver }, config)),
-        }
+        Self { https: HttpsConnector::from((Dialer { guard, resolver }, config)) }
     }
 }
 

@@ -91,10 +91,7 @@ impl SendError {
     }
 
     pub(super) fn dns(host: &str, reason: impl fmt::Display) -> Self {
-        Self::Dns {
-            host: host.to_owned(),
-            reason: reason.to_string(),
-        }
+        Self::Dns { host: host.to_owned(), reason: reason.to_string() }
     }
 
     pub(super) fn connect(address: SocketAddr, error: &io::Error) -> Self {

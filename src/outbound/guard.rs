@@ -68,9 +68,7 @@ impl Guard {
     /// A guard that allows these networks on top of what is globally reachable.
     #[must_use]
     pub fn new(allow: Vec<IpNet>) -> Self {
-        Self {
-            allow: allow.into_iter().map(unmapped_net).collect(),
-        }
+        Self { allow: allow.into_iter().map(unmapped_net).collect() }
     }
 
     /// Reads a comma separated list of networks and bare addresses; blanks between commas are ignored.
@@ -101,12 +99,8 @@ impl Guard {
 }
 
 fn parse_entry(entry: &str) -> Result<IpNet, AllowListError> {
-    let net = entry
-        .parse::<IpNet>()
-        .or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
-    net.map_err(|_| AllowListError {
-        entry: entry.to_owned(),
-    })
+    let net = entry.parse::<IpNet>().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
+    net.map_err(|_| AllowListError { entry: entry.to_owned() })
 }
 
 /// Addresses are compared unmapped, so a network that is written in the mapped form has to be unmapped as well.
@@ -174,39 +168,15 @@ mod tests {
         ("benchmarking v6", "2001:2::", "2001:2:0:ffff:ffff:ffff:ffff:ffff"),
         ("ORCHID", "2001:10::", "2001:1f:ffff:ffff:ffff:ffff:ffff:ffff"),
         ("ORCHIDv2", "2001:20::", "2001:2f:ffff:ffff:ffff:ffff:ffff:ffff"),
-        (
-            "documentation v6",
-            "2001:db8::",
-            "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
-        ),
+        ("documentation v6", "2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"),
         ("6to4", "2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-        (
-            "documentation v6 new",
-            "3fff::",
-            "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff",
-        ),
-        (
-            "segment routing",
-            "5f00::",
-            "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-        ),
-        (
-            "unique local",
-            "fc00::",
-            "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-        ),
+        ("documentation v6 new", "3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ("segment routing", "5f00::", "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ("unique local", "fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
         ("metadata v6", "fd00:ec2::254", "fd00:ec2::254"),
-        (
-            "link-local v6",
-            "fe80::",
-            "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-        ),
+        ("link-local v6", "fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
         ("site-local", "fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-        (
-            "multicast v6",
-            "ff00::",
-            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-        ),
+        ("multicast v6", "ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
         ("unassigned", "4000::", "5eff::"),
     ];
 
@@ -265,27 +235,11 @@ mod tests {
     fn the_allow_list_opens_exactly_what_it_names() {
         let guard =
             Guard::parse(" 127.0.0.0/8, 10.1.2.3 ,,fd00:1::/32, 64:ff9b::/96,").expect("the list is valid");
-        let opened = [
-            "127.0.0.1",
-            "::ffff:127.9.9.9",
-            "10.1.2.3",
-            "fd00:1::5",
-            "64:ff9b::10.0.0.1",
-        ];
+        let opened = ["127.0.0.1", "::ffff:127.9.9.9", "10.1.2.3", "fd00:1::5", "64:ff9b::10.0.0.1"];
         for text in opened {
-            assert!(
-                guard.permits(address(text)) && guard.is_allowed(address(text)),
-                "{text}"
-            );
+            assert!(guard.permits(address(text)) && guard.is_allowed(address(text)), "{text}");
         }
-        for text in [
-            "10.1.2.4",
-            "::1",
-            "fd00:2::5",
-            "::127.0.0.1",
-            "2002:7f00:1::",
-            "169.254.169.254",
-        ] {
+        for text in ["10.1.2.4", "::1", "fd00:2::5", "::127.0.0.1", "2002:7f00:1::", "169.254.169.254"] {
             assert!(!guard.permits(address(text)), "{text}");
         }
         assert!(guard.permits(address("8.8.8.8")));
@@ -303,21 +257,10 @@ mod tests {
 
     #[test]
     fn an_unreadable_entry_is_named() {
-        for entry in [
-            "10.0.0.0/33",
-            "localhost",
-            "10.0.0",
-            "[::1]",
-            "10.0.0.0/8/8",
-            "0x7f000001",
-        ] {
+        for entry in ["10.0.0.0/33", "localhost", "10.0.0", "[::1]", "10.0.0.0/8/8", "0x7f000001"] {
             let error = Guard::parse(&format!("127.0.0.1,{entry}")).expect_err("the entry is not valid");
             assert_eq!(error.entry, entry);
         }
-        assert!(
-            !Guard::parse(" , ")
-                .expect("blanks are an empty list")
-                .has_allowed_nets()
-        );
+        assert!(!Guard::parse(" , ").expect("blanks are an empty list").has_allowed_nets());
     }
 }

@@ -93,9 +93,7 @@ impl Guard {
         }
         // The parser would drop tabs and newlines silently: what is shown to a person must be what is called.
         if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
-            return Err(UrlProblem::Malformed(
-                "it contains white space or control characters",
-            ));
+            return Err(UrlProblem::Malformed("it contains white space or control characters"));
         }
         let url = Url::parse(text).map_err(describe_parse_error)?;
         check_parts(&url)?;
@@ -106,10 +104,7 @@ impl Guard {
         }
         let uri = Uri::try_from(&normal)
             .map_err(|_| UrlProblem::Malformed("it contains characters that need escaping"))?;
-        Ok(TargetUrl {
-            text: normal.into(),
-            uri,
-        })
+        Ok(TargetUrl { text: normal.into(), uri })
     }
 
     fn check_host(&self, url: &Url) -> Result<(), UrlProblem> {
@@ -198,24 +193,15 @@ mod tests {
             ("https://example.com:8443/hook", "https://example.com:8443/hook"),
             ("https://8.8.8.8/x", "https://8.8.8.8/x"),
             ("https://[2606:4700::1111]/x", "https://[2606:4700::1111]/x"),
-            (
-                "https://b\u{fc}cher.example/x|y^z",
-                "https://xn--bcher-kva.example/x|y^z",
-            ),
-            (
-                "https://example.com/a%20b?q={x}",
-                "https://example.com/a%20b?q={x}",
-            ),
+            ("https://b\u{fc}cher.example/x|y^z", "https://xn--bcher-kva.example/x|y^z"),
+            ("https://example.com/a%20b?q={x}", "https://example.com/a%20b?q={x}"),
         ] {
             let target = guard.check_url(given).expect(given);
             assert_eq!(target.as_str(), normal);
             assert_eq!(target.to_string(), normal);
         }
         assert_eq!(
-            guard
-                .check_url("https://[2606:4700::1111]:8443/x")
-                .expect("valid")
-                .host(),
+            guard.check_url("https://[2606:4700::1111]:8443/x").expect("valid").host(),
             "[2606:4700::1111]"
         );
     }
@@ -238,18 +224,9 @@ mod tests {
             ("https://example.com:0/", UrlProblem::PortZero),
             ("http://example.com/", UrlProblem::HttpsRequired),
             ("http://8.8.8.8/", UrlProblem::HttpsRequired),
-            (
-                "https://localhost/",
-                UrlProblem::LocalName("localhost".to_owned()),
-            ),
-            (
-                "https://LOCALHOST./",
-                UrlProblem::LocalName("localhost.".to_owned()),
-            ),
-            (
-                "https://a.b.localhost/",
-                UrlProblem::LocalName("a.b.localhost".to_owned()),
-            ),
+            ("https://localhost/", UrlProblem::LocalName("localhost".to_owned())),
+            ("https://LOCALHOST./", UrlProblem::LocalName("localhost.".to_owned())),
+            ("https://a.b.localhost/", UrlProblem::LocalName("a.b.localhost".to_owned())),
         ] {
             assert_eq!(problem(&guard, text), Some(wanted), "{text}");
         }
@@ -265,10 +242,7 @@ mod tests {
             "https://1.2.3.256/",
             "https://fe80::1%25eth0/",
         ] {
-            assert!(
-                matches!(problem(&guard, text), Some(UrlProblem::Malformed(_))),
-                "{text}"
-            );
+            assert!(matches!(problem(&guard, text), Some(UrlProblem::Malformed(_))), "{text}");
         }
     }
 
@@ -318,18 +292,12 @@ mod tests {
     #[test]
     fn plain_http_is_for_allowed_networks() {
         let guard = Guard::parse("10.0.0.0/8").expect("the list is valid");
-        for text in [
-            "http://10.1.2.3/",
-            "https://10.1.2.3/",
-            "http://[::ffff:10.1.2.3]/",
-            "http://inside.example/",
-        ] {
+        for text in
+            ["http://10.1.2.3/", "https://10.1.2.3/", "http://[::ffff:10.1.2.3]/", "http://inside.example/"]
+        {
             assert_eq!(problem(&guard, text), None, "{text}");
         }
-        assert_eq!(
-            problem(&guard, "http://8.8.8.8/"),
-            Some(UrlProblem::HttpsRequired)
-        );
+        assert_eq!(problem(&guard, "http://8.8.8.8/"), Some(UrlProblem::HttpsRequired));
         assert_eq!(problem(&guard, "http://127.0.0.1/"), Some(forbidden("127.0.0.1")));
         let local = Some(UrlProblem::LocalName("localhost".to_owned()));
         assert_eq!(problem(&guard, "http://localhost/"), local);

@@ -20,9 +20,7 @@ pub enum SetupError {
 
 /// TLS 1.2 and later, with Mozilla's roots and the certificates in `extra_roots` (PEM; empty for none).
 pub(super) fn client_config(extra_roots: &[u8]) -> Result<ClientConfig, SetupError> {
-    let mut roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     add_roots(&mut roots, extra_roots)?;
     // Named instead of taken from the process, so that no other crate's choice of a default changes ours.
     let provider = rustls::crypto::aws_lc_rs::default_provider();
@@ -61,9 +59,6 @@ mod tests {
         assert!(client_config(b" \n").is_ok());
         assert!(matches!(client_config(b"hello"), Err(SetupError::NoRoots)));
         let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(matches!(
-            client_config(broken),
-            Err(SetupError::UnreadableRoots(_))
-        ));
+        assert!(matches!(client_config(broken), Err(SetupError::UnreadableRoots(_))));
     }
 }

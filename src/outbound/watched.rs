@@ -53,10 +53,7 @@ pub(super) struct Watched<S> {
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self {
-            stream,
-            exchanges: Exchanges::new(),
-        }
+        Self { stream, exchanges: Exchanges::new() }
     }
 }
 
@@ -121,14 +118,8 @@ mod tests {
         exchanges.note_read();
         assert!(!exchanges.is_silent_after_reuse(), "an answered one");
         exchanges.note_write();
-        assert!(
-            exchanges.is_silent_after_reuse(),
-            "a second request without an answer"
-        );
+        assert!(exchanges.is_silent_after_reuse(), "a second request without an answer");
         exchanges.note_read();
-        assert!(
-            !exchanges.is_silent_after_reuse(),
-            "a second request with an answer"
-        );
+        assert!(!exchanges.is_silent_after_reuse(), "a second request with an answer");
     }
 }

@@ -50,9 +50,7 @@ pub async fn verify(db: &impl ConnectionTrait, mut progress: impl FnMut(&Report)
     let mut report = Report::default();
     let mut after: Option<AccountId> = None;
     loop {
-        let mut query = account::Entity::find()
-            .order_by_asc(account::Column::Id)
-            .limit(PAGE);
+        let mut query = account::Entity::find().order_by_asc(account::Column::Id).limit(PAGE);
         if let Some(after) = after {
             query = query.filter(account::Column::Id.gt(after));
         }
@@ -73,14 +71,8 @@ pub async fn verify(db: &impl ConnectionTrait, mut progress: impl FnMut(&Report)
             .all(db)
             .await?;
         for account in &accounts {
-            let own: Vec<_> = entries
-                .iter()
-                .filter(|entry| entry.account_id == account.id)
-                .collect();
-            let followed: Vec<_> = follows
-                .iter()
-                .filter(|row| row.account_id == account.id)
-                .collect();
+            let own: Vec<_> = entries.iter().filter(|entry| entry.account_id == account.id).collect();
+            let followed: Vec<_> = follows.iter().filter(|row| row.account_id == account.id).collect();
             report.accounts += 1;
             report.entries += own.len() as u64;
             check(account, &own, &followed, &mut report.faults);
@@ -122,9 +114,7 @@ fn check(
             && entry.entry_type == EntryType::Earn
             && !follows.iter().any(|row| row.channel == channel)
         {
-            wrong(format!(
-                "it awards points for {channel}, which the account does not follow"
-            ));
+            wrong(format!("it awards points for {channel}, which the account does not follow"));
         }
         balance = entry.balance_after;
         match entry.entry_type {
@@ -145,10 +135,7 @@ fn check(
     for (name, stated, summed) in stated {
         if stated != summed {
             let what = format!("its {name} is {stated}, its ledger says {summed}");
-            faults.push(Fault::Account {
-                account: account.id,
-                what,
-            });
+            faults.push(Fault::Account { account: account.id, what });
         }
     }
 }

@@ -22,11 +22,7 @@ pub struct ProgramsApi {
 
 /// State of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(
-    remote = "kinds::ProgramStatus",
-    rename = "ProgramStatus",
-    rename_all = "SCREAMING_SNAKE_CASE"
-)]
+#[oai(remote = "kinds::ProgramStatus", rename = "ProgramStatus", rename_all = "SCREAMING_SNAKE_CASE")]
 enum ProgramStatusName {
     /// Set up, never started.
     Draft,
@@ -64,9 +60,7 @@ impl From<program::Model> for LoyaltyProgram {
     fn from(row: program::Model) -> Self {
         Self {
             name: row.name,
-            point_definition: PointDefinition {
-                custom_name: row.point_name,
-            },
+            point_definition: PointDefinition { custom_name: row.point_name },
             status: row.status.into(),
             created_date: Timestamp::to_rfc3339(row.created_at),
             updated_date: Timestamp::to_rfc3339(row.updated_at),
@@ -119,64 +113,32 @@ impl ProgramsApi {
     ) -> Result<Json<LoyaltyProgramResponse>, Problem> {
         let site = caller.site_with(Scope::ManageLoyalty)?;
         let update = body.0.loyalty_program;
-        let point_name = update
-            .point_definition
-            .and_then(|definition| definition.custom_name);
-        self.change(
-            site,
-            ProgramChange {
-                name: update.name,
-                point_name,
-                status: None,
-            },
-        )
-        .await
+        let point_name = update.point_definition.and_then(|definition| definition.custom_name);
+        self.change(site, ProgramChange { name: update.name, point_name, status: None }).await
     }
 
     /// Activate the loyalty program
     ///
     /// From now on members earn points.
-    #[oai(
-        path = "/program/activate",
-        method = "post",
-        operation_id = "activateLoyaltyProgram"
-    )]
+    #[oai(path = "/program/activate", method = "post", operation_id = "activateLoyaltyProgram")]
     async fn activate_loyalty_program(
         &self,
         caller: SiteCaller,
     ) -> Result<Json<LoyaltyProgramResponse>, Problem> {
         let site = caller.site_with(Scope::ManageLoyalty)?;
-        self.change(
-            site,
-            ProgramChange {
-                status: Some(ProgramStatus::Active),
-                ..Default::default()
-            },
-        )
-        .await
+        self.change(site, ProgramChange { status: Some(ProgramStatus::Active), ..Default::default() }).await
     }
 
     /// Pause the loyalty program
     ///
     /// Members keep their points but earn none.
-    #[oai(
-        path = "/program/pause",
-        method = "post",
-        operation_id = "pauseLoyaltyProgram"
-    )]
+    #[oai(path = "/program/pause", method = "post", operation_id = "pauseLoyaltyProgram")]
     async fn pause_loyalty_program(
         &self,
         caller: SiteCaller,
     ) -> Result<Json<LoyaltyProgramResponse>, Problem> {
         let site = caller.site_with(Scope::ManageLoyalty)?;
-        self.change(
-            site,
-            ProgramChange {
-                status: Some(ProgramStatus::Paused),
-                ..Default::default()
-            },
-        )
-        .await
+        self.change(site, ProgramChange { status: Some(ProgramStatus::Paused), ..Default::default() }).await
     }
 }
 
@@ -195,7 +157,5 @@ impl ProgramsApi {
 
 fn respond(row: Option<program::Model>) -> Result<Json<LoyaltyProgramResponse>, Problem> {
     let row = row.ok_or_else(|| Problem::not_found("SITE_NOT_FOUND", "there is no such site"))?;
-    Ok(Json(LoyaltyProgramResponse {
-        loyalty_program: row.into(),
-    }))
+    Ok(Json(LoyaltyProgramResponse { loyalty_program: row.into() }))
 }

@@ -46,10 +46,6 @@ pub async fn change_program(
         row.status = status;
     }
     row.updated_at = tx.now();
-    row.clone()
-        .into_active_model()
-        .reset_all()
-        .update(tx.conn())
-        .await?;
+    row.clone().into_active_model().reset_all().update(tx.conn()).await?;
     Ok(Some(row))
 }

@@ -99,18 +99,11 @@ impl SitesApi {
         /// Items of a page, 1 to 100.
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListSitesResponse>, Problem> {
-        let own = if caller.is_operator() {
-            None
-        } else {
-            Some(caller.site()?)
-        };
+        let own = if caller.is_operator() { None } else { Some(caller.site()?) };
         let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
         let rows = super::list_sites(self.app.db.read(), own, page.after.map(SiteId), page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
-        Ok(Json(ListSitesResponse {
-            sites: rows.into_iter().map(Site::from).collect(),
-            paging_metadata,
-        }))
+        Ok(Json(ListSitesResponse { sites: rows.into_iter().map(Site::from).collect(), paging_metadata }))
     }
 
     /// Get a site
@@ -122,9 +115,7 @@ impl SitesApi {
         id: Path<Uuid>,
     ) -> Result<Json<SiteResponse>, Problem> {
         let id = visible(&caller, id.0)?;
-        let row = super::find_site(self.app.db.read(), id)
-            .await?
-            .ok_or_else(not_found)?;
+        let row = super::find_site(self.app.db.read(), id).await?.ok_or_else(not_found)?;
         Ok(Json(SiteResponse { site: row.into() }))
     }
 
@@ -139,9 +130,7 @@ impl SitesApi {
     ) -> Result<Json<SiteResponse>, Problem> {
         let id = visible(&caller, id.0)?;
         let tx = self.app.db.write().await?;
-        let row = super::rename_site(&tx, id, body.0.site.name)
-            .await?
-            .ok_or_else(not_found)?;
+        let row = super::rename_site(&tx, id, body.0.site.name).await?.ok_or_else(not_found)?;
         tx.commit().await?;
         Ok(Json(SiteResponse { site: row.into() }))
     }
@@ -149,11 +138,7 @@ impl SitesApi {
 
 fn visible(caller: &AdminCaller, id: Uuid) -> Result<SiteId, Problem> {
     let id = SiteId(id);
-    if caller.is_operator() || caller.site()? == id {
-        Ok(id)
-    } else {
-        Err(not_found())
-    }
+    if caller.is_operator() || caller.site()? == id { Ok(id) } else { Err(not_found()) }
 }
 
 fn not_found() -> Problem {

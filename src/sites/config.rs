@@ -73,9 +73,7 @@ impl SiteConfig {
     /// The settings of `channel` if it is enabled.
     #[must_use]
     pub fn enabled(&self, channel: Channel) -> Option<&site_channel::Model> {
-        self.channels
-            .iter()
-            .find(|settings| settings.channel == channel && settings.enabled)
+        self.channels.iter().find(|settings| settings.channel == channel && settings.enabled)
     }
 }
 
@@ -127,10 +125,8 @@ impl SiteConfigs {
         version: i64,
     ) -> Result<Arc<SiteConfig>, DbErr> {
         let program = program::Entity::find_by_id(site).one(db).await?;
-        let channels = site_channel::Entity::find()
-            .filter(site_channel::Column::SiteId.eq(site))
-            .all(db)
-            .await?;
+        let channels =
+            site_channel::Entity::find().filter(site_channel::Column::SiteId.eq(site)).all(db).await?;
         let targets = subscription::Entity::find()
             .filter(subscription::Column::SiteId.eq(site))
             .filter(subscription::Column::Status.eq(SubscriptionStatus::Enabled))
@@ -140,10 +136,7 @@ impl SiteConfigs {
             version,
             program: program.map_or(ProgramStatus::Draft, |program| program.status),
             channels,
-            targets: targets
-                .into_iter()
-                .map(|row| Arc::new(Target::from(row)))
-                .collect(),
+            targets: targets.into_iter().map(|row| Arc::new(Target::from(row))).collect(),
         });
         self.0.insert(site, Arc::clone(&config));
         Ok(config)
@@ -154,10 +147,7 @@ impl SiteConfigs {
 /// transaction.
 pub async fn touch(tx: &Tx, site: SiteId) -> Result<(), DbErr> {
     site::Entity::update_many()
-        .col_expr(
-            site::Column::ConfigVersion,
-            Expr::col(site::Column::ConfigVersion).add(1),
-        )
+        .col_expr(site::Column::ConfigVersion, Expr::col(site::Column::ConfigVersion).add(1))
         .filter(site::Column::Id.eq(site))
         .exec(tx.conn())
         .await?;

@@ -24,9 +24,7 @@ pub async fn create_site(tx: &Tx, name: String) -> Result<site::Model, DbErr> {
         updated_at: tx.now(),
         name,
     };
-    site::Entity::insert(site::ActiveModel::from(model.clone()))
-        .exec_without_returning(tx.conn())
-        .await?;
+    site::Entity::insert(site::ActiveModel::from(model.clone())).exec_without_returning(tx.conn()).await?;
     let program = program::Model {
         site_id: model.id,
         name: "Loyalty program".to_owned(),
@@ -35,9 +33,7 @@ pub async fn create_site(tx: &Tx, name: String) -> Result<site::Model, DbErr> {
         created_at: tx.now(),
         updated_at: tx.now(),
     };
-    program::Entity::insert(program::ActiveModel::from(program))
-        .exec_without_returning(tx.conn())
-        .await?;
+    program::Entity::insert(program::ActiveModel::from(program)).exec_without_returning(tx.conn()).await?;
     Ok(model)
 }
 
@@ -68,11 +64,7 @@ pub async fn rename_site(tx: &Tx, id: SiteId, name: String) -> Result<Option<sit
     if find_site(tx.conn(), id).await?.is_none() {
         return Ok(None);
     }
-    let change = site::ActiveModel {
-        id: Set(id),
-        name: Set(name),
-        updated_at: Set(tx.now()),
-        ..Default::default()
-    };
+    let change =
+        site::ActiveModel { id: Set(id), name: Set(name), updated_at: Set(tx.now()), ..Default::default() };
     change.update(tx.conn()).await.map(Some)
 }

@@ -62,11 +62,7 @@ enum SubscriptionStatusName {
 
 /// State of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(
-    remote = "kinds::DeliveryStatus",
-    rename = "DeliveryStatus",
-    rename_all = "SCREAMING_SNAKE_CASE"
-)]
+#[oai(remote = "kinds::DeliveryStatus", rename = "DeliveryStatus", rename_all = "SCREAMING_SNAKE_CASE")]
 enum DeliveryStatusName {
     /// Not tried yet.
     Pending,
@@ -113,11 +109,8 @@ struct WebhookSubscription {
 impl From<subscription::Model> for WebhookSubscription {
     fn from(row: subscription::Model) -> Self {
         let names: Vec<String> = serde_json::from_str(&row.event_types).unwrap_or_default();
-        let event_types = names
-            .iter()
-            .filter_map(|name| EventType::parse(name))
-            .map(EventTypeName::from)
-            .collect();
+        let event_types =
+            names.iter().filter_map(|name| EventType::parse(name)).map(EventTypeName::from).collect();
         Self {
             id: row.id.0,
             app_id: row.app_id.0,
@@ -276,10 +269,7 @@ impl From<attempt::Model> for Attempt {
             status_code: row.status_code,
             error_class: row.error_class,
             error: row.error,
-            response_headers: row
-                .response_headers
-                .and_then(|text| serde_json::from_str(&text).ok())
-                .map(Any),
+            response_headers: row.response_headers.and_then(|text| serde_json::from_str(&text).ok()).map(Any),
             response_body: row.response_body,
         }
     }
@@ -361,11 +351,7 @@ impl WebhooksApi {
     /// Create a webhook subscription
     ///
     /// The app must be installed on the site. Every event committed from now on goes to the URL, at least once.
-    #[oai(
-        path = "/webhook-subscriptions",
-        method = "post",
-        operation_id = "createWebhookSubscription"
-    )]
+    #[oai(path = "/webhook-subscriptions", method = "post", operation_id = "createWebhookSubscription")]
     async fn create_webhook_subscription(
         &self,
         caller: AdminCaller,
@@ -385,19 +371,13 @@ impl WebhooksApi {
         let guard = self.app.client.guard();
         let row = subscriptions::create_subscription(&tx, guard, (site, AppId(new.app_id)), change).await?;
         tx.commit().await?;
-        Ok(Json(SubscriptionResponse {
-            webhook_subscription: row.into(),
-        }))
+        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
     }
 
     /// List webhook subscriptions
     ///
     /// Newest first.
-    #[oai(
-        path = "/webhook-subscriptions",
-        method = "get",
-        operation_id = "listWebhookSubscriptions"
-    )]
+    #[oai(path = "/webhook-subscriptions", method = "get", operation_id = "listWebhookSubscriptions")]
     async fn list_webhook_subscriptions(
         &self,
         caller: AdminCaller,
@@ -412,18 +392,11 @@ impl WebhooksApi {
         let rows = subscriptions::list_subscriptions(self.app.db.read(), site, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
         let webhook_subscriptions = rows.into_iter().map(WebhookSubscription::from).collect();
-        Ok(Json(ListSubscriptionsResponse {
-            webhook_subscriptions,
-            paging_metadata,
-        }))
+        Ok(Json(ListSubscriptionsResponse { webhook_subscriptions, paging_metadata }))
     }
 
     /// Get a webhook subscription
-    #[oai(
-        path = "/webhook-subscriptions/:id",
-        method = "get",
-        operation_id = "getWebhookSubscription"
-    )]
+    #[oai(path = "/webhook-subscriptions/:id", method = "get", operation_id = "getWebhookSubscription")]
     async fn get_webhook_subscription(
         &self,
         caller: AdminCaller,
@@ -433,19 +406,13 @@ impl WebhooksApi {
         let id = SubscriptionId(id.0);
         let row = subscriptions::find_subscription(self.app.db.read(), caller.site()?, id).await?;
         let row = row.ok_or(SubscriptionError::NotFound)?;
-        Ok(Json(SubscriptionResponse {
-            webhook_subscription: row.into(),
-        }))
+        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
     }
 
     /// Update a webhook subscription
     ///
     /// Enabling it again sends what was waiting.
-    #[oai(
-        path = "/webhook-subscriptions/:id",
-        method = "patch",
-        operation_id = "updateWebhookSubscription"
-    )]
+    #[oai(path = "/webhook-subscriptions/:id", method = "patch", operation_id = "updateWebhookSubscription")]
     async fn update_webhook_subscription(
         &self,
         caller: AdminCaller,
@@ -457,9 +424,7 @@ impl WebhooksApi {
         let update = body.0.webhook_subscription;
         let change = SubscriptionChange {
             url: update.url,
-            event_types: update
-                .event_types
-                .map(|names| names.into_iter().map(EventType::from).collect()),
+            event_types: update.event_types.map(|names| names.into_iter().map(EventType::from).collect()),
             status: update.status.map(Into::into),
             timeout_ms: update.timeout_ms,
             in_flight_max: update.max_in_flight,
@@ -471,19 +436,13 @@ impl WebhooksApi {
             subscriptions::change_subscription(&tx, guard, (site, SubscriptionId(id.0)), change).await?;
         tx.commit().await?;
         self.app.dispatcher.wake();
-        Ok(Json(SubscriptionResponse {
-            webhook_subscription: row.into(),
-        }))
+        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
     }
 
     /// Delete a webhook subscription
     ///
     /// What was still waiting for it is cancelled.
-    #[oai(
-        path = "/webhook-subscriptions/:id",
-        method = "delete",
-        operation_id = "deleteWebhookSubscription"
-    )]
+    #[oai(path = "/webhook-subscriptions/:id", method = "delete", operation_id = "deleteWebhookSubscription")]
     async fn delete_webhook_subscription(
         &self,
         caller: AdminCaller,
@@ -500,11 +459,7 @@ impl WebhooksApi {
     /// List webhook deliveries
     ///
     /// Newest first.
-    #[oai(
-        path = "/webhook-deliveries",
-        method = "get",
-        operation_id = "listWebhookDeliveries"
-    )]
+    #[oai(path = "/webhook-deliveries", method = "get", operation_id = "listWebhookDeliveries")]
     async fn list_webhook_deliveries(
         &self,
         caller: AdminCaller,
@@ -537,18 +492,11 @@ impl WebhooksApi {
         let rows = log::list_deliveries(self.app.db.read(), site, filter, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
         let webhook_deliveries = rows.into_iter().map(WebhookDelivery::from).collect();
-        Ok(Json(ListDeliveriesResponse {
-            webhook_deliveries,
-            paging_metadata,
-        }))
+        Ok(Json(ListDeliveriesResponse { webhook_deliveries, paging_metadata }))
     }
 
     /// Get a webhook delivery with its attempts
-    #[oai(
-        path = "/webhook-deliveries/:id",
-        method = "get",
-        operation_id = "getWebhookDelivery"
-    )]
+    #[oai(path = "/webhook-deliveries/:id", method = "get", operation_id = "getWebhookDelivery")]
     async fn get_webhook_delivery(
         &self,
         caller: AdminCaller,
@@ -581,9 +529,7 @@ impl WebhooksApi {
         let row = log::redeliver(&tx, site, DeliveryId(id.0)).await?;
         tx.commit().await?;
         self.app.dispatcher.wake();
-        Ok(Json(DeliveryResponse {
-            webhook_delivery: row.into(),
-        }))
+        Ok(Json(DeliveryResponse { webhook_delivery: row.into() }))
     }
 
     /// List events
@@ -607,10 +553,7 @@ impl WebhooksApi {
         let event_type = event_type.0.map(|name| EventType::from(name).as_str().to_owned());
         let since = since.0.as_deref().map(instant).transpose()?;
         let page = PageRequest::new(cursor.0.as_deref(), limit.0, EventCursor { event_type, since })?;
-        let filter = EventFilter {
-            event_type: page.filter.event_type.clone(),
-            since: page.filter.since,
-        };
+        let filter = EventFilter { event_type: page.filter.event_type.clone(), since: page.filter.since };
         let before = page.after.map(EventId);
         let rows = log::list_events(self.app.db.read(), site, &filter, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
@@ -624,13 +567,7 @@ impl WebhooksApi {
 fn instant(text: &str) -> Result<Timestamp, Problem> {
     chrono::DateTime::parse_from_rfc3339(text)
         .map(|at| Timestamp(at.timestamp_millis()))
-        .map_err(|_| {
-            Problem::invalid(
-                "since",
-                "FORMAT",
-                "is not an instant like 2024-08-01T11:51:41.431Z",
-            )
-        })
+        .map_err(|_| Problem::invalid("since", "FORMAT", "is not an instant like 2024-08-01T11:51:41.431Z"))
 }
 
 impl From<SubscriptionError> for Problem {

@@ -130,28 +130,15 @@ pub async fn claim_due<S: std::hash::BuildHasher>(
                  LEFT JOIN signed_event t ON t.event_id = d.event_id AND t.app_id = s.app_id"
             );
             let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
-            let values = vec![
-                now.0.into(),
-                limit.into(),
-                db.new_id().into(),
-                now.plus_ms(LEASE_MS).0.into(),
-            ];
+            let values = vec![now.0.into(), limit.into(), db.new_id().into(), now.plus_ms(LEASE_MS).0.into()];
             busy.query_with(db.read(), &sql, values).await?
         }
         _ => {
             let limit = i64::try_from(CLAIM_MAX + held.len()).unwrap_or(i64::MAX);
-            let due = busy
-                .query_with(db.read(), SQLITE_DUE, vec![now.0.into(), limit.into()])
-                .await?;
-            let due: Vec<DeliveryId> = due
-                .iter()
-                .map(|row| row.try_get("", "id"))
-                .collect::<Result<_, _>>()?;
-            let due: Vec<_> = due
-                .into_iter()
-                .filter(|id| !held.contains_key(id))
-                .take(CLAIM_MAX)
-                .collect();
+            let due = busy.query_with(db.read(), SQLITE_DUE, vec![now.0.into(), limit.into()]).await?;
+            let due: Vec<DeliveryId> =
+                due.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
+            let due: Vec<_> = due.into_iter().filter(|id| !held.contains_key(id)).take(CLAIM_MAX).collect();
             if due.is_empty() {
                 return Ok(Vec::new());
             }
@@ -160,10 +147,7 @@ pub async fn claim_due<S: std::hash::BuildHasher>(
                  JOIN event e ON e.id = d.event_id JOIN subscription s ON s.id = d.subscription_id \
                  LEFT JOIN signed_event t ON t.event_id = d.event_id AND t.app_id = s.app_id"
             );
-            Rows::new(&due)
-                .uuid("id", |id| id.0)
-                .query(db.read(), &sql)
-                .await?
+            Rows::new(&due).uuid("id", |id| id.0).query(db.read(), &sql).await?
         }
     };
     jobs(&rows)
@@ -183,10 +167,10 @@ pub async fn recover(db: &Db) -> Result<(), DbErr> {
     let tx = db.write().await?;
     delivery::Entity::update_many()
         .col_expr(delivery::Column::LeaseUntil, Expr::val(0).into())
-        .filter(delivery::Column::Status.is_in([
-            DeliveryStatus::Pending.as_str(),
-            DeliveryStatus::Retrying.as_str(),
-        ]))
+        .filter(
+            delivery::Column::Status
+                .is_in([DeliveryStatus::Pending.as_str(), DeliveryStatus::Retrying.as_str()]),
+        )
         .exec(tx.conn())
         .await?;
     tx.commit().await
@@ -198,9 +182,7 @@ fn jobs(rows: &[QueryResult]) -> Result<Vec<Job>, DbErr> {
     let mut jobs = Vec::with_capacity(rows.len());
     for row in rows {
         let subscription = subscription::Model::from_query_result(row, "")?;
-        let target = targets
-            .entry(subscription.id)
-            .or_insert_with(|| Arc::new(Target::from(subscription)));
+        let target = targets.entry(subscription.id).or_insert_with(|| Arc::new(Target::from(subscription)));
         let event_id: EventId = row.try_get("", "event_id")?;
         let token = match tokens.entry((event_id, target.app_id)) {
             std::collections::hash_map::Entry::Occupied(entry) => Arc::clone(entry.get()),
@@ -243,10 +225,8 @@ fn stored_token(row: &QueryResult) -> Result<SharedToken, DbErr> {
 pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<(), DbErr> {
     let tx = db.write().await?;
     let accepted = settle(&tx, outcomes).await?;
-    let accepted: Vec<&Outcome> = outcomes
-        .iter()
-        .filter(|outcome| accepted.contains(&outcome.job.delivery_id))
-        .collect();
+    let accepted: Vec<&Outcome> =
+        outcomes.iter().filter(|outcome| accepted.contains(&outcome.job.delivery_id)).collect();
     insert_attempts(&tx, &accepted).await?;
     store_tokens(&tx, outcomes).await?;
     let gone: HashSet<(SubscriptionId, SiteId)> = accepted
@@ -265,9 +245,7 @@ async fn settle(tx: &Tx, outcomes: &[Outcome]) -> Result<HashSet<DeliveryId>, Db
         .uuid("id", |outcome| outcome.job.delivery_id.0)
         .uuid("lease_id", |outcome| outcome.job.lease_id)
         .text("status", |outcome| outcome.status().as_str())
-        .int("schedule_step", |outcome| {
-            i64::from(outcome.job.schedule_step) + 1
-        })
+        .int("schedule_step", |outcome| i64::from(outcome.job.schedule_step) + 1)
         .int("next_attempt_at", |outcome| outcome.next_attempt_at().0)
         .int_or_null("finished_at", Outcome::finished_at)
         .query(
@@ -292,14 +270,10 @@ async fn insert_attempts(tx: &Tx, outcomes: &[&Outcome]) -> Result<(), DbErr> {
         .uuid("site_id", |outcome| outcome.job.target.site_id.0)
         .int("started_at", |outcome| outcome.attempt.started_at.0)
         .int("duration_ms", |outcome| i64::from(outcome.attempt.duration_ms))
-        .int_or_null("status_code", |outcome| {
-            outcome.attempt.status_code.map(i64::from)
-        })
+        .int_or_null("status_code", |outcome| outcome.attempt.status_code.map(i64::from))
         .text_or_null("error_class", |outcome| outcome.attempt.error_class.clone())
         .text_or_null("error", |outcome| outcome.attempt.error.clone())
-        .text_or_null("response_headers", |outcome| {
-            outcome.attempt.response_headers.clone()
-        })
+        .text_or_null("response_headers", |outcome| outcome.attempt.response_headers.clone())
         .text_or_null("response_body", |outcome| outcome.attempt.response_body.clone())
         .insert(tx.conn(), "attempt", "")
         .await?;
@@ -336,16 +310,10 @@ async fn store_tokens(tx: &Tx, outcomes: &[Outcome]) -> Result<(), DbErr> {
 async fn disable(tx: &Tx, subscription: SubscriptionId, site: SiteId) -> Result<(), DbErr> {
     let reason = "the receiver answered 410 Gone";
     subscription::Entity::update_many()
-        .col_expr(
-            subscription::Column::Status,
-            Expr::val(SubscriptionStatus::Disabled.as_str()).into(),
-        )
+        .col_expr(subscription::Column::Status, Expr::val(SubscriptionStatus::Disabled.as_str()).into())
         .col_expr(subscription::Column::StatusReason, Expr::val(reason).into())
         .col_expr(subscription::Column::UpdatedAt, Expr::val(tx.now().0).into())
-        .col_expr(
-            subscription::Column::Revision,
-            Expr::col(subscription::Column::Revision).add(1),
-        )
+        .col_expr(subscription::Column::Revision, Expr::col(subscription::Column::Revision).add(1))
         .filter(subscription::Column::Id.eq(subscription))
         .exec(tx.conn())
         .await?;
@@ -385,7 +353,5 @@ pub async fn oldest_untaken(db: &Db, troubled: &[SubscriptionId]) -> Result<Opti
             vec![now.0.into()],
         )
         .await?;
-    rows.first()
-        .map(|row| row.try_get("", "next_attempt_at"))
-        .transpose()
+    rows.first().map(|row| row.try_get("", "next_attempt_at")).transpose()
 }

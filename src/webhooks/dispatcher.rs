@@ -242,12 +242,7 @@ impl Dispatcher {
         let troubled: Vec<_> = {
             let state = self.lock();
             let is_troubled = |queue: &Queue| queue.last_failed || queue.len() >= QUEUE_MAX / 2;
-            state
-                .queues
-                .iter()
-                .filter(|(_, queue)| is_troubled(queue))
-                .map(|(id, _)| *id)
-                .collect()
+            state.queues.iter().filter(|(_, queue)| is_troubled(queue)).map(|(id, _)| *id).collect()
         };
         delivery::oldest_untaken(&self.0.db, &troubled).await
     }
@@ -259,9 +254,7 @@ impl Dispatcher {
             state.is_stopping = true;
             state.ring.clear();
             let queues: Vec<Queue> = state.queues.drain().map(|(_, queue)| queue).collect();
-            let jobs = queues
-                .into_iter()
-                .flat_map(|queue| queue.first.into_iter().chain(queue.resends));
+            let jobs = queues.into_iter().flat_map(|queue| queue.first.into_iter().chain(queue.resends));
             let queued: Vec<_> = jobs.map(|job| (job.delivery_id, job.lease_id)).collect();
             for (delivery, _) in &queued {
                 state.held.remove(delivery);
@@ -296,9 +289,7 @@ impl Dispatcher {
         }
         let taken = {
             let mut state = self.lock();
-            jobs.into_iter()
-                .filter_map(|job| state.push(job).then_some(()))
-                .count()
+            jobs.into_iter().filter_map(|job| state.push(job).then_some(())).count()
         };
         self.pump();
         taken
@@ -315,12 +306,8 @@ impl Dispatcher {
         let (busy, held) = {
             let state = self.lock();
             let is_busy = |queue: &Queue| queue.len() >= QUEUE_MAX / 2;
-            let busy: Vec<_> = state
-                .queues
-                .iter()
-                .filter(|(_, queue)| is_busy(queue))
-                .map(|(id, _)| *id)
-                .collect();
+            let busy: Vec<_> =
+                state.queues.iter().filter(|(_, queue)| is_busy(queue)).map(|(id, _)| *id).collect();
             if state.is_stopping || state.held.len() >= HELD_MAX {
                 return Ok(0);
             }
@@ -389,13 +376,7 @@ async fn run(dispatcher: Dispatcher, job: Job) {
     let attempt = record(sent, started_at, duration_ms);
     dispatcher.0.metrics.observe_attempt(&attempt, &job, at, verdict);
     let has_failed = verdict != Verdict::Delivered;
-    let outcome = Outcome {
-        job: job.clone(),
-        attempt,
-        verdict,
-        new_token,
-        at,
-    };
+    let outcome = Outcome { job: job.clone(), attempt, verdict, new_token, at };
     // Waiting here while outcomes pile up keeps the slot, so that tries slow down with the database.
     let _ = dispatcher.0.outcomes.send(outcome).await;
     dispatcher.lock().release(&job, has_failed);
@@ -457,10 +438,7 @@ fn record(sent: Result<Answer, SendError>, started_at: Timestamp, duration_ms: i
                 .headers
                 .iter()
                 .map(|(name, value)| {
-                    (
-                        name.to_string(),
-                        String::from_utf8_lossy(value.as_bytes()).replace('\0', "").into(),
-                    )
+                    (name.to_string(), String::from_utf8_lossy(value.as_bytes()).replace('\0', "").into())
                 })
                 .collect();
             attempt.response_headers = Some(serde_json::Value::from(headers).to_string());

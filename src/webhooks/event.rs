@@ -190,15 +190,9 @@ pub fn followed_channel_created(
     row: &followed_channel::Model,
     identity: &Identity,
 ) -> serde_json::Result<NewEvent> {
-    let body = Body::Created {
-        entity: FollowedChannelJson::from(row),
-    };
-    let subject = Subject {
-        site_id: row.site_id,
-        entity_id: row.id.0,
-        account_id: row.account_id,
-        sequence: 1,
-    };
+    let body = Body::Created { entity: FollowedChannelJson::from(row) };
+    let subject =
+        Subject { site_id: row.site_id, entity_id: row.id.0, account_id: row.account_id, sequence: 1 };
     event(tx, EventType::FollowedChannelCreated, &subject, &body, identity)
 }
 
@@ -221,9 +215,7 @@ pub fn account_changed(
     let body = match kind {
         EventType::AccountCreated | EventType::FollowedChannelCreated => Body::Created { entity: json },
         EventType::AccountUpdated => Body::Updated { current_entity: json },
-        EventType::AccountPointsUpdated => Body::Action {
-            body: ActionBody { account: json },
-        },
+        EventType::AccountPointsUpdated => Body::Action { body: ActionBody { account: json } },
     };
     event(tx, kind, &subject, &body, identity)
 }

@@ -42,11 +42,7 @@ pub async fn list_deliveries(
     if let Some(before) = before {
         query = query.filter(delivery::Column::Id.lt(before));
     }
-    query
-        .order_by_desc(delivery::Column::Id)
-        .limit(limit)
-        .all(db)
-        .await
+    query.order_by_desc(delivery::Column::Id).limit(limit).all(db).await
 }
 
 /// The delivery `id` of `site` with its attempts in order.
@@ -55,10 +51,7 @@ pub async fn find_delivery(
     site: SiteId,
     id: DeliveryId,
 ) -> Result<Option<(delivery::Model, Vec<attempt::Model>)>, DbErr> {
-    let row = delivery::Entity::find_by_id(id)
-        .filter(delivery::Column::SiteId.eq(site))
-        .one(db)
-        .await?;
+    let row = delivery::Entity::find_by_id(id).filter(delivery::Column::SiteId.eq(site)).one(db).await?;
     let Some(row) = row else { return Ok(None) };
     let attempts = attempt::Entity::find()
         .filter(attempt::Column::DeliveryId.eq(id))
@@ -100,21 +93,13 @@ pub async fn redeliver(tx: &Tx, site: SiteId, id: DeliveryId) -> Result<delivery
     if is_waiting && row.next_attempt_at <= tx.now() {
         return Ok(row);
     }
-    row.status = if row.attempt_count == 0 {
-        DeliveryStatus::Pending
-    } else {
-        DeliveryStatus::Retrying
-    };
+    row.status = if row.attempt_count == 0 { DeliveryStatus::Pending } else { DeliveryStatus::Retrying };
     row.schedule_step = 0;
     row.next_attempt_at = tx.now();
     row.lease_id = tx.new_id();
     row.lease_until = Timestamp(0);
     row.finished_at = None;
-    row.clone()
-        .into_active_model()
-        .reset_all()
-        .update(tx.conn())
-        .await?;
+    row.clone().into_active_model().reset_all().update(tx.conn()).await?;
     Ok(row)
 }
 

@@ -54,11 +54,8 @@ fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Vec<Job> {
             continue;
         };
         let kind = event.kind;
-        let mut targets = config
-            .targets
-            .iter()
-            .filter(|target| target.event_types.contains(&kind))
-            .peekable();
+        let mut targets =
+            config.targets.iter().filter(|target| target.event_types.contains(&kind)).peekable();
         if targets.peek().is_none() {
             continue;
         }

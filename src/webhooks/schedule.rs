@@ -78,27 +78,17 @@ mod tests {
                 let delivery = DeliveryId(uuid::Uuid::from_u128(random * 0x1234_5678_9abc_def1));
                 let wait = next_attempt_at(delivery, step, failed, None).unwrap().0 - failed.0;
                 assert!(wait >= base, "step {step}: {wait} is before {base}");
-                assert!(
-                    wait <= base + (base / 10).clamp(1_000, 900_000),
-                    "step {step}: {wait} is too late"
-                );
+                assert!(wait <= base + (base / 10).clamp(1_000, 900_000), "step {step}: {wait} is too late");
             }
         }
         assert_eq!(RESENDS_MS.iter().sum::<i64>(), (47 * 60 + 11) * 60_000);
-        assert_eq!(
-            next_attempt_at(DeliveryId(uuid::Uuid::nil()), 12, failed, None),
-            None
-        );
+        assert_eq!(next_attempt_at(DeliveryId(uuid::Uuid::nil()), 12, failed, None), None);
     }
 
     #[test]
     fn retry_after_only_delays_and_is_capped_at_twelve_hours() {
         let failed = Timestamp(0);
-        let wait = |hint| {
-            next_attempt_at(DeliveryId(uuid::Uuid::nil()), 0, failed, hint)
-                .unwrap()
-                .0
-        };
+        let wait = |hint| next_attempt_at(DeliveryId(uuid::Uuid::nil()), 0, failed, hint).unwrap().0;
         let plain = wait(None);
         assert_eq!(wait(Some(5)), plain);
         assert_eq!(wait(Some(300_000)), 300_000);
@@ -111,14 +101,8 @@ mod tests {
         assert_eq!(retry_after_ms("120", now), Some(120_000));
         assert_eq!(retry_after_ms(" 0 ", now), Some(0));
         assert_eq!(retry_after_ms("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(9_000));
-        assert_eq!(
-            retry_after_ms("Sun, 06 Nov 1994 08:49:37 GMT", now.plus_ms(20_000)),
-            Some(0)
-        );
-        assert_eq!(
-            retry_after_ms("99999999999999999999999", now),
-            Some(12 * 3_600_000)
-        );
+        assert_eq!(retry_after_ms("Sun, 06 Nov 1994 08:49:37 GMT", now.plus_ms(20_000)), Some(0));
+        assert_eq!(retry_after_ms("99999999999999999999999", now), Some(12 * 3_600_000));
         for nonsense in ["", "soon", "-5", "1.5"] {
             assert_eq!(retry_after_ms(nonsense, now), None, "{nonsense}");
         }

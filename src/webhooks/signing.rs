@@ -114,11 +114,7 @@ impl Signer {
 
     /// The token of the job's event for its app; made at most once per event and app, unless it has expired.
     pub async fn token(&self, job: &Job) -> Result<SignedToken, SigningError> {
-        let token = job
-            .token
-            .0
-            .get_or_try_init(|| self.sign_new(job, job.event.occurred_at))
-            .await?;
+        let token = job.token.0.get_or_try_init(|| self.sign_new(job, job.event.occurred_at)).await?;
         let now = self.db.now();
         if token.expires_at > now {
             return Ok(token.clone());
@@ -150,10 +146,7 @@ impl Signer {
             }
         };
         let active = keys.keys.iter().rfind(|key| key.active_from <= at);
-        active
-            .or_else(|| keys.keys.first())
-            .cloned()
-            .ok_or(SigningError::NoKey(app))
+        active.or_else(|| keys.keys.first()).cloned().ok_or(SigningError::NoKey(app))
     }
 }
 
@@ -169,9 +162,7 @@ fn sign(
         instance_id: target.app_instance_id.0,
         data: &event.data,
         identity: &event.identity,
-        account_info: AccountInfo {
-            site_id: target.site_id.0,
-        },
+        account_info: AccountInfo { site_id: target.site_id.0 },
     }))?;
     let iat = at.seconds();
     let claims = text(serde_json::to_string(&Claims {
@@ -182,11 +173,7 @@ fn sign(
         iat,
         exp: iat + TOKEN_LIFE_S,
     }))?;
-    let header = text(serde_json::to_string(&Header {
-        alg: "RS256",
-        typ: "JWT",
-        kid: &key.id,
-    }))?;
+    let header = text(serde_json::to_string(&Header { alg: "RS256", typ: "JWT", kid: &key.id }))?;
     let token = compact_rs256(&key.pair, &header, &claims)?;
     Ok(SignedToken {
         key_id: key.id.clone(),
@@ -202,13 +189,8 @@ fn compact_rs256(pair: &RsaKeyPair, header: &str, claims: &str) -> Result<String
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(claims, &mut token);
     let mut signature = vec![0; pair.public_modulus_len()];
-    pair.sign(
-        &RSA_PKCS1_SHA256,
-        &SystemRandom::new(),
-        token.as_bytes(),
-        &mut signature,
-    )
-    .map_err(|_| SigningError::Sign)?;
+    pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), token.as_bytes(), &mut signature)
+        .map_err(|_| SigningError::Sign)?;
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
     Ok(token)

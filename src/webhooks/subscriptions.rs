@@ -74,12 +74,9 @@ pub async fn create_subscription(
 ) -> Result<subscription::Model, SubscriptionError> {
     let url = new.url.unwrap_or_default();
     guard.check_url(&url)?;
-    apps::find_app(tx.conn(), app)
-        .await?
-        .ok_or(SubscriptionError::AppNotFound)?;
-    let instance = apps::find_instance_of(tx.conn(), site, app)
-        .await?
-        .ok_or(SubscriptionError::AppNotInstalled)?;
+    apps::find_app(tx.conn(), app).await?.ok_or(SubscriptionError::AppNotFound)?;
+    let instance =
+        apps::find_instance_of(tx.conn(), site, app).await?.ok_or(SubscriptionError::AppNotInstalled)?;
     let of_site = subscription::Entity::find().filter(subscription::Column::SiteId.eq(site));
     if sea_orm::PaginatorTrait::count(of_site, tx.conn()).await? >= SUBSCRIPTIONS_MAX {
         return Err(SubscriptionError::TooMany);
@@ -114,9 +111,7 @@ pub async fn change_subscription(
     change: SubscriptionChange,
 ) -> Result<subscription::Model, SubscriptionError> {
     config::touch(tx, site).await?;
-    let mut row = find_subscription(tx.conn(), site, id)
-        .await?
-        .ok_or(SubscriptionError::NotFound)?;
+    let mut row = find_subscription(tx.conn(), site, id).await?.ok_or(SubscriptionError::NotFound)?;
     if change.revision.is_some_and(|revision| revision != row.revision) {
         return Err(SubscriptionError::StaleRevision);
     }
@@ -136,29 +131,17 @@ pub async fn change_subscription(
     row.in_flight_max = change.in_flight_max.unwrap_or(row.in_flight_max);
     row.revision += 1;
     row.updated_at = tx.now();
-    row.clone()
-        .into_active_model()
-        .reset_all()
-        .update(tx.conn())
-        .await?;
+    row.clone().into_active_model().reset_all().update(tx.conn()).await?;
     Ok(row)
 }
 
 /// Deletes the subscription `id` of `site`; what was still waiting for it is cancelled.
 pub async fn delete_subscription(tx: &Tx, site: SiteId, id: SubscriptionId) -> Result<(), SubscriptionError> {
     config::touch(tx, site).await?;
-    find_subscription(tx.conn(), site, id)
-        .await?
-        .ok_or(SubscriptionError::NotFound)?;
-    let waiting = [
-        DeliveryStatus::Pending.as_str(),
-        DeliveryStatus::Retrying.as_str(),
-    ];
+    find_subscription(tx.conn(), site, id).await?.ok_or(SubscriptionError::NotFound)?;
+    let waiting = [DeliveryStatus::Pending.as_str(), DeliveryStatus::Retrying.as_str()];
     delivery::Entity::update_many()
-        .col_expr(
-            delivery::Column::Status,
-            Expr::val(DeliveryStatus::Cancelled.as_str()).into(),
-        )
+        .col_expr(delivery::Column::Status, Expr::val(DeliveryStatus::Cancelled.as_str()).into())
         .col_expr(delivery::Column::FinishedAt, Expr::val(tx.now().0).into())
         .filter(delivery::Column::SubscriptionId.eq(id))
         .filter(delivery::Column::Status.is_in(waiting))
@@ -174,10 +157,7 @@ pub async fn find_subscription(
     site: SiteId,
     id: SubscriptionId,
 ) -> Result<Option<subscription::Model>, DbErr> {
-    subscription::Entity::find_by_id(id)
-        .filter(subscription::Column::SiteId.eq(site))
-        .one(db)
-        .await
+    subscription::Entity::find_by_id(id).filter(subscription::Column::SiteId.eq(site)).one(db).await
 }
 
 /// Subscriptions of `site` from the newest, after `before`.
@@ -191,11 +171,7 @@ pub async fn list_subscriptions(
     if let Some(before) = before {
         query = query.filter(subscription::Column::Id.lt(before));
     }
-    query
-        .order_by_desc(subscription::Column::Id)
-        .limit(limit)
-        .all(db)
-        .await
+    query.order_by_desc(subscription::Column::Id).limit(limit).all(db).await
 }
 
 fn names(event_types: &[EventType]) -> String {
