@@ -1,0 +1,164 @@
+//! What every test stands on: the whole service on a database of its own, a clock that moves when told to, and a client that
+//! speaks to it in process.
+
+pub mod client;
+pub mod postgres;
+pub mod receiver;
+pub mod world;
+
+use std::sync::Arc;
+
+use entity::id::Timestamp;
+use followpoints::app::{App, Seams};
+use followpoints::clock::ManualClock;
+use followpoints::config::{Config, RATES_DEFAULT};
+use followpoints::db::Db;
+use followpoints::http::limits::Rates;
+use followpoints::ids::SequentialIds;
+use followpoints::outbound::{Guard, Resolve, SystemResolver};
+use followpoints::seal::{self, Sealer};
+use tempfile::TempDir;
+
+/// 2024-08-01T11:51:41.431Z.
+pub const START: Timestamp = Timestamp(1_722_513_101_431);
+/// The instance key of every test.
+pub const ADMIN_KEY: &str = "test-admin-key-0123456789";
+
+/// Which database a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// A database of its own, removed at the end.
+pub struct TestDatabase {
+    pub url: String,
+    pub backend: Backend,
+    _dir: Option<TempDir>,
+    _postgres: Option<postgres::Database>,
+}
+
+impl TestDatabase {
+    /// An empty, migrated database, or `None` where there is no PostgreSQL to be had and that is allowed.
+    pub async fn new(backend: Backend) -> Option<Self> {
+        match backend {
+            Backend::Sqlite => {
+                let dir = tempfile::tempdir().unwrap();
+                let url = format!("sqlite://{}/test.db?mode=rwc", dir.path().display());
+                Db::prepare(&url).await.unwrap();
+                Some(Self { url, backend, _dir: Some(dir), _postgres: None })
+            }
+            Backend::Postgres => {
+                let database = postgres::create_database()?;
+                let url = database.url.clone();
+                Some(Self { url, backend, _dir: None, _postgres: Some(database) })
+            }
+        }
+    }
+}
+
+/// What a test wants otherwise than usual.
+#[derive(Clone)]
+pub struct Options {
+    pub rates: Rates,
+    pub allow_nets: &'static str,
+    pub resolver: Arc<dyn Resolve>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { rates: RATES_DEFAULT, allow_nets: "127.0.0.0/8", resolver: Arc::new(SystemResolver) }
+    }
+}
+
+/// The running service.
+pub struct TestApp {
+    pub app: App,
+    pub clock: Arc<ManualClock>,
+    pub config: Config,
+    client: client::Client,
+    database: TestDatabase,
+}
+
+impl TestApp {
+    pub async fn start(database: TestDatabase, options: Options) -> Self {
+        let config = config(&database.url, &options);
+        let clock = Arc::new(ManualClock::new(START));
+        let (app, client) = Self::boot(&config, &clock, &options).await;
+        Self { app, clock, config, client, database }
+    }
+
+    async fn boot(config: &Config, clock: &Arc<ManualClock>, options: &Options) -> (App, client::Client) {
+        let ids = Arc::new(SequentialIds::default());
+        let seams = Seams { clock: clock.clone(), ids, resolver: options.resolver.clone() };
+        let app = App::start(config, seams).await.unwrap();
+        let client = client::Client::new(&app);
+        (app, client)
+    }
+
+    pub fn backend(&self) -> Backend {
+        self.database.backend
+    }
+
+    pub fn database_url(&self) -> &str {
+        &self.database.url
+    }
+
+    /// Starts a request.
+    pub fn call(&self, method: &str, path: &str) -> client::Call<'_> {
+        self.client.call(method, path)
+    }
+
+    /// Sends everything that is due.
+    pub async fn drain(&self) {
+        self.app.dispatcher.drain().await.unwrap();
+    }
+}
+
+pub fn config(url: &str, options: &Options) -> Config {
+    Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        database_url: url.to_owned(),
+        public_url: "http://127.0.0.1".to_owned(),
+        admin_key: Some(ADMIN_KEY.to_owned()),
+        sealer: Sealer::new(&seal::new_master_key().unwrap()).unwrap(),
+        guard: Guard::parse(options.allow_nets).unwrap(),
+        extra_roots: Vec::new(),
+        rates: options.rates,
+    }
+}
+
+/// Runs a test on both databases: `on_both!(async fn name(app: &TestApp) { … })`. With `options: expression` before the
+/// function the service starts with these options.
+#[macro_export]
+macro_rules! on_both {
+    ($(#[$doc:meta])* async fn $name:ident($app:ident: &TestApp) $body:block) => {
+        $crate::on_both!(options: $crate::support::Options::default(), $(#[$doc])* async fn $name($app: &TestApp) $body);
+    };
+    (options: $options:expr, $(#[$doc:meta])* async fn $name:ident($app:ident: &TestApp) $body:block) => {
+        $(#[$doc])*
+        mod $name {
+            use super::*;
+
+            async fn scenario($app: &$crate::support::TestApp) $body
+
+            async fn on(backend: $crate::support::Backend) {
+                let Some(database) = $crate::support::TestDatabase::new(backend).await else { return };
+                let app = $crate::support::TestApp::start(database, $options).await;
+                scenario(&app).await;
+                app.app.stop().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                on($crate::support::Backend::Sqlite).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                on($crate::support::Backend::Postgres).await;
+            }
+        }
+    };
+}
