@@ -1,6 +1,7 @@
 //! The command line: one file per group of commands.
 
 mod admin;
+mod demo;
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -40,6 +41,12 @@ enum Command {
         #[arg(long)]
         no_migrate: bool,
     },
+    /// Try it out: a seeded site, curl lines with working tokens, and a receiver that verifies the webhooks
+    Demo {
+        /// Play the whole story unattended and check every step of it
+        #[arg(long)]
+        once: bool,
+    },
     /// Bring the database schema up to date
     Migrate,
     /// Print the OpenAPI document
@@ -68,13 +75,14 @@ pub(crate) fn run() -> Result<(), String> {
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
-        let config = || Config::from_env(settings).map_err(|error| error.to_string());
+        let config = |settings| Config::from_env(settings).map_err(|error| error.to_string());
         match arguments.command {
-            Command::Serve { no_migrate } => serve::serve(config()?, no_migrate).await,
-            Command::Migrate => serve::migrate(config()?).await,
+            Command::Serve { no_migrate } => serve::serve(config(settings)?, no_migrate).await,
+            Command::Demo { once } => demo::run(settings, once).await,
+            Command::Migrate => serve::migrate(config(settings)?).await,
             Command::Openapi => Ok(()),
-            Command::Verify => serve::verify(config()?).await,
-            Command::Admin(command) => admin::run(config()?, command).await,
+            Command::Verify => serve::verify(config(settings)?).await,
+            Command::Admin(command) => admin::run(config(settings)?, command).await,
         }
     })
 }

@@ -50,9 +50,12 @@ pub fn document() -> &'static Value {
         correct(&mut document);
         document["openapi"] = json!("3.1.0");
         if let Some(paths) = document["paths"].as_object_mut() {
+            let mut shared = Map::new();
             for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
                 correct_operation(operation);
+                share_errors(operation, &mut shared);
             }
+            document["components"]["responses"] = Value::Object(shared);
         }
         document["webhooks"] = webhooks();
         document["components"]["schemas"]["WebhookClaims"] = claims_schema();
@@ -146,6 +149,22 @@ fn correct_operation(operation: &mut Value) {
                     json!({"description": "Seconds to wait.", "schema": {"type": "integer"}});
             }
         }
+    }
+}
+
+/// Moves the error answers, which are the same for nearly every operation, to where all can refer to them.
+fn share_errors(operation: &mut Value, shared: &mut Map<String, Value>) {
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
+    for (status, response) in responses {
+        let schema = &response["content"]["application/json"]["schema"]["$ref"];
+        let prefix = match schema.as_str() {
+            Some("#/components/schemas/Error") => "Error",
+            Some("#/components/schemas/OauthError") => "OauthError",
+            _ => continue,
+        };
+        let name = format!("{prefix}{status}");
+        let response = std::mem::replace(response, json!({"$ref": format!("#/components/responses/{name}")}));
+        shared.entry(name).or_insert(response);
     }
 }
 
