@@ -1,10 +1,5 @@
 //! The tables of Followpoints as Rust types: one module per table, no rules, no HTTP.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the derive of the object-relational mapper expands to `begin`"
-)]
-
 pub mod id;
 pub mod kinds;
 

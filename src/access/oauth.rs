@@ -194,7 +194,7 @@ async fn retire_unused_successor(tx: &Tx, row: &refresh_token::Model) -> Result<
         return Ok(false);
     };
     let retired = refresh_token::Entity::update_many()
-        .col_expr(refresh_token::Column::RevokedAt, Expr::val(tx.now().0).into())
+        .col_expr(refresh_token::Column::RevokedAt, Expr::val(tx.now().0))
         .filter(refresh_token::Column::Id.eq(successor))
         .filter(refresh_token::Column::RotatedAt.is_null())
         .filter(refresh_token::Column::RevokedAt.is_null())
@@ -205,7 +205,7 @@ async fn retire_unused_successor(tx: &Tx, row: &refresh_token::Model) -> Result<
 
 async fn revoke_family(tx: &Tx, family: TokenFamilyId) -> Result<(), DbErr> {
     refresh_token::Entity::update_many()
-        .col_expr(refresh_token::Column::RevokedAt, Expr::val(tx.now().0).into())
+        .col_expr(refresh_token::Column::RevokedAt, Expr::val(tx.now().0))
         .filter(refresh_token::Column::FamilyId.eq(family))
         .filter(refresh_token::Column::RevokedAt.is_null())
         .exec(tx.conn())

@@ -81,11 +81,14 @@ pub fn is_origin(text: &str) -> bool {
     })
 }
 
+/// When the origins were read, and each site's.
+type Known = (Instant, Arc<Vec<(SiteId, Vec<String>)>>);
+
 /// The origins of all sites, kept for a few seconds: a preflight has no credentials that would name a site.
 #[derive(Clone)]
 pub struct Origins {
     db: Db,
-    known: Arc<RwLock<Option<(Instant, Arc<Vec<(SiteId, Vec<String>)>>)>>>,
+    known: Arc<RwLock<Option<Known>>>,
 }
 
 impl Origins {

@@ -1,4 +1,4 @@
-//! The token endpoint in Wix spelling: JSON and forms, camelCase and snake_case, answers always snake_case, errors as RFC 6749
+//! The token endpoint in Wix spelling: JSON and forms, `camelCase` and `snake_case`, answers always `snake_case`, errors as RFC 6749
 //! has them.
 
 use std::collections::BTreeMap;
@@ -236,7 +236,7 @@ impl ApiResponse for OauthProblem {
     }
 }
 
-/// The fields of a token request under their snake_case names, with what else the grants look at.
+/// The fields of a token request under their `snake_case` names, with what else the grants look at.
 struct Fields {
     values: BTreeMap<String, String>,
     authorization: String,

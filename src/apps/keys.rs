@@ -90,7 +90,7 @@ pub async fn add(
 ) -> Result<app_key::Model, AddKeyError> {
     let retires = active_from.plus_ms(TOKEN_LIFE_S * 1000);
     app_key::Entity::update_many()
-        .col_expr(app_key::Column::PublishedUntil, sea_orm::sea_query::Expr::val(retires.0).into())
+        .col_expr(app_key::Column::PublishedUntil, sea_orm::sea_query::Expr::val(retires.0))
         .filter(app_key::Column::AppId.eq(app))
         .filter(app_key::Column::PublishedUntil.is_null())
         .exec(tx.conn())

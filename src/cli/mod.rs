@@ -22,14 +22,26 @@ struct Arguments {
 
 #[derive(clap::Args)]
 struct SettingsArguments {
-    /// Address and port to listen on [env: FOLLOWPOINTS_LISTEN] [default: 127.0.0.1:8080]
-    #[arg(long, global = true, value_name = "ADDRESS")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS",
+        help = "Address and port to listen on [env: FOLLOWPOINTS_LISTEN] [default: 127.0.0.1:8080]"
+    )]
     listen: Option<String>,
-    /// Database [env: FOLLOWPOINTS_DATABASE_URL] [default: sqlite://followpoints.db?mode=rwc]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        help = "Database [env: FOLLOWPOINTS_DATABASE_URL] [default: sqlite://followpoints.db?mode=rwc]"
+    )]
     database_url: Option<String>,
-    /// How the outside reaches this service [env: FOLLOWPOINTS_PUBLIC_URL] [default: http:// and --listen]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        help = "How the outside reaches this service [env: FOLLOWPOINTS_PUBLIC_URL] [default: http:// and --listen]"
+    )]
     public_url: Option<String>,
 }
 

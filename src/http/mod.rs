@@ -174,7 +174,7 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
             Err(error) => {
                 let operation = error.data::<OperationId>().map(|id| id.0);
                 let (response, cause) = token_api::render(&error).unwrap_or_else(|| {
-                    let problem = Problem::from_framework(error);
+                    let problem = Problem::from_framework(&error);
                     (problem.render(), problem.cause_chain())
                 });
                 (response, operation, cause)

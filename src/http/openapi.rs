@@ -103,6 +103,10 @@ fn correct(value: &mut Value) {
             {
                 *ty = json!([ty.take(), "null"]);
             }
+            if let Some(reference) = described_reference(fields) {
+                fields.remove("allOf");
+                fields.insert("$ref".to_owned(), reference);
+            }
             for name in ["minimum", "maximum"] {
                 // Written as `100.0`, which generators take for a limit of a floating-point number.
                 #[expect(clippy::cast_possible_truncation, reason = "our limits are whole numbers")]
@@ -121,6 +125,14 @@ fn correct(value: &mut Value) {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// The reference that an `allOf` joins with nothing but its description, which 3.1 allows to stand beside it.
+fn described_reference(fields: &Map<String, Value>) -> Option<Value> {
+    let [reference, rest @ ..] = fields.get("allOf")?.as_array()?.as_slice() else { return None };
+    let is_description =
+        |part: &Value| part.as_object().is_some_and(|part| part.keys().all(|key| key == "description"));
+    if rest.iter().all(is_description) { reference.get("$ref").cloned() } else { None }
 }
 
 /// Adds what the edge does for every operation: the site header of keys, the request id of answers.

@@ -230,7 +230,7 @@ impl Problem {
 
     /// The problem behind any error that reaches the edge.
     #[must_use]
-    pub fn from_framework(error: poem::Error) -> Self {
+    pub fn from_framework(error: &poem::Error) -> Self {
         if let Some(problem) = error.downcast_ref::<Self>() {
             return problem.clone();
         }

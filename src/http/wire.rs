@@ -26,7 +26,7 @@ pub enum ChannelName {
     Tiktok,
 }
 
-/// A followed channel (wix.loyalty.socialmedia.v1.followed_channel).
+/// A followed channel (`wix.loyalty.socialmedia.v1.followed_channel`).
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 pub struct FollowedChannel {
@@ -68,7 +68,7 @@ pub struct Points {
     pub expired: i64,
 }
 
-/// A loyalty account (wix.loyalty.v1.account).
+/// A loyalty account (`wix.loyalty.v1.account`).
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
 pub struct Account {

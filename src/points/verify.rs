@@ -130,7 +130,7 @@ fn check(
         ("adjusted", account.adjusted, sums[1]),
         ("redeemed", account.redeemed, sums[2]),
         ("expired", account.expired, sums[3]),
-        ("number of entries", account.ledger_sequence, entries.len() as i64),
+        ("number of entries", account.ledger_sequence, i64::try_from(entries.len()).unwrap_or(i64::MAX)),
     ];
     for (name, stated, summed) in stated {
         if stated != summed {

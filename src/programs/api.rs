@@ -41,7 +41,7 @@ struct PointDefinition {
     custom_name: Option<String>,
 }
 
-/// A loyalty program (wix.loyalty.v1.program). One per site.
+/// A loyalty program (`wix.loyalty.v1.program`). One per site.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 struct LoyaltyProgram {

@@ -111,52 +111,51 @@ pub async fn claim_due<S: std::hash::BuildHasher>(
     busy: &[SubscriptionId],
     held: &HashMap<DeliveryId, Uuid, S>,
 ) -> Result<Vec<Job>, DbErr> {
-    let now = db.now();
-    let busy = Rows::new(busy).uuid("id", |id| id.0);
-    let rows = match db.backend() {
-        DatabaseBackend::Postgres => {
-            let sql = format!(
-                "WITH due AS ( \
-                   SELECT d.id FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
-                   WHERE d.status IN ('PENDING', 'RETRYING') AND d.next_attempt_at <= {{1}} \
-                     AND d.lease_until <= {{1}} AND s.status = 'ENABLED' \
-                     AND d.subscription_id NOT IN (SELECT id FROM {{rows}} AS busy) \
-                   ORDER BY d.next_attempt_at LIMIT {{2}} FOR UPDATE OF d SKIP LOCKED), \
-                 d AS ( \
-                   UPDATE delivery SET lease_id = {{3}}, lease_until = {{4}} FROM due \
-                   WHERE delivery.id = due.id RETURNING delivery.*) \
-                 SELECT {JOB_COLUMNS} FROM d JOIN event e ON e.id = d.event_id \
-                 JOIN subscription s ON s.id = d.subscription_id \
-                 LEFT JOIN signed_event t ON t.event_id = d.event_id AND t.app_id = s.app_id"
-            );
-            let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
-            let values = vec![now.0.into(), limit.into(), db.new_id().into(), now.plus_ms(LEASE_MS).0.into()];
-            busy.query_with(db.read(), &sql, values).await?
-        }
-        _ => {
-            let limit = i64::try_from(CLAIM_MAX + held.len()).unwrap_or(i64::MAX);
-            let due = busy.query_with(db.read(), SQLITE_DUE, vec![now.0.into(), limit.into()]).await?;
-            let due: Vec<DeliveryId> =
-                due.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
-            let due: Vec<_> = due.into_iter().filter(|id| !held.contains_key(id)).take(CLAIM_MAX).collect();
-            if due.is_empty() {
-                return Ok(Vec::new());
-            }
-            let sql = format!(
-                "SELECT {JOB_COLUMNS} FROM {{rows}} r JOIN delivery d ON d.id = r.id \
-                 JOIN event e ON e.id = d.event_id JOIN subscription s ON s.id = d.subscription_id \
-                 LEFT JOIN signed_event t ON t.event_id = d.event_id AND t.app_id = s.app_id"
-            );
-            Rows::new(&due).uuid("id", |id| id.0).query(db.read(), &sql).await?
-        }
+    let rows = if db.backend() == DatabaseBackend::Postgres {
+        claim_with_leases(db, busy).await?
+    } else {
+        claim_in_memory(db, busy, held).await?
     };
     jobs(&rows)
 }
 
-const SQLITE_DUE: &str = "SELECT d.id FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
+const JOB_TABLES: &str = "JOIN event e ON e.id = d.event_id JOIN subscription s ON s.id = d.subscription_id \
+     LEFT JOIN signed_event t ON t.event_id = d.event_id AND t.app_id = s.app_id";
+
+const DUE: &str = "SELECT d.id FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
      WHERE d.status IN ('PENDING', 'RETRYING') AND d.next_attempt_at <= {1} AND d.lease_until <= {1} \
        AND s.status = 'ENABLED' AND d.subscription_id NOT IN (SELECT id FROM {rows} AS busy) \
      ORDER BY d.next_attempt_at LIMIT {2}";
+
+async fn claim_with_leases(db: &Db, busy: &[SubscriptionId]) -> Result<Vec<QueryResult>, DbErr> {
+    let sql = format!(
+        "WITH due AS ({DUE} FOR UPDATE OF d SKIP LOCKED), \
+         d AS (UPDATE delivery SET lease_id = {{3}}, lease_until = {{4}} FROM due \
+           WHERE delivery.id = due.id RETURNING delivery.*) \
+         SELECT {JOB_COLUMNS} FROM d {JOB_TABLES}"
+    );
+    let now = db.now();
+    let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
+    let values = vec![now.0.into(), limit.into(), db.new_id().into(), now.plus_ms(LEASE_MS).0.into()];
+    Rows::new(busy).uuid("id", |id| id.0).query_with(db.read(), &sql, values).await
+}
+
+async fn claim_in_memory<S: std::hash::BuildHasher>(
+    db: &Db,
+    busy: &[SubscriptionId],
+    held: &HashMap<DeliveryId, Uuid, S>,
+) -> Result<Vec<QueryResult>, DbErr> {
+    let limit = i64::try_from(CLAIM_MAX + held.len()).unwrap_or(i64::MAX);
+    let values = vec![db.now().0.into(), limit.into()];
+    let due = Rows::new(busy).uuid("id", |id| id.0).query_with(db.read(), DUE, values).await?;
+    let due: Vec<DeliveryId> = due.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
+    let due: Vec<_> = due.into_iter().filter(|id| !held.contains_key(id)).take(CLAIM_MAX).collect();
+    if due.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!("SELECT {JOB_COLUMNS} FROM {{rows}} r JOIN delivery d ON d.id = r.id {JOB_TABLES}");
+    Rows::new(&due).uuid("id", |id| id.0).query(db.read(), &sql).await
+}
 
 /// On SQLite, forgets the leases of an earlier process: this one is alone, so they can only be left over. Called once
 /// at the start, so that what a crash interrupted goes on at once.
@@ -166,7 +165,7 @@ pub async fn recover(db: &Db) -> Result<(), DbErr> {
     }
     let tx = db.write().await?;
     delivery::Entity::update_many()
-        .col_expr(delivery::Column::LeaseUntil, Expr::val(0).into())
+        .col_expr(delivery::Column::LeaseUntil, Expr::val(0))
         .filter(
             delivery::Column::Status
                 .is_in([DeliveryStatus::Pending.as_str(), DeliveryStatus::Retrying.as_str()]),
@@ -310,9 +309,9 @@ async fn store_tokens(tx: &Tx, outcomes: &[Outcome]) -> Result<(), DbErr> {
 async fn disable(tx: &Tx, subscription: SubscriptionId, site: SiteId) -> Result<(), DbErr> {
     let reason = "the receiver answered 410 Gone";
     subscription::Entity::update_many()
-        .col_expr(subscription::Column::Status, Expr::val(SubscriptionStatus::Disabled.as_str()).into())
-        .col_expr(subscription::Column::StatusReason, Expr::val(reason).into())
-        .col_expr(subscription::Column::UpdatedAt, Expr::val(tx.now().0).into())
+        .col_expr(subscription::Column::Status, Expr::val(SubscriptionStatus::Disabled.as_str()))
+        .col_expr(subscription::Column::StatusReason, Expr::val(reason))
+        .col_expr(subscription::Column::UpdatedAt, Expr::val(tx.now().0))
         .col_expr(subscription::Column::Revision, Expr::col(subscription::Column::Revision).add(1))
         .filter(subscription::Column::Id.eq(subscription))
         .exec(tx.conn())

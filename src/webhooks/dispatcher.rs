@@ -102,9 +102,9 @@ impl State {
         }
         self.held.insert(job.delivery_id, job.lease_id);
         if job.attempt_count == 0 {
-            queue.first.push_back(job)
+            queue.first.push_back(job);
         } else {
-            queue.resends.push_back(job)
+            queue.resends.push_back(job);
         }
         if !queue.in_ring {
             queue.in_ring = true;
@@ -255,11 +255,11 @@ impl Dispatcher {
             state.ring.clear();
             let queues: Vec<Queue> = state.queues.drain().map(|(_, queue)| queue).collect();
             let jobs = queues.into_iter().flat_map(|queue| queue.first.into_iter().chain(queue.resends));
-            let queued: Vec<_> = jobs.map(|job| (job.delivery_id, job.lease_id)).collect();
-            for (delivery, _) in &queued {
+            let given_back: Vec<_> = jobs.map(|job| (job.delivery_id, job.lease_id)).collect();
+            for (delivery, _) in &given_back {
                 state.held.remove(delivery);
             }
-            queued
+            given_back
         };
         if let Err(error) = delivery::set_leases(&self.0.db, &queued, Timestamp(0)).await {
             tracing::warn!(%error, "leases could not be given back; they end by themselves");

@@ -88,7 +88,7 @@ pub struct NewEvent {
     pub occurred_at: Timestamp,
 }
 
-/// A followed channel as the wire knows it (wix.loyalty.socialmedia.v1.followed_channel).
+/// A followed channel as the wire knows it (`wix.loyalty.socialmedia.v1.followed_channel`).
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FollowedChannelJson {
@@ -109,7 +109,7 @@ impl From<&followed_channel::Model> for FollowedChannelJson {
     }
 }
 
-/// An account as the wire knows it (wix.loyalty.v1.account).
+/// An account as the wire knows it (`wix.loyalty.v1.account`).
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct AccountJson {

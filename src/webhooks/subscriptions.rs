@@ -141,8 +141,8 @@ pub async fn delete_subscription(tx: &Tx, site: SiteId, id: SubscriptionId) -> R
     find_subscription(tx.conn(), site, id).await?.ok_or(SubscriptionError::NotFound)?;
     let waiting = [DeliveryStatus::Pending.as_str(), DeliveryStatus::Retrying.as_str()];
     delivery::Entity::update_many()
-        .col_expr(delivery::Column::Status, Expr::val(DeliveryStatus::Cancelled.as_str()).into())
-        .col_expr(delivery::Column::FinishedAt, Expr::val(tx.now().0).into())
+        .col_expr(delivery::Column::Status, Expr::val(DeliveryStatus::Cancelled.as_str()))
+        .col_expr(delivery::Column::FinishedAt, Expr::val(tx.now().0))
         .filter(delivery::Column::SubscriptionId.eq(id))
         .filter(delivery::Column::Status.is_in(waiting))
         .exec(tx.conn())

@@ -53,14 +53,14 @@ impl<'a> Call<'a> {
 
     fn headers(&self) -> Vec<(HeaderName, &str)> {
         let mut headers = Vec::new();
-        if let Some(caller) = self.caller {
-            headers.push((header::AUTHORIZATION, caller.authorization.as_str()));
-            if let Some(site) = &caller.site {
-                headers.push((HeaderName::from_static(SITE_HEADER), site));
-            }
-        }
         if self.body.is_some() {
             headers.push((header::CONTENT_TYPE, "application/json"));
+        }
+        if let Some(caller) = self.caller {
+            if let Some(site) = &caller.site {
+                headers.push((HeaderName::from_static(SITE_HEADER), site.as_str()));
+            }
+            headers.push((header::AUTHORIZATION, &caller.authorization));
         }
         headers
     }
@@ -139,11 +139,12 @@ impl Api {
             let _ = write!(line, " -X {}", call.method);
         }
         let _ = write!(line, " {}", quoted(&format!("{}{}", self.base, call.path)));
-        for (name, value) in call.headers() {
-            let _ = write!(line, " -H {}", quoted(&format!("{name}: {value}")));
-        }
+        // Before the long token, where it can be seen.
         if let Some(body) = &call.body {
             let _ = write!(line, " -d {}", quoted(&body.to_string()));
+        }
+        for (name, value) in call.headers() {
+            let _ = write!(line, " -H {}", quoted(&format!("{name}: {value}")));
         }
         line
     }

@@ -254,10 +254,15 @@ impl Story<'_> {
         self.screen.heading(&format!("{:>2}  {title}", self.number));
     }
 
-    /// Tells of a call and of what matters in the answer.
+    /// Tells of a call and of what matters in the answer, or of all of it if that part is not there.
     fn told(&self, call: &Call<'_>, reply: &Reply, part: &Value) {
         self.screen.line(&format!("    {call}"));
-        self.screen.line(&format!("    {} {part}", reply.status));
+        let part = if part.is_null() { &reply.body } else { part };
+        let text = match part.as_array() {
+            Some(rows) => rows.iter().map(|row| format!("\n        {row}")).collect(),
+            None => part.to_string(),
+        };
+        self.screen.line(&format!("    {} {text}", reply.status));
     }
 
     fn ok(&self, what: &str) {
