@@ -1,6 +1,6 @@
 //! What the demo shows: plain text, with colours on a terminal.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Stdout, Write as _};
 
 use super::receiver::{Arrival, Webhook};
 
@@ -14,6 +14,7 @@ const KEY_ID_CHARS: usize = 8;
 
 /// Standard output.
 pub(super) struct Screen {
+    out: Stdout,
     has_colours: bool,
 }
 
@@ -21,12 +22,13 @@ impl Screen {
     pub(super) fn new() -> Self {
         let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        Self { has_colours: std::io::stdout().is_terminal() && !is_plain }
+        let out = std::io::stdout();
+        Self { has_colours: out.is_terminal() && !is_plain, out }
     }
 
     /// Prints a line. Whether anybody still reads it makes no difference to the demo, so `| head` does not end it.
     pub(super) fn line(&self, text: &str) {
-        let _ = writeln!(std::io::stdout(), "{text}");
+        let _ = writeln!(&self.out, "{text}");
     }
 
     pub(super) fn heading(&self, text: &str) {

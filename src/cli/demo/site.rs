@@ -56,8 +56,7 @@ impl Site {
 
     /// Points for following `channel`, or `None` if it is off.
     pub(super) fn points(&self, channel: &str) -> Option<i64> {
-        let settings = self.channels.iter().find(|settings| settings["type"] == channel)?;
-        settings["enabled"].as_bool()?.then(|| settings["points"].as_i64())?
+        points_of(&self.channels, channel)
     }
 
     /// The channels for people.
@@ -139,11 +138,17 @@ async fn set_channels(api: &Api, key: &Credentials) -> Result<Vec<Value>, String
         .collect();
     let body = json!({"socialMediaSettings": {"channels": channels}});
     let settings = api.get_ok(&Call::patch("/admin/v1/social-media-settings", key, body)).await?;
-    let channels = settings.pointer("/socialMediaSettings/channels");
-    channels
-        .and_then(Value::as_array)
-        .cloned()
-        .ok_or_else(|| format!("the settings have no channels: {settings}"))
+    let channels = settings.pointer("/socialMediaSettings/channels").and_then(Value::as_array);
+    let channels = channels.ok_or_else(|| format!("the settings have no channels: {settings}"))?;
+    if CHANNELS.iter().any(|(channel, wanted)| points_of(channels, channel) != *wanted) {
+        return Err(format!("the settings are not what was set: {settings}"));
+    }
+    Ok(channels.clone())
+}
+
+fn points_of(channels: &[Value], channel: &str) -> Option<i64> {
+    let settings = channels.iter().find(|settings| settings["type"] == channel)?;
+    settings["enabled"].as_bool()?.then(|| settings["points"].as_i64())?
 }
 
 fn text(body: &Value, pointer: &str) -> Result<String, String> {

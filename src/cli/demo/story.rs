@@ -64,7 +64,7 @@ impl Story<'_> {
         let call = Call::get(FOLLOWED_CHANNELS, &self.stage.site.member);
         let reply = self.stage.api.send(&call).await?;
         self.told(&call, &reply, &reply.body);
-        same("status", reply.status, 200)?;
+        same("status", &reply.status, &200)?;
         same("followedChannels", &reply.body["followedChannels"], &json!([]))?;
         self.ok("an empty list");
         Ok(())
@@ -77,7 +77,7 @@ impl Story<'_> {
         let reply = self.stage.api.send(&call).await?;
         self.told(&call, &reply, &reply.body);
         let followed = &reply.body["followedChannel"];
-        same("status", reply.status, 200)?;
+        same("status", &reply.status, &200)?;
         same("channel", &followed["channel"], &json!(FOLLOWED))?;
         self.ok("followed");
         Ok(followed.clone())
@@ -92,7 +92,7 @@ impl Story<'_> {
         let account = &reply.body["account"];
         self.told(&call, &reply, &json!({"account": {"points": account["points"]}}));
         let points = site.points(FOLLOWED).ok_or_else(|| format!("{FOLLOWED} is off"))?;
-        same("status", reply.status, 200)?;
+        same("status", &reply.status, &200)?;
         same("memberId", &account["memberId"], &json!(site.member_id))?;
         same("points", &account["points"], &points_earned(points))?;
         self.ok(&format!("{points} points, as the settings say"));
@@ -104,7 +104,7 @@ impl Story<'_> {
         let call = Call::get(FOLLOWED_CHANNELS, &self.stage.site.member);
         let reply = self.stage.api.send(&call).await?;
         self.told(&call, &reply, &reply.body);
-        same("status", reply.status, 200)?;
+        same("status", &reply.status, &200)?;
         same("followedChannels", &reply.body["followedChannels"], &json!([followed]))?;
         self.ok("the one that was made");
         Ok(())
@@ -139,7 +139,7 @@ impl Story<'_> {
         let reply = self.stage.api.send(&call).await?;
         let error = &reply.body["details"]["applicationError"];
         self.told(&call, &reply, error);
-        same("status", reply.status, 409)?;
+        same("status", &reply.status, &409)?;
         same("code", &error["code"], &json!("ALREADY_EXISTS"))?;
         same("data", &error["data"]["followedChannel"], followed)?;
         self.ok("refused with the one that exists");
@@ -152,7 +152,7 @@ impl Story<'_> {
         let reply = self.stage.api.send(&call).await?;
         let error = &reply.body["details"]["applicationError"];
         self.told(&call, &reply, error);
-        same("status", reply.status, 428)?;
+        same("status", &reply.status, &428)?;
         same("code", &error["code"], &json!("CHANNEL_NOT_ENABLED"))?;
         same("data", &error["data"]["channel"], &json!(OFF))?;
         self.ok("refused");
@@ -165,7 +165,7 @@ impl Story<'_> {
         let reply = self.stage.api.send(&call).await?;
         let now = &reply.body["account"];
         self.told(&call, &reply, &json!({"account": {"points": now["points"]}}));
-        same("status", reply.status, 200)?;
+        same("status", &reply.status, &200)?;
         same("account", now, account)?;
         self.ok("the account is as it was");
         Ok(())
@@ -177,7 +177,7 @@ impl Story<'_> {
         let reply = self.stage.api.send(&call).await?;
         let rows = columns(&reply.body["events"], ["id", "eventType"]);
         self.told(&call, &reply, &rows);
-        same("status", reply.status, 200)?;
+        same("status", &reply.status, &200)?;
         same_ids("events", &rows, "id", events)?;
         self.ok("the events are those of the webhooks");
         Ok(())
@@ -196,7 +196,7 @@ impl Story<'_> {
         let reply = self.stage.api.send(&call).await?;
         let rows = columns(&reply.body["webhookDeliveries"], ["eventId", "status"]);
         self.told(&call, &reply, &rows);
-        same("status", reply.status, 200)?;
+        same("status", &reply.status, &200)?;
         same_ids("deliveries", &rows, "eventId", events)?;
         for row in rows.as_array().into_iter().flatten() {
             same("status", &row["status"], &json!("DELIVERED"))?;
@@ -220,8 +220,8 @@ impl Story<'_> {
         if let Some(fault) = report.faults.first() {
             return Err(fault.to_string());
         }
-        same("accounts", report.accounts, 1)?;
-        same("entries", report.entries, 1)?;
+        same("accounts", &report.accounts, &1)?;
+        same("entries", &report.entries, &1)?;
         self.ok("1 account, 1 entry, no fault");
         Ok(())
     }
@@ -258,11 +258,13 @@ impl Story<'_> {
     fn told(&self, call: &Call<'_>, reply: &Reply, part: &Value) {
         self.screen.line(&format!("    {call}"));
         let part = if part.is_null() { &reply.body } else { part };
-        let text = match part.as_array() {
-            Some(rows) => rows.iter().map(|row| format!("\n        {row}")).collect(),
-            None => part.to_string(),
+        let Some(rows) = part.as_array() else {
+            return self.screen.line(&format!("    {} {part}", reply.status));
         };
-        self.screen.line(&format!("    {} {text}", reply.status));
+        self.screen.line(&format!("    {}", reply.status));
+        for row in rows {
+            self.screen.line(&format!("        {row}"));
+        }
     }
 
     fn ok(&self, what: &str) {
@@ -270,7 +272,7 @@ impl Story<'_> {
     }
 }
 
-fn same<T: PartialEq + Display>(what: &str, seen: T, expected: T) -> Result<(), String> {
+fn same<T: PartialEq + Display>(what: &str, seen: &T, expected: &T) -> Result<(), String> {
     if seen == expected { Ok(()) } else { Err(format!("{what}: expected {expected}, got {seen}")) }
 }
 
