@@ -1,13 +1,14 @@
 //! The composition root: everything a request or a worker needs, made in one place.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::DbErr;
 
 use crate::access::authenticator::Authenticator;
 use crate::access::issuers::Issuers;
 use crate::access::jwks::KeySets;
-use crate::access::oauth::Grants;
+use crate::access::oauth::{self, Grants};
 use crate::access::oauth_clients::Origins;
 use crate::access::tokens::{AccessTokens, KeyError};
 use crate::clock::{Clock, SystemClock};
@@ -23,6 +24,9 @@ use crate::sites::config::SiteConfigs;
 use crate::webhooks::delivery;
 use crate::webhooks::dispatcher::Dispatcher;
 use crate::webhooks::signing::Signer;
+
+/// How often what has ended is deleted.
+const CLEAN_UP_EVERY: Duration = Duration::from_hours(1);
 
 /// The seams that tests put something else into.
 #[derive(Clone)]
@@ -92,8 +96,6 @@ pub struct App {
     pub client: Client,
     /// Metrics.
     pub metrics: Metrics,
-    /// How the outside reaches us.
-    pub public_url: Arc<str>,
 }
 
 impl App {
@@ -109,6 +111,7 @@ impl App {
         let signer = Signer::new(db.clone(), sealer.clone());
         let dispatcher = Dispatcher::start(db.clone(), signer, client.clone(), metrics.clone());
         let configs = SiteConfigs::default();
+        tokio::spawn(delete_expired_tokens(db.clone()));
         let issuers = Issuers::new(db.clone(), sealer.clone(), KeySets::new(client.clone(), seams.clock));
         let admin_key = config.admin_key.as_deref();
         Ok(Self {
@@ -117,7 +120,6 @@ impl App {
             grants: Grants::new(db.clone(), tokens.clone()),
             origins: Origins::new(db.clone()),
             limits: Limits::new(config.rates),
-            public_url: config.public_url.as_str().into(),
             db,
             sealer,
             tokens,
@@ -133,6 +135,27 @@ impl App {
         self.dispatcher.stop().await;
         if let Err(error) = self.db.close().await {
             tracing::warn!(%error, "the database could not be closed cleanly");
+        }
+    }
+}
+
+/// Deletes refresh tokens that have ended, now and then. Any number of nodes may do so at once.
+async fn delete_expired_tokens(db: Db) {
+    let mut ticks = tokio::time::interval(CLEAN_UP_EVERY);
+    loop {
+        ticks.tick().await;
+        let deleted = async {
+            let tx = db.write().await?;
+            let deleted = oauth::delete_expired(&tx).await?;
+            tx.commit().await?;
+            Ok::<_, DbErr>(deleted)
+        };
+        match deleted.await {
+            Ok(0) => {}
+            Ok(deleted) => tracing::info!(deleted, "expired refresh tokens were deleted"),
+            Err(error) => {
+                tracing::warn!(%error, "expired refresh tokens could not be deleted; it is tried again");
+            }
         }
     }
 }

@@ -206,7 +206,9 @@ impl Tx {
 pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"))?;
     let path = rest.split('?').next().unwrap_or(rest);
-    (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
+    // The driver decodes it too, and the lock and key files must stand beside the very same file.
+    let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
+    (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(&*path))
 }
 
 fn lock_file(url: &str) -> Result<Option<File>, OpenError> {

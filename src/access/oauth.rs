@@ -5,8 +5,7 @@
 //! `client_id`) a replaced token still works until its successor has been used; after that the rule is the same.
 
 use entity::id::{
-    AppId, AppInstanceId, MemberId, OauthClientId, RefreshTokenId, SiteId, Timestamp, TokenFamilyId,
-    VisitorId,
+    AppId, AppInstanceId, MemberId, OauthClientId, RefreshTokenId, SiteId, TokenFamilyId, VisitorId,
 };
 use entity::{app_instance, refresh_token};
 use sea_orm::sea_query::Expr;
@@ -242,10 +241,10 @@ async fn insert_refresh(
     Ok((id, token))
 }
 
-/// Deletes refresh tokens that ended before `now`; they can never be used again.
-pub async fn delete_expired(tx: &Tx, now: Timestamp) -> Result<u64, DbErr> {
+/// Deletes refresh tokens that have ended; they can never be used again.
+pub async fn delete_expired(tx: &Tx) -> Result<u64, DbErr> {
     let deleted = refresh_token::Entity::delete_many()
-        .filter(refresh_token::Column::ExpiresAt.lt(now))
+        .filter(refresh_token::Column::ExpiresAt.lt(tx.now()))
         .exec(tx.conn())
         .await?;
     Ok(deleted.rows_affected)

@@ -40,6 +40,8 @@ const OUTCOMES_MAX: usize = 128;
 const OUTCOMES_QUEUE_MAX: usize = 4_096;
 /// Pause before outcomes that could not be written are written again.
 const OUTCOMES_RETRY: Duration = Duration::from_millis(200);
+/// Times that outcomes are written together before each is written alone.
+const OUTCOMES_TRIES_MAX: u32 = 5;
 /// How much of an answer is read.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// How long a stop waits for tries under way.
@@ -129,6 +131,9 @@ impl State {
             let front = queue.first.front().or_else(|| queue.resends.front());
             let Some(cap) = front.map(|job| job.target.in_flight_max) else {
                 queue.in_ring = false;
+                if queue.in_flight == 0 && !queue.last_failed {
+                    self.queues.remove(&subscription);
+                }
                 continue;
             };
             if queue.in_flight >= cap {
@@ -442,17 +447,21 @@ fn record(sent: Result<Answer, SendError>, started_at: Timestamp, duration_ms: i
                 })
                 .collect();
             attempt.response_headers = Some(serde_json::Value::from(headers).to_string());
-            // PostgreSQL's text cannot hold NUL.
-            attempt.response_body = (!answer.body.is_empty())
-                .then(|| String::from_utf8_lossy(&answer.body).replace('\0', "\u{fffd}"));
-            attempt.error = answer.body_error.map(|error| error.to_string());
+            attempt.response_body =
+                (!answer.body.is_empty()).then(|| storable(&String::from_utf8_lossy(&answer.body)));
+            attempt.error = answer.body_error.map(|error| storable(&error.to_string()));
         }
         Err(error) => {
             attempt.error_class = Some(error.class().to_owned());
-            attempt.error = Some(error.to_string());
+            attempt.error = Some(storable(&error.to_string()));
         }
     }
     attempt
+}
+
+/// The text without NUL, which PostgreSQL cannot store.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 async fn write_outcomes(dispatcher: Dispatcher, mut unwritten: mpsc::Receiver<Outcome>) {
@@ -465,13 +474,7 @@ async fn write_outcomes(dispatcher: Dispatcher, mut unwritten: mpsc::Receiver<Ou
                 Ok(None) | Err(_) => break,
             }
         }
-        while let Err(error) = delivery::write_outcomes(&dispatcher.0.db, &outcomes).await {
-            tracing::warn!(%error, outcomes = outcomes.len(), "outcomes could not be written; trying again");
-            if dispatcher.lock().is_stopping {
-                break;
-            }
-            let _ = tokio::time::timeout(OUTCOMES_RETRY, std::future::pending::<()>()).await;
-        }
+        write_batch(&dispatcher, &outcomes).await;
         {
             let mut state = dispatcher.lock();
             for outcome in &outcomes {
@@ -480,5 +483,25 @@ async fn write_outcomes(dispatcher: Dispatcher, mut unwritten: mpsc::Receiver<Ou
         }
         outcomes.clear();
         dispatcher.0.idle.notify_waiters();
+    }
+}
+
+/// Writes the outcomes together; when that keeps failing, each alone, so that one that cannot be written holds up nobody
+/// else. What is let go is tried again when its lease ends.
+async fn write_batch(dispatcher: &Dispatcher, outcomes: &[Outcome]) {
+    for _ in 0..OUTCOMES_TRIES_MAX {
+        let Err(error) = delivery::write_outcomes(&dispatcher.0.db, outcomes).await else { return };
+        tracing::warn!(%error, outcomes = outcomes.len(), "outcomes could not be written; trying again");
+        if dispatcher.lock().is_stopping {
+            return;
+        }
+        let _ = tokio::time::timeout(OUTCOMES_RETRY, std::future::pending::<()>()).await;
+    }
+    for outcome in outcomes {
+        let alone = std::slice::from_ref(outcome);
+        if let Err(error) = delivery::write_outcomes(&dispatcher.0.db, alone).await {
+            let delivery = outcome.job.delivery_id;
+            tracing::error!(%error, delivery.id = %delivery, "an outcome is let go; its delivery is tried again");
+        }
     }
 }
