@@ -1,5 +1,5 @@
 //! Key sets of sites' own issuers: fetched through the guarded client, cached, fetched again when a token names an unknown
-//! key (rotation), and never trusted beyond [`STALE_MAX_MS`] when the issuer cannot be reached.
+//! key (rotation), and never trusted beyond an hour when the issuer cannot be reached.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //! transaction.
 //!
 //! Concurrent calls are gathered: one transaction with a handful of set-based statements serves them all, each with its
-//! own outcome ([`batch`]). A lone call is a batch of one and takes the same path.
+//! own outcome (`batch.rs`). A lone call is a batch of one and takes the same path.
 
 pub mod api;
 mod batch;

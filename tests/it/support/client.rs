@@ -15,7 +15,7 @@ pub struct Client {
 pub struct Call<'a> {
     client: &'a Client,
     request: poem::RequestBuilder,
-    body: Option<String>,
+    body: Option<Vec<u8>>,
 }
 
 /// An answer.
@@ -55,19 +55,23 @@ impl Call<'_> {
 
     pub fn json(mut self, body: &Value) -> Self {
         self.request = self.request.content_type("application/json");
-        self.body = Some(body.to_string());
+        self.body = Some(body.to_string().into_bytes());
         self
     }
 
-    pub fn text(mut self, content_type: &str, body: impl Into<String>) -> Self {
-        self.request = self.request.content_type(content_type);
+    pub fn text(self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        self.header("content-type", content_type).bytes(body)
+    }
+
+    /// A body without a content type.
+    pub fn bytes(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
     }
 
     pub async fn send(self) -> Answer {
         let request = match self.body {
-            Some(body) => self.request.body(Body::from_string(body)),
+            Some(body) => self.request.body(Body::from(body)),
             None => self.request.finish(),
         };
         let mut response = self.client.endpoint.get_response(request).await;

@@ -1,12 +1,18 @@
 //! What every test stands on: the whole service on a database of its own, a clock that moves when told to, and a client that
 //! speaks to it in process.
 
+pub mod callers;
 pub mod client;
+pub mod document;
+pub mod keys;
 pub mod postgres;
+pub mod process;
 pub mod receiver;
+pub mod wire;
 pub mod world;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use entity::id::Timestamp;
 use followpoints::app::{App, Seams};
@@ -18,11 +24,14 @@ use followpoints::ids::SequentialIds;
 use followpoints::outbound::{Guard, Resolve, SystemResolver};
 use followpoints::seal::{self, Sealer};
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
 
 /// 2024-08-01T11:51:41.431Z.
 pub const START: Timestamp = Timestamp(1_722_513_101_431);
 /// The instance key of every test.
 pub const ADMIN_KEY: &str = "test-admin-key-0123456789";
+/// How long a test waits for what must happen.
+pub const ENOUGH: Duration = Duration::from_secs(60);
 
 /// Which database a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,24 +86,50 @@ pub struct TestApp {
     pub app: App,
     pub clock: Arc<ManualClock>,
     pub config: Config,
+    pub seams: Seams,
     client: client::Client,
     database: TestDatabase,
+    apart: Apart,
+}
+
+/// The runtime of a service that a test cuts off; none when it runs on the test's own.
+#[derive(Default)]
+struct Apart(Option<Runtime>);
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl TestApp {
     pub async fn start(database: TestDatabase, options: Options) -> Self {
-        let config = config(&database.url, &options);
-        let clock = Arc::new(ManualClock::new(START));
-        let (app, client) = Self::boot(&config, &clock, &options).await;
-        Self { app, clock, config, client, database }
+        let (config, clock, seams) = parts(&database, options);
+        let app = App::start(&config, seams.clone()).await.unwrap();
+        let client = client::Client::new(&app);
+        Self { app, clock, config, seams, client, database, apart: Apart::default() }
     }
 
-    async fn boot(config: &Config, clock: &Arc<ManualClock>, options: &Options) -> (App, client::Client) {
-        let ids = Arc::new(SequentialIds::default());
-        let seams = Seams { clock: clock.clone(), ids, resolver: options.resolver.clone() };
-        let app = App::start(config, seams).await.unwrap();
+    /// The same on a runtime of its own, so that `restart` can cut it off.
+    pub async fn start_apart(database: TestDatabase) -> Self {
+        let (config, clock, seams) = parts(&database, Options::default());
+        let (app, apart) = boot_apart(&config, &seams).await;
         let client = client::Client::new(&app);
-        (app, client)
+        Self { app, clock, config, seams, client, database, apart }
+    }
+
+    /// Ends a service that runs apart and starts it again on the same database, with the same clock. Unless it was
+    /// stopped before, whatever was under way is cut off, as in a crash.
+    pub async fn restart(self) -> Self {
+        let Self { app, clock, config, seams, client, database, mut apart } = self;
+        drop((app, client));
+        let runtime = apart.0.take().expect("it was started apart");
+        tokio::task::spawn_blocking(|| runtime.shutdown_timeout(ENOUGH)).await.unwrap();
+        let (app, apart) = boot_apart(&config, &seams).await;
+        let client = client::Client::new(&app);
+        Self { app, clock, config, seams, client, database, apart }
     }
 
     pub fn backend(&self) -> Backend {
@@ -112,8 +147,24 @@ impl TestApp {
 
     /// Sends everything that is due.
     pub async fn drain(&self) {
-        self.app.dispatcher.drain().await.unwrap();
+        let drained = tokio::time::timeout(ENOUGH, self.app.dispatcher.drain()).await;
+        drained.expect("deliveries come to an end").unwrap();
     }
+}
+
+fn parts(database: &TestDatabase, options: Options) -> (Config, Arc<ManualClock>, Seams) {
+    let config = config(&database.url, &options);
+    let clock = Arc::new(ManualClock::new(START));
+    let ids = Arc::new(SequentialIds::default());
+    let seams = Seams { clock: clock.clone(), ids, resolver: options.resolver };
+    (config, clock, seams)
+}
+
+async fn boot_apart(config: &Config, seams: &Seams) -> (App, Apart) {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (config, seams) = (config.clone(), seams.clone());
+    let app = runtime.spawn(async move { App::start(&config, seams).await }).await.unwrap().unwrap();
+    (app, Apart(Some(runtime)))
 }
 
 pub fn config(url: &str, options: &Options) -> Config {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use poem::http::{HeaderMap, StatusCode};
 use poem::listener::{Acceptor as _, Listener as _, TcpListener};
 use poem::{Endpoint, Request, Response};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// One request that came.
 #[derive(Debug, Clone)]
@@ -28,13 +28,29 @@ struct State {
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
-    pub body: String,
+    pub body: Vec<u8>,
     pub hangs: bool,
+    gate: Option<Gate>,
+}
+
+/// Holds answers back until it is opened.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    pub fn closed() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+
+    /// Lets every answer through from now on.
+    pub fn open(&self) {
+        self.0.close();
+    }
 }
 
 impl Reply {
     pub fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: String::new(), hangs: false }
+        Self { status, headers: Vec::new(), body: Vec::new(), hangs: false, gate: None }
     }
 
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -42,8 +58,14 @@ impl Reply {
         self
     }
 
-    pub fn body(mut self, body: impl Into<String>) -> Self {
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
+        self
+    }
+
+    /// Answers only when `gate` is open.
+    pub fn behind(mut self, gate: &Gate) -> Self {
+        self.gate = Some(gate.clone());
         self
     }
 
@@ -82,12 +104,22 @@ impl Receiver {
         self.state.lock().unwrap().received.clone()
     }
 
+    /// How many requests came so far.
+    pub fn count(&self) -> usize {
+        self.state.lock().unwrap().received.len()
+    }
+
+    /// The bodies that came so far.
+    pub fn bodies(&self) -> Vec<String> {
+        self.state.lock().unwrap().received.iter().map(|request| request.body.clone()).collect()
+    }
+
     /// Waits until `count` requests have come, for a few seconds at the most.
     pub async fn wait_for(&self, count: usize) -> Vec<Received> {
         let wait = async {
             loop {
                 let came = self.came.notified();
-                if self.received().len() >= count {
+                if self.count() >= count {
                     return;
                 }
                 came.await;
@@ -116,6 +148,10 @@ impl Endpoint for ReceiverEndpoint {
         self.0.came.notify_waiters();
         if reply.hangs {
             std::future::pending::<()>().await;
+        }
+        if let Some(gate) = reply.gate {
+            // A gate opens by closing its semaphore, which has no permits.
+            let _ = gate.0.acquire().await;
         }
         let mut response = Response::builder().status(StatusCode::from_u16(reply.status).unwrap());
         for (name, value) in reply.headers {
