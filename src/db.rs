@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::ids::IdGenerator;
 
 /// Readers beside the writer on SQLite.
-const SQLITE_READERS: u32 = 4;
+const SQLITE_READERS: u32 = 3;
 /// Connections to PostgreSQL per node.
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// How long a caller waits for a free connection.
@@ -257,7 +257,7 @@ async fn sqlite(url: &str, connections: u32) -> Result<DatabaseConnection, OpenE
             .pragma("foreign_keys", "ON")
             .pragma("busy_timeout", "5000")
             .pragma("wal_autocheckpoint", WAL_PAGES)
-            .pragma("cache_size", "-8000")
+            .pragma("cache_size", "-3000")
             .pragma("temp_store", "MEMORY")
     });
     Database::connect(options).await.map_err(OpenError::Unreachable)

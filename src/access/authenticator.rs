@@ -19,7 +19,7 @@ use crate::seal;
 /// Longer tokens are refused unread.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Callers remembered.
-const CALLERS_MAX: usize = 50_000;
+const CALLERS_MAX: usize = 20_000;
 /// How long a signed token is remembered.
 const TOKEN_FRESH_MS: i64 = 60_000;
 /// How long a key or an installation, which can be deleted on another node, is remembered.
@@ -78,6 +78,7 @@ impl Authenticator {
 
     /// Forgets everybody, after a change that takes rights away.
     pub fn forget(&self) {
+        self.0.issuers.forget();
         self.0.epoch.fetch_add(1, Ordering::SeqCst);
     }
 

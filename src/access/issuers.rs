@@ -2,10 +2,13 @@
 //! public key, or a shared secret. The kind of key decides which algorithms are possible, never the token: `none` and
 //! HMAC with a public key cannot be expressed.
 
+use std::sync::Arc;
+
 use entity::id::{ContactId, MemberId, SiteId, Timestamp, TrustedIssuerId};
 use entity::{member, site, trusted_issuer};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use quick_cache::sync::Cache;
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter,
     QueryOrder,
@@ -16,7 +19,7 @@ use super::Caller;
 use super::jwks::KeySets;
 use super::tokens::OWN_ISSUER;
 use crate::db::{Db, Tx};
-use crate::members;
+use crate::members::{self, MemberLookup};
 use crate::outbound::{Guard, UrlProblem};
 use crate::seal::{SealError, Sealer};
 
@@ -179,12 +182,32 @@ fn purpose(site: SiteId) -> String {
     format!("trusted-issuer:{site}")
 }
 
+/// Issuer names whose trust is remembered, unknown ones among them.
+const ISSUERS_CACHED_MAX: usize = 10_000;
+/// How long the trust in an issuer is remembered, in milliseconds: another node may change it.
+const TRUST_FRESH_MS: i64 = 5_000;
+
+/// Who trusts one issuer, as it was read.
+struct Trust {
+    read_at: Timestamp,
+    entries: Vec<(trusted_issuer::Model, StoredKey)>,
+}
+
+/// How an issuer's tokens are verified, ready to use.
+enum StoredKey {
+    Published(String),
+    Own(DecodingKey, &'static [Algorithm]),
+    Unusable,
+}
+
 /// Verifies tokens of trusted issuers. Cheap to clone.
 #[derive(Clone)]
 pub struct Issuers {
     db: Db,
     sealer: Sealer,
     key_sets: KeySets,
+    members: MemberLookup,
+    trust: Arc<Cache<String, Arc<Trust>>>,
 }
 
 /// Whom a foreign token proved, and until when.
@@ -199,8 +222,45 @@ pub struct ProvenMember {
 impl Issuers {
     /// A verifier over the issuers in `db`.
     #[must_use]
-    pub const fn new(db: Db, sealer: Sealer, key_sets: KeySets) -> Self {
-        Self { db, sealer, key_sets }
+    pub fn new(db: Db, sealer: Sealer, key_sets: KeySets) -> Self {
+        let members = MemberLookup::start(&db);
+        Self { db, sealer, key_sets, members, trust: Arc::new(Cache::new(ISSUERS_CACHED_MAX)) }
+    }
+
+    /// Forgets who trusts whom, after a change on this node.
+    pub fn forget(&self) {
+        self.trust.clear();
+    }
+
+    async fn trust(&self, issuer: &str) -> Result<Arc<Trust>, DbErr> {
+        let now = self.db.now();
+        if let Some(trust) = self.trust.get(issuer)
+            && (now.0 - trust.read_at.0).abs() < TRUST_FRESH_MS
+        {
+            return Ok(trust);
+        }
+        let rows = trusted_issuer::Entity::find()
+            .filter(trusted_issuer::Column::Issuer.eq(issuer))
+            .all(self.db.read())
+            .await?;
+        let entries = rows.into_iter().map(|row| (row.clone(), self.stored_key(&row))).collect();
+        let trust = Arc::new(Trust { read_at: now, entries });
+        self.trust.insert(issuer.to_owned(), Arc::clone(&trust));
+        Ok(trust)
+    }
+
+    fn stored_key(&self, issuer: &trusted_issuer::Model) -> StoredKey {
+        if let Some(url) = &issuer.jwks_url {
+            return StoredKey::Published(url.clone());
+        }
+        if let Some((key, algorithms)) = issuer.public_key.as_deref().and_then(pem_key) {
+            return StoredKey::Own(key, algorithms);
+        }
+        let sealed = issuer.hmac_secret.as_deref().unwrap_or_default();
+        match self.sealer.open(&purpose(issuer.site_id), sealed) {
+            Ok(secret) => StoredKey::Own(DecodingKey::from_secret(&secret), &[Algorithm::HS256]),
+            Err(_) => StoredKey::Unusable,
+        }
     }
 
     /// The member that `token` proves, if an issuer trusted by a site signed it; on first sight the member is made.
@@ -215,25 +275,23 @@ impl Issuers {
         let Some(issuer) = claims.get("iss").and_then(Value::as_str) else {
             return Ok(None);
         };
-        let mut query = trusted_issuer::Entity::find()
-            .filter(trusted_issuer::Column::Issuer.eq(issuer))
-            .filter(trusted_issuer::Column::Audience.is_in(audiences(&claims)));
-        if let Some(site) = site {
-            query = query.filter(trusted_issuer::Column::SiteId.eq(site));
-        }
-        let candidates = query.all(self.db.read()).await?;
+        let (trust, audiences) = (self.trust(issuer).await?, audiences(&claims));
+        let is_meant = |row: &trusted_issuer::Model| {
+            site.is_none_or(|site| site == row.site_id) && audiences.contains(&row.audience)
+        };
+        let candidates: Vec<_> = trust.entries.iter().filter(|(row, _)| is_meant(row)).collect();
         if candidates.len() > CANDIDATES_MAX {
             return Ok(None);
         }
-        let mut proven: Option<(trusted_issuer::Model, Map<String, Value>)> = None;
-        for candidate in candidates {
-            let Some((key, algorithms)) = self.key(&candidate, header.kid.as_deref()).await else {
+        let mut proven: Option<(&trusted_issuer::Model, Map<String, Value>)> = None;
+        for (candidate, stored) in candidates {
+            let Some((key, algorithms)) = self.key(stored, header.kid.as_deref()).await else {
                 continue;
             };
             if !algorithms.contains(&header.alg) {
                 continue;
             }
-            let Some(claims) = verified_claims(token, &key, header.alg, &candidate) else {
+            let Some(claims) = verified_claims(token, &key, header.alg, candidate) else {
                 continue;
             };
             if proven.as_ref().is_some_and(|(other, _)| other.site_id != candidate.site_id) {
@@ -245,22 +303,19 @@ impl Issuers {
         let Some((issuer, claims)) = proven else {
             return Ok(None);
         };
-        self.member(&issuer, &claims).await
+        self.member(issuer, &claims).await
     }
 
     async fn key(
         &self,
-        issuer: &trusted_issuer::Model,
+        stored: &StoredKey,
         kid: Option<&str>,
     ) -> Option<(DecodingKey, &'static [Algorithm])> {
-        if let Some(url) = &issuer.jwks_url {
-            return jwk_key(&self.key_sets.find(url, kid).await?);
+        match stored {
+            StoredKey::Published(url) => jwk_key(&self.key_sets.find(url, kid).await?),
+            StoredKey::Own(key, algorithms) => Some((key.clone(), algorithms)),
+            StoredKey::Unusable => None,
         }
-        if let Some(pem) = &issuer.public_key {
-            return pem_key(pem);
-        }
-        let secret = self.sealer.open(&purpose(issuer.site_id), issuer.hmac_secret.as_ref()?).ok()?;
-        Some((DecodingKey::from_secret(&secret), &[Algorithm::HS256]))
     }
 
     async fn member(
@@ -287,8 +342,11 @@ impl Issuers {
                 .and_then(Value::as_str)
                 .map(|text| text.chars().take(members::TEXT_MAX).collect())
         };
-        let member =
-            find_or_add(&self.db, issuer.site_id, external_id, (text("email"), text("name"))).await?;
+        let site = issuer.site_id;
+        let member = match self.members.find(site, external_id.clone()).await? {
+            Some(member) => member,
+            None => add(&self.db, site, external_id, (text("email"), text("name"))).await?,
+        };
         Ok(Some(ProvenMember {
             caller: Caller::Member { site: issuer.site_id, member },
             expires_at: Timestamp(exp.saturating_add(LEEWAY_S).saturating_mul(1000)),
@@ -296,20 +354,17 @@ impl Issuers {
     }
 }
 
-async fn find_or_add(
+async fn add(
     db: &Db,
     site: SiteId,
     external_id: String,
     (email, name): (Option<String>, Option<String>),
 ) -> Result<MemberId, DbErr> {
-    if let Some(member) = members::find_by_external_id(db.read(), site, &external_id).await? {
-        return Ok(member.id);
-    }
     let tx = db.write().await?;
     let model = member::Model {
         id: MemberId(tx.new_id()),
         site_id: site,
-        external_id: Some(external_id.clone()),
+        external_id: Some(external_id),
         email,
         name,
         contact_id: ContactId(tx.new_id()),

@@ -1,6 +1,9 @@
 //! Members: persons signed in on a site, known by the site's own id of them.
 
 pub mod api;
+mod lookup;
+
+pub use lookup::MemberLookup;
 
 use entity::id::{ContactId, MemberId, SiteId};
 use entity::member;
