@@ -1,10 +1,12 @@
 //! Many rows as one statement parameter: the shape that lets a handful of statements serve a whole batch.
 //!
 //! A [`Rows`] is a small table held in memory. In SQL it is a derived table named by the caller: on PostgreSQL an
-//! `UNNEST` over one array per column, on SQLite a `json_each` over one JSON text. The SQL text depends only on the
-//! columns, never on the number of rows, so prepared statements are reused.
+//! `UNNEST` over one array per column, on SQLite `VALUES` of one of a few fixed lengths. So the SQL text hardly ever depends
+//! on the number of rows, and prepared statements are reused.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use sea_orm::sea_query::{ArrayType, Value};
 use sea_orm::{ConnectionTrait, DatabaseBackend, DbErr, ExecResult, QueryResult, Statement};
@@ -50,30 +52,27 @@ impl Cells {
         }
     }
 
-    fn write_json(&self, json: &mut String, row: usize) {
-        let written = match self {
-            Self::Uuid(cells) => write!(json, "\"{}\"", cells[row].as_simple()),
-            Self::Int(cells) => write!(json, "{}", cells[row]),
-            Self::Text(cells) => write_text(json, &cells[row]),
-            Self::UuidOrNull(cells) => match cells[row] {
-                Some(id) => write!(json, "\"{}\"", id.as_simple()),
-                None => json.write_str("null"),
-            },
-            Self::IntOrNull(cells) => match cells[row] {
-                Some(number) => write!(json, "{number}"),
-                None => json.write_str("null"),
-            },
-            Self::TextOrNull(cells) => match &cells[row] {
-                Some(text) => write_text(json, text),
-                None => json.write_str("null"),
-            },
-        };
-        debug_assert!(written.is_ok(), "writing to a string cannot fail");
+    fn split_off(&mut self, at: usize) -> Self {
+        match self {
+            Self::Uuid(cells) => Self::Uuid(cells.split_off(at)),
+            Self::Int(cells) => Self::Int(cells.split_off(at)),
+            Self::Text(cells) => Self::Text(cells.split_off(at)),
+            Self::UuidOrNull(cells) => Self::UuidOrNull(cells.split_off(at)),
+            Self::IntOrNull(cells) => Self::IntOrNull(cells.split_off(at)),
+            Self::TextOrNull(cells) => Self::TextOrNull(cells.split_off(at)),
+        }
     }
-}
 
-fn write_text(json: &mut String, text: &str) -> std::fmt::Result {
-    json.write_str(&serde_json::to_string(text).map_err(|_| std::fmt::Error)?)
+    fn into_values(self) -> Box<dyn Iterator<Item = Value> + Send> {
+        match self {
+            Self::Uuid(cells) => Box::new(cells.into_iter().map(Value::from)),
+            Self::Int(cells) => Box::new(cells.into_iter().map(Value::from)),
+            Self::Text(cells) => Box::new(cells.into_iter().map(Value::from)),
+            Self::UuidOrNull(cells) => Box::new(cells.into_iter().map(Value::from)),
+            Self::IntOrNull(cells) => Box::new(cells.into_iter().map(Value::from)),
+            Self::TextOrNull(cells) => Box::new(cells.into_iter().map(Value::from)),
+        }
+    }
 }
 
 /// A table in memory, built column by column from a slice.
@@ -138,19 +137,24 @@ impl<'a, T> Rows<'a, T> {
 
     /// Inserts every row into `table`, whose columns have the names given here. `tail` is appended, for example
     /// ` ON CONFLICT DO NOTHING`.
-    pub async fn insert(
-        self,
-        db: &impl ConnectionTrait,
-        table: &str,
-        tail: &str,
-    ) -> Result<ExecResult, DbErr> {
+    pub async fn insert(mut self, db: &impl ConnectionTrait, table: &str, tail: &str) -> Result<(), DbErr> {
         let names = self.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         // SQLite reads `SELECT … FROM r ON CONFLICT` as a join condition; `WHERE true` ends the select.
-        self.execute(
-            db,
-            &format!("INSERT INTO {table} ({names}) SELECT {names} FROM {{rows}} AS r WHERE true{tail}"),
-        )
-        .await
+        let sql = format!("INSERT INTO {table} ({names}) SELECT {names} FROM {{rows}} AS r WHERE true{tail}");
+        while self.items.len() > ROWS_MAX {
+            let rest = self.split_off(ROWS_MAX);
+            self.execute(db, &sql).await?;
+            self = rest;
+        }
+        self.execute(db, &sql).await?;
+        Ok(())
+    }
+
+    fn split_off(&mut self, at: usize) -> Self {
+        let (items, rest) = self.items.split_at(at);
+        self.items = items;
+        let columns = self.columns.iter_mut().map(|(name, cells)| (*name, cells.split_off(at))).collect();
+        Self { items: rest, columns }
     }
 
     /// Runs `sql`, in which `{rows}` stands for this table.
@@ -176,7 +180,7 @@ impl<'a, T> Rows<'a, T> {
     fn statement(self, backend: DatabaseBackend, sql: &str, more: Vec<Value>) -> Statement {
         let (source, mut values) = match backend {
             DatabaseBackend::Postgres => self.unnest(),
-            _ => self.json_each(),
+            _ => self.values(),
         };
         let mut sql = sql.replacen("{rows}", &source, 1);
         for (index, value) in more.into_iter().enumerate() {
@@ -210,29 +214,57 @@ impl<'a, T> Rows<'a, T> {
         (format!("(SELECT {select} FROM UNNEST({casts}) AS u ({names}))"), values)
     }
 
-    fn json_each(self) -> (String, Vec<Value>) {
+    /// SQLite: a table of parameters, filled up with NULL to the next of a few sizes, so that a few texts serve every number
+    /// of rows. The first column says which rows are real; it may not have absent cells.
+    fn values(self) -> (String, Vec<Value>) {
+        let rows = self.items.len();
+        let padded = SIZES.into_iter().find(|size| *size >= rows).unwrap_or(rows);
         let mut select = String::new();
-        for (index, (name, cells)) in self.columns.iter().enumerate() {
+        for (index, (name, _)) in self.columns.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
-            let _ = match cells {
-                Cells::Uuid(_) | Cells::UuidOrNull(_) => {
-                    write!(select, "{comma}unhex(value->>{index}) AS {name}")
-                }
-                _ => write!(select, "{comma}value->>{index} AS {name}"),
-            };
+            let _ = write!(select, "{comma}column{} AS {name}", index + 1);
         }
-        let mut json = String::from("[");
-        for row in 0..self.items.len() {
-            json.push_str(if row == 0 { "[" } else { ",[" });
-            for (index, (_, cells)) in self.columns.iter().enumerate() {
-                if index > 0 {
-                    json.push(',');
-                }
-                cells.write_json(&mut json, row);
-            }
-            json.push(']');
+        let width = self.columns.len();
+        let mut columns: Vec<_> = self.columns.into_iter().map(|(_, cells)| cells.into_values()).collect();
+        let mut values = Vec::with_capacity(padded * width + 4);
+        for _ in 0..rows {
+            values.extend(columns.iter_mut().filter_map(Iterator::next));
         }
-        json.push(']');
-        (format!("(SELECT {select} FROM json_each(?1))"), vec![json.into()])
+        for _ in rows..padded {
+            values.extend(std::iter::repeat_n(Value::Int(None), width));
+        }
+        let source = format!(
+            "(SELECT {select} FROM (VALUES {}) WHERE column1 IS NOT NULL)",
+            placeholders(width, padded)
+        );
+        (source, values)
     }
+}
+
+/// Numbers of rows that have a text of their own on SQLite.
+const SIZES: [usize; 5] = [1, 8, 32, 128, ROWS_MAX];
+/// Rows inserted by one statement; more would need more parameters than SQLite takes.
+const ROWS_MAX: usize = 512;
+
+/// `(?1, ?2), (?3, ?4) …`, remembered: writing it takes longer than sending it.
+fn placeholders(width: usize, rows: usize) -> Arc<str> {
+    type Texts = HashMap<(usize, usize), Arc<str>>;
+    static TEXTS: LazyLock<RwLock<Texts>> = LazyLock::new(RwLock::default);
+    if let Some(text) = TEXTS.read().unwrap_or_else(PoisonError::into_inner).get(&(width, rows)) {
+        return Arc::clone(text);
+    }
+    let mut text = String::new();
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 0..width {
+            let comma = if column == 0 { "" } else { ", " };
+            let _ = write!(text, "{comma}?{}", row * width + column + 1);
+        }
+        text.push(')');
+    }
+    let text: Arc<str> = text.into();
+    if rows <= ROWS_MAX {
+        TEXTS.write().unwrap_or_else(PoisonError::into_inner).insert((width, rows), Arc::clone(&text));
+    }
+    text
 }

@@ -137,8 +137,7 @@ pub async fn insert(tx: &Tx, accounts: &[&account::Model]) -> Result<(), DbErr> 
         .int("created_at", |account| account.created_at.0)
         .int("updated_at", |account| account.updated_at.0)
         .insert(tx.conn(), "account", "")
-        .await?;
-    Ok(())
+        .await
 }
 
 /// Stores the points, revision and sequences of existing accounts.

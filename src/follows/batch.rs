@@ -280,6 +280,5 @@ async fn insert_follows(tx: &Tx, rows: &[followed_channel::Model]) -> Result<(),
         .text_or_null("idempotency_key", |row| row.idempotency_key.as_deref())
         .int("created_at", |row| row.created_at.0)
         .insert(tx.conn(), "followed_channel", "")
-        .await?;
-    Ok(())
+        .await
 }

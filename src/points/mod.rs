@@ -58,6 +58,5 @@ pub async fn insert(tx: &Tx, entries: &[ledger_entry::Model]) -> Result<(), DbEr
         .text_or_null("award_key", |entry| entry.award_key.as_deref())
         .int("created_at", |entry| entry.created_at.0)
         .insert(tx.conn(), "ledger_entry", "")
-        .await?;
-    Ok(())
+        .await
 }

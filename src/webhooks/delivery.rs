@@ -275,8 +275,7 @@ async fn insert_attempts(tx: &Tx, outcomes: &[&Outcome]) -> Result<(), DbErr> {
         .text_or_null("response_headers", |outcome| outcome.attempt.response_headers.clone())
         .text_or_null("response_body", |outcome| outcome.attempt.response_body.clone())
         .insert(tx.conn(), "attempt", "")
-        .await?;
-    Ok(())
+        .await
 }
 
 async fn store_tokens(tx: &Tx, outcomes: &[Outcome]) -> Result<(), DbErr> {
@@ -302,8 +301,7 @@ async fn store_tokens(tx: &Tx, outcomes: &[Outcome]) -> Result<(), DbErr> {
              token = excluded.token, expires_at = excluded.expires_at \
              WHERE signed_event.expires_at < excluded.expires_at",
         )
-        .await?;
-    Ok(())
+        .await
 }
 
 async fn disable(tx: &Tx, subscription: SubscriptionId, site: SiteId) -> Result<(), DbErr> {

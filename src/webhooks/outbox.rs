@@ -101,6 +101,5 @@ async fn insert_deliveries(tx: &Tx, jobs: &[Job]) -> Result<(), DbErr> {
         .int("lease_until", |_| now.plus_ms(LEASE_MS).0)
         .int("created_at", |_| now.0)
         .insert(tx.conn(), "delivery", "")
-        .await?;
-    Ok(())
+        .await
 }
