@@ -33,6 +33,9 @@ pub enum ConfigError {
         "FOLLOWPOINTS_PUBLIC_URL is {0:?}; it must be an http or https URL without a query, like https://points.example"
     )]
     PublicUrl(String),
+    /// Neither SQLite nor PostgreSQL.
+    #[error("FOLLOWPOINTS_DATABASE_URL must start with sqlite:// or postgres://")]
+    DatabaseUrl,
     /// Guessable.
     #[error(
         "FOLLOWPOINTS_ADMIN_KEY must have at least {ADMIN_KEY_MIN} characters; `openssl rand -hex 32` makes a good one"
@@ -133,6 +136,9 @@ impl Config {
             .database_url
             .or_else(|| var("FOLLOWPOINTS_DATABASE_URL"))
             .unwrap_or_else(|| DATABASE_URL_DEFAULT.to_owned());
+        if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| database_url.starts_with(scheme)) {
+            return Err(ConfigError::DatabaseUrl);
+        }
         let listen = settings
             .listen
             .or_else(|| var("FOLLOWPOINTS_LISTEN"))

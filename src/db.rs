@@ -13,8 +13,8 @@ use std::time::Duration;
 use entity::id::Timestamp;
 use migration::{Migrator, MigratorTrait as _};
 use sea_orm::{
-    ConnectOptions, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    ConnectOptions, ConnectionTrait as _, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
+    DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
 };
 use uuid::Uuid;
 
@@ -27,6 +27,10 @@ const SQLITE_READERS: u32 = 3;
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The advisory lock of the migration on PostgreSQL: any number that nobody else uses.
+const MIGRATION_LOCK: i64 = 7_305_805_932_170;
+/// Times a transaction that lost a race is run, in all.
+pub const TRIES_MAX: usize = 5;
 /// Pages the write-ahead log may hold before it is folded back (about 32 MiB).
 const WAL_PAGES: &str = "8000";
 
@@ -109,6 +113,11 @@ impl Db {
         } else {
             Database::connect(options(url, 1)).await.map_err(OpenError::Unreachable)?
         };
+        if connection.get_database_backend() == DatabaseBackend::Postgres {
+            // Held until the connection closes: nodes that start together migrate one after the other.
+            let lock = format!("SELECT pg_advisory_lock({MIGRATION_LOCK})");
+            connection.execute_unprepared(&lock).await.map_err(OpenError::Unreachable)?;
+        }
         Migrator::up(&connection, None).await.map_err(OpenError::Migration)?;
         connection.close().await.map_err(OpenError::Unreachable)
     }
@@ -255,6 +264,8 @@ async fn sqlite(url: &str, connections: u32) -> Result<DatabaseConnection, OpenE
             .pragma("journal_mode", "WAL")
             .pragma("synchronous", "FULL")
             .pragma("foreign_keys", "ON")
+            // Without it `REPLACE` removes rows past the triggers that guard the ledger.
+            .pragma("recursive_triggers", "ON")
             .pragma("busy_timeout", "5000")
             .pragma("wal_autocheckpoint", WAL_PAGES)
             .pragma("cache_size", "-3000")
@@ -265,4 +276,19 @@ async fn sqlite(url: &str, connections: u32) -> Result<DatabaseConnection, OpenE
 
 async fn postgres(url: &str) -> Result<DatabaseConnection, OpenError> {
     Database::connect(options(url, POSTGRES_CONNECTIONS)).await.map_err(OpenError::Unreachable)
+}
+
+/// Whether running the transaction again can succeed: deadlock, serialization failure, or a unique key that another
+/// node took first.
+#[must_use]
+pub fn lost_a_race(error: &DbErr) -> bool {
+    if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) {
+        return true;
+    }
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error
+    else {
+        return false;
+    };
+    let code = error.as_database_error().and_then(sea_orm::sqlx::error::DatabaseError::code);
+    matches!(code.as_deref(), Some("40P01" | "40001"))
 }

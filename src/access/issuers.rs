@@ -272,7 +272,8 @@ impl Issuers {
         let Some(claims) = unverified_claims(token) else {
             return Ok(None);
         };
-        let Some(issuer) = claims.get("iss").and_then(Value::as_str) else {
+        let issuer = claims.get("iss").and_then(Value::as_str).filter(|issuer| !issuer.contains('\0'));
+        let Some(issuer) = issuer.filter(|_| !has_critical_extension(token)) else {
             return Ok(None);
         };
         let (trust, audiences) = (self.trust(issuer).await?, audiences(&claims));
@@ -340,7 +341,7 @@ impl Issuers {
             claims
                 .get(name)
                 .and_then(Value::as_str)
-                .map(|text| text.chars().take(members::TEXT_MAX).collect())
+                .map(|text| text.chars().filter(|char| *char != '\0').take(members::TEXT_MAX).collect())
         };
         let site = issuer.site_id;
         let member = match self.members.find(site, external_id.clone()).await? {
@@ -408,6 +409,14 @@ fn unverified_claims(token: &str) -> Option<Map<String, Value>> {
     serde_json::from_slice(&bytes).ok()
 }
 
+/// Whether the header names extensions that must be understood (RFC 7515, 4.1.11): we understand none.
+fn has_critical_extension(token: &str) -> bool {
+    use base64::Engine as _;
+    let header = token.split('.').next().unwrap_or("");
+    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    serde_json::from_slice::<Map<String, Value>>(&header).is_ok_and(|header| header.contains_key("crit"))
+}
+
 fn verified_claims(
     token: &str,
     key: &DecodingKey,
@@ -427,6 +436,9 @@ fn verified_claims(
 const RSA: &[Algorithm] = &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512];
 
 fn pem_key(pem: &str) -> Option<(DecodingKey, &'static [Algorithm])> {
+    if pem.contains("PRIVATE KEY") {
+        return None;
+    }
     let bytes = pem.as_bytes();
     if let Ok(key) = DecodingKey::from_rsa_pem(bytes) {
         return Some((key, RSA));

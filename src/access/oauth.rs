@@ -107,6 +107,7 @@ impl Grants {
             if client.is_some_and(|client| client != issued_to) {
                 return Err(REFUSED);
             }
+            oauth_clients::find_oauth_client(self.db.read(), issued_to).await?.ok_or(REFUSED)?;
             return self.visitor_tokens(site, visitor, issued_to);
         }
         let tx = self.db.write().await?;
@@ -126,6 +127,9 @@ impl Grants {
             tx.commit().await?;
             tracing::warn!(token.family = %row.family_id, "a replaced refresh token was used again; its family is revoked");
             return Err(REFUSED);
+        }
+        if let Some(client) = row.client_id {
+            oauth_clients::find_oauth_client(tx.conn(), client).await?.ok_or(REFUSED)?;
         }
         let member = row.member_id.ok_or(REFUSED)?;
         let (successor, refresh) =

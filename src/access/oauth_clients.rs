@@ -77,7 +77,9 @@ pub fn origins(client: &oauth_client::Model) -> Vec<String> {
 #[must_use]
 pub fn is_origin(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
+        matches!(url.scheme(), "http" | "https")
+            && url.origin().ascii_serialization() == text
+            && !text.contains('*')
     })
 }
 

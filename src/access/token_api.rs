@@ -18,6 +18,7 @@ use super::oauth::{GrantError, Tokens};
 use super::tokens::ACCESS_TOKEN_LIFE_S;
 use super::{Caller, Scope};
 use crate::app::App;
+use crate::apps;
 use crate::http::Tag;
 use crate::http::body::BODY_BYTES_MAX;
 use crate::http::problem::Problem;
@@ -373,6 +374,11 @@ impl TokenApi {
         let Some(caller) = claims.caller() else {
             return Ok(Json(info));
         };
+        if let Caller::App { site, instance, .. } = &caller
+            && apps::find_instance(self.app.db.read(), *site, *instance).await?.is_none()
+        {
+            return Ok(Json(info));
+        }
         info.active = true;
         info.exp = Some(claims.exp.to_string());
         info.iat = Some(claims.iat.to_string());

@@ -10,7 +10,7 @@ use entity::{account, member};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
 
 use crate::access::Identity;
-use crate::db::{Db, Tx};
+use crate::db::{self, Db, Tx};
 use crate::rows::Rows;
 use crate::sites::config::SiteConfigs;
 use crate::webhooks::outbox::{self, FreshDeliveries};
@@ -64,6 +64,25 @@ pub async fn find_account(
 
 /// Makes the account of the member behind `contact`.
 pub async fn create_account(
+    database: &Db,
+    configs: &SiteConfigs,
+    site: SiteId,
+    contact: ContactId,
+    identity: &Identity,
+) -> Result<(account::Model, FreshDeliveries), CreateAccountError> {
+    let mut tries = 1;
+    loop {
+        match create_once(database, configs, site, contact, identity).await {
+            // A first follow made the account meanwhile; looking again finds it.
+            Err(CreateAccountError::Store(error)) if db::lost_a_race(&error) && tries < db::TRIES_MAX => {
+                tries += 1;
+            }
+            created => return created,
+        }
+    }
+}
+
+async fn create_once(
     db: &Db,
     configs: &SiteConfigs,
     site: SiteId,

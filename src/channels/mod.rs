@@ -38,7 +38,7 @@ pub enum ChangeError {
     #[error("entity has already changed since the requested revision")]
     StaleRevision,
     /// An enabled channel leads nowhere.
-    #[error("channel {0} needs an id (the handle) or a url before it can be enabled")]
+    #[error("channel {1} needs an id (the handle) or a url before it can be enabled")]
     NoHandle(usize, Channel),
     /// The database failed.
     #[error("the database failed")]

@@ -35,7 +35,7 @@ struct CreateFollowedChannelRequest {
 
 /// A channel to follow. Other fields of a followed channel are read-only and ignored.
 #[derive(Debug, Object)]
-#[oai(rename_all = "camelCase", example)]
+#[oai(rename_all = "camelCase", example, skip_serializing_if_is_none)]
 struct NewFollowedChannel {
     /// The channel; the owner must have enabled it.
     channel: ChannelName,

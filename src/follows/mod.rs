@@ -13,10 +13,10 @@ use std::sync::Arc;
 use entity::followed_channel;
 use entity::id::{AccountId, MemberId, SiteId};
 use entity::kinds::{Channel, ProgramStatus};
-use sea_orm::{DbErr, RuntimeErr};
+use sea_orm::DbErr;
 
 use crate::access::Identity;
-use crate::db::Db;
+use crate::db::{self, Db};
 use crate::gather::{Gather, GatherError, GatherLimits};
 use crate::sites::config::SiteConfigs;
 use crate::webhooks::dispatcher::Dispatcher;
@@ -29,8 +29,6 @@ const QUEUE_MAX: usize = 2_048;
 const POSTGRES_WRITERS: usize = 2;
 /// Queries that list follows at once.
 const READERS: usize = 2;
-/// Times a transaction that lost a race is run again.
-const RETRIES_MAX: usize = 5;
 
 /// Whose account is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -175,7 +173,7 @@ async fn create_batch(
 }
 
 async fn create_together(
-    db: &Db,
+    database: &Db,
     configs: &SiteConfigs,
     dispatcher: &Dispatcher,
     follows: &[Follow],
@@ -184,7 +182,7 @@ async fn create_together(
     loop {
         tries += 1;
         let done = async {
-            let tx = db.write().await?;
+            let tx = database.write().await?;
             let (results, fresh) = batch::follow_channels(&tx, configs, follows).await?;
             tx.commit().await?;
             Ok::<_, FollowError>((results, fresh))
@@ -194,22 +192,8 @@ async fn create_together(
                 dispatcher.offer(fresh);
                 return Ok(results);
             }
-            Err(FollowError::Store(error)) if lost_a_race(&error) && tries < RETRIES_MAX => {}
+            Err(FollowError::Store(error)) if db::lost_a_race(&error) && tries < db::TRIES_MAX => {}
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Whether running the transaction again can succeed: deadlock, serialization failure, or a unique key that another
-/// node took first.
-fn lost_a_race(error: &DbErr) -> bool {
-    if matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_))) {
-        return true;
-    }
-    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error
-    else {
-        return false;
-    };
-    let code = error.as_database_error().and_then(sea_orm::sqlx::error::DatabaseError::code);
-    matches!(code.as_deref(), Some("40P01" | "40001"))
 }

@@ -45,6 +45,9 @@ const SECOND_MOUNT: &str = "/_api";
 /// What the gateway mounts there.
 const MOUNTED_TWICE: [&str; 3] = ["/loyalty-", "/oauth2/", "/oauth/"];
 
+/// Operations whose answers hold tokens, which nobody may keep (RFC 6749, 5.1).
+const TOKEN_OPERATIONS: [&str; 3] = ["createToken", "createAccessToken", "createMemberTokens"];
+
 /// How the document groups operations.
 #[derive(Tags)]
 pub enum Tag {
@@ -166,7 +169,7 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
                 Err(_) => Err(Problem::timed_out().into()),
             }
         };
-        let (response, operation, cause) = match result {
+        let (mut response, operation, cause) = match result {
             Ok(response) => {
                 let operation = response.data::<OperationId>().map(|id| id.0);
                 (response, operation, None)
@@ -180,6 +183,9 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
                 (response, operation, cause)
             }
         };
+        if TOKEN_OPERATIONS.contains(&operation.unwrap_or_default()) {
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
         let (status, took) = (response.status(), started.elapsed());
         let operation = operation.unwrap_or("none");
         self.app.metrics.observe_request(operation, status.as_u16(), took);

@@ -87,5 +87,7 @@ fn decode<F: DeserializeOwned>(cursor: &str) -> Option<(Uuid, F)> {
     if cursor.len() > CURSOR_MAX {
         return None;
     }
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()
+    let json = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    // A made-up cursor may hold the character that PostgreSQL cannot take.
+    if json.contains("\\u0000") { None } else { serde_json::from_str(&json).ok() }
 }

@@ -116,6 +116,14 @@ fn check(
         {
             wrong(format!("it awards points for {channel}, which the account does not follow"));
         }
+        let is_same_award = |other: &&&ledger_entry::Model| {
+            other.entry_type == EntryType::Earn && other.channel.is_some() && other.channel == entry.channel
+        };
+        if entry.entry_type == EntryType::Earn
+            && let Some(first) = entries.iter().take_while(|other| other.id != entry.id).find(is_same_award)
+        {
+            wrong(format!("it awards points for a channel that entry {} awarded already", first.id));
+        }
         balance = entry.balance_after;
         match entry.entry_type {
             EntryType::Earn => sums[0] += entry.amount,

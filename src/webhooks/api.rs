@@ -367,9 +367,9 @@ impl WebhooksApi {
             in_flight_max: new.max_in_flight,
             revision: None,
         };
+        let whose = (caller.viewer()?, site, AppId(new.app_id));
         let tx = self.app.db.write().await?;
-        let guard = self.app.client.guard();
-        let row = subscriptions::create_subscription(&tx, guard, (site, AppId(new.app_id)), change).await?;
+        let row = subscriptions::create_subscription(&tx, self.app.client.guard(), whose, change).await?;
         tx.commit().await?;
         Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
     }
@@ -435,7 +435,7 @@ impl WebhooksApi {
         let row =
             subscriptions::change_subscription(&tx, guard, (site, SubscriptionId(id.0)), change).await?;
         tx.commit().await?;
-        self.app.dispatcher.wake();
+        self.app.dispatcher.requeue(row.id).await;
         Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
     }
 
@@ -453,6 +453,7 @@ impl WebhooksApi {
         let tx = self.app.db.write().await?;
         subscriptions::delete_subscription(&tx, site, SubscriptionId(id.0)).await?;
         tx.commit().await?;
+        self.app.dispatcher.requeue(SubscriptionId(id.0)).await;
         Ok(Json(Empty {}))
     }
 

@@ -312,28 +312,29 @@ async fn disable(tx: &Tx, subscription: SubscriptionId, site: SiteId) -> Result<
         .col_expr(subscription::Column::UpdatedAt, Expr::val(tx.now().0))
         .col_expr(subscription::Column::Revision, Expr::col(subscription::Column::Revision).add(1))
         .filter(subscription::Column::Id.eq(subscription))
+        .filter(subscription::Column::Status.eq(SubscriptionStatus::Enabled))
         .exec(tx.conn())
         .await?;
     config::touch(tx, site).await
 }
 
-/// Prolongs the leases of what this process holds, or gives them back when `until` is zero. Only PostgreSQL has others
-/// who could claim.
+/// Prolongs the leases of what this process holds, or gives them back when `until` is zero.
 pub async fn set_leases(db: &Db, held: &[(DeliveryId, Uuid)], until: Timestamp) -> Result<(), DbErr> {
-    if db.backend() != DatabaseBackend::Postgres || held.is_empty() {
+    if held.is_empty() {
         return Ok(());
     }
+    let tx = db.write().await?;
     Rows::new(held)
         .uuid("id", |(delivery, _)| delivery.0)
         .uuid("lease_id", |(_, lease)| *lease)
         .int("until", |_| until.0)
         .execute(
-            db.read(),
+            tx.conn(),
             "UPDATE delivery SET lease_until = r.until FROM {rows} AS r \
              WHERE delivery.id = r.id AND delivery.lease_id = r.lease_id",
         )
         .await?;
-    Ok(())
+    tx.commit().await
 }
 
 /// When the oldest due delivery became due that nobody has taken, apart from subscriptions that are `troubled`.

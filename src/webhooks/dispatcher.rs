@@ -2,7 +2,7 @@
 //! free one, with a share kept for first attempts. Fresh jobs arrive from the transaction that wrote them; a tick finds
 //! the due ones: retries, what an earlier process left, what did not fit in memory.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -62,6 +62,7 @@ struct Inner {
     state: Mutex<State>,
     wake: Notify,
     idle: Notify,
+    looking: tokio::sync::Mutex<()>,
     started: Instant,
     beat_ms: AtomicI64,
 }
@@ -73,6 +74,8 @@ struct State {
     held: HashMap<DeliveryId, Uuid>,
     in_flight: usize,
     resends_in_flight: usize,
+    /// Subscriptions whose receiver answered 410, until that is written: nothing more is sent to them.
+    gone: HashSet<SubscriptionId>,
     is_stopping: bool,
 }
 
@@ -136,7 +139,7 @@ impl State {
                 }
                 continue;
             };
-            if queue.in_flight >= cap {
+            if queue.in_flight >= cap || self.gone.contains(&subscription) {
                 queue.in_ring = false;
                 continue;
             }
@@ -155,6 +158,16 @@ impl State {
             return Some(job);
         }
         None
+    }
+
+    /// Takes what is queued for `subscription` out of memory.
+    fn forget(&mut self, subscription: SubscriptionId) -> Vec<(DeliveryId, Uuid)> {
+        let Some(queue) = self.queues.get_mut(&subscription) else { return Vec::new() };
+        let jobs: Vec<Job> = queue.first.drain(..).chain(queue.resends.drain(..)).collect();
+        for job in &jobs {
+            self.held.remove(&job.delivery_id);
+        }
+        jobs.into_iter().map(|job| (job.delivery_id, job.lease_id)).collect()
     }
 
     fn release(&mut self, job: &Job, has_failed: bool) {
@@ -201,6 +214,7 @@ impl Dispatcher {
             state: Mutex::default(),
             wake: Notify::new(),
             idle: Notify::new(),
+            looking: tokio::sync::Mutex::default(),
             started: Instant::now(),
             beat_ms: AtomicI64::new(0),
         }));
@@ -227,6 +241,17 @@ impl Dispatcher {
                 return Ok(());
             }
         }
+    }
+
+    /// Puts what is queued for `subscription` back into the database, from where it is taken again as the subscription now
+    /// is: changed, disabled or deleted. Tries under way go on.
+    pub async fn requeue(&self, subscription: SubscriptionId) {
+        let queued = self.lock().forget(subscription);
+        self.0.idle.notify_waiters();
+        if let Err(error) = delivery::set_leases(&self.0.db, &queued, Timestamp(0)).await {
+            tracing::warn!(%error, "leases could not be given back; they end by themselves");
+        }
+        self.wake();
     }
 
     /// How it is doing.
@@ -308,6 +333,8 @@ impl Dispatcher {
     }
 
     async fn claim(&self) -> Result<usize, sea_orm::DbErr> {
+        // One look at a time: another's answer would be old by the time its deliveries are sent and written.
+        let _looking = self.0.looking.lock().await;
         let (busy, held) = {
             let state = self.lock();
             let is_busy = |queue: &Queue| queue.len() >= QUEUE_MAX / 2;
@@ -323,6 +350,10 @@ impl Dispatcher {
     }
 
     async fn renew_leases(&self) -> Result<(), sea_orm::DbErr> {
+        // On SQLite nobody else could claim.
+        if self.0.db.backend() == sea_orm::DatabaseBackend::Sqlite {
+            return Ok(());
+        }
         let held: Vec<_> = self.lock().held.iter().map(|(id, lease)| (*id, *lease)).collect();
         delivery::set_leases(&self.0.db, &held, self.0.db.now().plus_ms(LEASE_MS)).await
     }
@@ -381,6 +412,9 @@ async fn run(dispatcher: Dispatcher, job: Job) {
     let attempt = record(sent, started_at, duration_ms);
     dispatcher.0.metrics.observe_attempt(&attempt, &job, at, verdict);
     let has_failed = verdict != Verdict::Delivered;
+    if verdict == Verdict::Gone {
+        dispatcher.lock().gone.insert(job.target.subscription_id);
+    }
     let outcome = Outcome { job: job.clone(), attempt, verdict, new_token, at };
     // Waiting here while outcomes pile up keeps the slot, so that tries slow down with the database.
     let _ = dispatcher.0.outcomes.send(outcome).await;
@@ -480,6 +514,11 @@ async fn write_outcomes(dispatcher: Dispatcher, mut unwritten: mpsc::Receiver<Ou
             for outcome in &outcomes {
                 state.held.remove(&outcome.job.delivery_id);
             }
+        }
+        let gone = outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Gone);
+        for subscription in gone.map(|outcome| outcome.job.target.subscription_id) {
+            dispatcher.requeue(subscription).await;
+            dispatcher.lock().gone.remove(&subscription);
         }
         outcomes.clear();
         dispatcher.0.idle.notify_waiters();

@@ -10,7 +10,7 @@ use sea_orm::{
 };
 
 use super::EventType;
-use crate::apps;
+use crate::apps::{self, Viewer};
 use crate::db::Tx;
 use crate::outbound::{Guard, UrlProblem};
 use crate::sites::config;
@@ -69,12 +69,12 @@ pub enum SubscriptionError {
 pub async fn create_subscription(
     tx: &Tx,
     guard: &Guard,
-    (site, app): (SiteId, AppId),
+    (viewer, site, app): (Viewer, SiteId, AppId),
     new: SubscriptionChange,
 ) -> Result<subscription::Model, SubscriptionError> {
     let url = new.url.unwrap_or_default();
     guard.check_url(&url)?;
-    apps::find_app(tx.conn(), app).await?.ok_or(SubscriptionError::AppNotFound)?;
+    apps::find_visible_app(tx.conn(), viewer, app).await?.ok_or(SubscriptionError::AppNotFound)?;
     let instance =
         apps::find_instance_of(tx.conn(), site, app).await?.ok_or(SubscriptionError::AppNotInstalled)?;
     let of_site = subscription::Entity::find().filter(subscription::Column::SiteId.eq(site));
