@@ -320,7 +320,8 @@ fn snake_case(name: &str) -> String {
 
 impl Fields {
     fn text(&self, name: &str) -> std::result::Result<&str, GrantError> {
-        let value = self.values.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        // `value.is_empty()` would be the framework's, which is about types.
+        let value = self.values.get(name).map(String::as_str).filter(|value| !str::is_empty(value));
         value.ok_or_else(|| GrantError::InvalidRequest(format!("{name} is missing")))
     }
 

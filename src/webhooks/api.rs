@@ -431,9 +431,8 @@ impl WebhooksApi {
             revision: wire::revision(update.revision.as_deref(), "webhookSubscription.revision")?,
         };
         let tx = self.app.db.write().await?;
-        let guard = self.app.client.guard();
-        let row =
-            subscriptions::change_subscription(&tx, guard, (site, SubscriptionId(id.0)), change).await?;
+        let whose = (site, SubscriptionId(id.0));
+        let row = subscriptions::change_subscription(&tx, self.app.client.guard(), whose, change).await?;
         tx.commit().await?;
         self.app.dispatcher.requeue(row.id).await;
         Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))

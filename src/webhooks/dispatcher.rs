@@ -12,11 +12,10 @@ use http::{HeaderValue, Method, header};
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
-use super::delivery::{self, Outcome, Try, Verdict};
+use super::delivery::{self, Outcome, Verdict};
 use super::outbox::{FreshDeliveries, LEASE_MS};
-use super::schedule;
 use super::signing::Signer;
-use super::{Job, SignedToken};
+use super::{Job, SignedToken, answer};
 use crate::db::Db;
 use crate::metrics::Metrics;
 use crate::outbound::{Answer, Client, OutboundRequest, SendError};
@@ -408,8 +407,8 @@ async fn run(dispatcher: Dispatcher, job: Job) {
     };
     let at = dispatcher.0.db.now();
     let duration_ms = i32::try_from(clock.elapsed().as_millis()).unwrap_or(i32::MAX);
-    let verdict = judge(&job, &sent, at);
-    let attempt = record(sent, started_at, duration_ms);
+    let verdict = answer::judge(&job, &sent, at);
+    let attempt = answer::record(sent, started_at, duration_ms);
     dispatcher.0.metrics.observe_attempt(&attempt, &job, at, verdict);
     let has_failed = verdict != Verdict::Delivered;
     if verdict == Verdict::Gone {
@@ -441,61 +440,6 @@ async fn send(dispatcher: &Dispatcher, job: &Job, token: &SignedToken) -> Result
             body_max: ANSWER_BYTES_MAX,
         })
         .await
-}
-
-fn judge(job: &Job, sent: &Result<Answer, SendError>, at: Timestamp) -> Verdict {
-    let hint = match sent {
-        Ok(answer) if (200..300).contains(&answer.status) => return Verdict::Delivered,
-        Ok(answer) if answer.status == 410 => return Verdict::Gone,
-        Ok(answer) => answer
-            .headers
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| schedule::retry_after_ms(value, at)),
-        Err(_) => None,
-    };
-    match schedule::next_attempt_at(job.delivery_id, job.schedule_step, at, hint) {
-        Some(next) => Verdict::Retry(next),
-        None => Verdict::Exhausted,
-    }
-}
-
-fn record(sent: Result<Answer, SendError>, started_at: Timestamp, duration_ms: i32) -> Try {
-    let mut attempt = Try {
-        started_at,
-        duration_ms,
-        status_code: None,
-        error_class: None,
-        error: None,
-        response_headers: None,
-        response_body: None,
-    };
-    match sent {
-        Ok(answer) => {
-            attempt.status_code = Some(i32::from(answer.status));
-            let headers: serde_json::Map<String, serde_json::Value> = answer
-                .headers
-                .iter()
-                .map(|(name, value)| {
-                    (name.to_string(), String::from_utf8_lossy(value.as_bytes()).replace('\0', "").into())
-                })
-                .collect();
-            attempt.response_headers = Some(serde_json::Value::from(headers).to_string());
-            attempt.response_body =
-                (!answer.body.is_empty()).then(|| storable(&String::from_utf8_lossy(&answer.body)));
-            attempt.error = answer.body_error.map(|error| storable(&error.to_string()));
-        }
-        Err(error) => {
-            attempt.error_class = Some(error.class().to_owned());
-            attempt.error = Some(storable(&error.to_string()));
-        }
-    }
-    attempt
-}
-
-/// The text without NUL, which PostgreSQL cannot store.
-fn storable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
 }
 
 async fn write_outcomes(dispatcher: Dispatcher, mut unwritten: mpsc::Receiver<Outcome>) {

@@ -12,6 +12,7 @@
 //! A crash between a request and its outcome leads to the same event again, with the same id: receivers drop
 //! duplicates by it.
 
+mod answer;
 pub mod api;
 pub mod delivery;
 pub mod dispatcher;

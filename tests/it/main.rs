@@ -1,7 +1,27 @@
 //! The integration tests, one binary. Every scenario runs on SQLite and on PostgreSQL.
 
 #![expect(unreachable_pub, reason = "everything is used within this binary")]
+#![expect(clippy::unwrap_used, reason = "a test that meets what it did not expect shall fail")]
 
+mod accounts;
+mod admin;
+mod anomaly;
+mod auth_matrix;
+mod cli;
+mod errors;
 mod follows;
+mod isolation;
+mod ledger;
+mod migrations;
+mod nodes;
+mod openapi;
+mod operations;
 mod outbound;
+mod recovery;
+mod secrets;
+mod simulation;
+mod site_jwts;
 mod support;
+mod tidy;
+mod tokens;
+mod webhooks;

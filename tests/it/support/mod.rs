@@ -4,6 +4,7 @@
 pub mod callers;
 pub mod client;
 pub mod document;
+pub mod dump;
 pub mod keys;
 pub mod postgres;
 pub mod process;
@@ -31,7 +32,7 @@ pub const START: Timestamp = Timestamp(1_722_513_101_431);
 /// The instance key of every test.
 pub const ADMIN_KEY: &str = "test-admin-key-0123456789";
 /// How long a test waits for what must happen.
-pub const ENOUGH: Duration = Duration::from_secs(60);
+pub const ENOUGH: Duration = Duration::from_mins(1);
 
 /// Which database a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,10 +185,10 @@ pub fn config(url: &str, options: &Options) -> Config {
 /// function the service starts with these options.
 #[macro_export]
 macro_rules! on_both {
-    ($(#[$doc:meta])* async fn $name:ident($app:ident: &TestApp) $body:block) => {
+    ($(#[$doc:meta])* async fn $name:ident($app:ident: &TestApp $(,)?) $body:block) => {
         $crate::on_both!(options: $crate::support::Options::default(), $(#[$doc])* async fn $name($app: &TestApp) $body);
     };
-    (options: $options:expr, $(#[$doc:meta])* async fn $name:ident($app:ident: &TestApp) $body:block) => {
+    (options: $options:expr, $(#[$doc:meta])* async fn $name:ident($app:ident: &TestApp $(,)?) $body:block) => {
         $(#[$doc])*
         mod $name {
             use super::*;

@@ -176,7 +176,7 @@ fn wait_until_ready(base: &str, dir: &Path) {
     let url = format!("{base}/postgres");
     let log = dir.join("log");
     blocking(async move {
-        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        let deadline = std::time::Instant::now() + Duration::from_mins(1);
         let mut pause = tokio::time::interval(Duration::from_millis(50));
         loop {
             pause.tick().await;

@@ -1,0 +1,65 @@
+//! What a receiver's answer means, and how the log keeps it.
+
+use entity::id::Timestamp;
+use http::header;
+
+use super::delivery::{Try, Verdict};
+use super::{Job, schedule};
+use crate::outbound::{Answer, SendError};
+
+/// What follows from an answer, or from none, at `at`.
+pub(super) fn judge(job: &Job, sent: &Result<Answer, SendError>, at: Timestamp) -> Verdict {
+    let hint = match sent {
+        Ok(answer) if (200..300).contains(&answer.status) => return Verdict::Delivered,
+        Ok(answer) if answer.status == 410 => return Verdict::Gone,
+        Ok(answer) => answer
+            .headers
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| schedule::retry_after_ms(value, at)),
+        Err(_) => None,
+    };
+    match schedule::next_attempt_at(job.delivery_id, job.schedule_step, at, hint) {
+        Some(next) => Verdict::Retry(next),
+        None => Verdict::Exhausted,
+    }
+}
+
+/// The try as the log keeps it.
+pub(super) fn record(sent: Result<Answer, SendError>, started_at: Timestamp, duration_ms: i32) -> Try {
+    let mut attempt = Try {
+        started_at,
+        duration_ms,
+        status_code: None,
+        error_class: None,
+        error: None,
+        response_headers: None,
+        response_body: None,
+    };
+    match sent {
+        Ok(answer) => {
+            attempt.status_code = Some(i32::from(answer.status));
+            let headers: serde_json::Map<String, serde_json::Value> = answer
+                .headers
+                .iter()
+                .map(|(name, value)| {
+                    (name.to_string(), String::from_utf8_lossy(value.as_bytes()).replace('\0', "").into())
+                })
+                .collect();
+            attempt.response_headers = Some(serde_json::Value::from(headers).to_string());
+            attempt.response_body =
+                (!answer.body.is_empty()).then(|| storable(&String::from_utf8_lossy(&answer.body)));
+            attempt.error = answer.body_error.map(|error| storable(&error.to_string()));
+        }
+        Err(error) => {
+            attempt.error_class = Some(error.class().to_owned());
+            attempt.error = Some(storable(&error.to_string()));
+        }
+    }
+    attempt
+}
+
+/// The text without NUL, which PostgreSQL cannot store.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}

@@ -1,0 +1,187 @@
+//! Social-media settings.
+
+use serde_json::{Value, json};
+
+use crate::on_both;
+use crate::support::world::{Site, text};
+use crate::support::{ADMIN_KEY, TestApp};
+
+const PATH: &str = "/admin/v1/social-media-settings";
+
+async fn new_site(app: &TestApp) -> Site {
+    let body = json!({"site": {"name": "Nordbrew"}});
+    let made = app.call("POST", "/admin/v1/sites").auth(ADMIN_KEY).json(&body).ok().await;
+    Site { id: text(&made["site"]["id"]) }
+}
+
+async fn read(app: &TestApp, site: &Site) -> Value {
+    app.call("GET", PATH).key(ADMIN_KEY, &site.id).ok().await["socialMediaSettings"].clone()
+}
+
+fn change(channels: &Value) -> Value {
+    json!({"socialMediaSettings": {"channels": channels}})
+}
+
+on_both! {
+    async fn a_new_site_has_all_five_channels_switched_off(app: &TestApp) {
+        let site = new_site(app).await;
+        assert_eq!(
+            app.call("GET", PATH).key(ADMIN_KEY, &site.id).ok().await,
+            json!({"socialMediaSettings": {"revision": "1", "channels": [
+                {"type": "FACEBOOK", "enabled": false},
+                {"type": "INSTAGRAM", "enabled": false},
+                {"type": "LINKEDIN", "enabled": false},
+                {"type": "X", "enabled": false},
+                {"type": "TIKTOK", "enabled": false},
+            ]}})
+        );
+    }
+}
+
+on_both! {
+    async fn named_channels_change_and_their_pages_follow_from_the_handles(app: &TestApp) {
+        let site = new_site(app).await;
+        let body = json!({"socialMediaSettings": {"revision": "1", "channels": [
+            {"type": "TIKTOK", "enabled": true, "id": "@nordbrew", "points": 0},
+            {"type": "X", "enabled": true, "id": "nordbrew", "points": 50},
+            {"type": "LINKEDIN", "id": "nordbrew"},
+            {"type": "INSTAGRAM", "enabled": true, "url": "https://instagram.example/brew", "points": 9_999_999},
+        ]}});
+        let changed = app.call("PATCH", PATH).key(ADMIN_KEY, &site.id).json(&body).ok().await;
+        assert_eq!(
+            changed,
+            json!({"socialMediaSettings": {"revision": "2", "channels": [
+                {"type": "FACEBOOK", "enabled": false},
+                {"type": "INSTAGRAM", "enabled": true, "url": "https://instagram.example/brew", "points": 9_999_999},
+                {"type": "LINKEDIN", "enabled": false, "id": "nordbrew",
+                 "url": "https://www.linkedin.com/company/nordbrew"},
+                {"type": "X", "enabled": true, "id": "nordbrew",
+                 "url": "https://x.com/nordbrew", "points": 50},
+                {"type": "TIKTOK", "enabled": true, "id": "@nordbrew",
+                 "url": "https://www.tiktok.com/@nordbrew", "points": 0},
+            ]}})
+        );
+        assert_eq!(json!({"socialMediaSettings": read(app, &site).await}), changed);
+
+        // What is absent stays; a new handle moves the page, a given page stays as given.
+        let body = change(&json!([
+            {"type": "X", "id": "n b/?#"},
+            {"type": "FACEBOOK", "id": "nordbrew", "url": "https://fb.example/nordbrew"},
+            {"type": "TIKTOK", "enabled": false},
+        ]));
+        let changed = app.call("PATCH", PATH).key(ADMIN_KEY, &site.id).json(&body).ok().await;
+        let channels = &changed["socialMediaSettings"]["channels"];
+        assert_eq!(
+            [&channels[0], &channels[3], &channels[4]],
+            [
+                &json!({"type": "FACEBOOK", "enabled": false, "id": "nordbrew",
+                                    "url": "https://fb.example/nordbrew"}),
+                &json!({"type": "X", "enabled": true, "id": "n b/?#",
+                                    "url": "https://x.com/n+b%2F%3F%23", "points": 50}),
+                &json!({"type": "TIKTOK", "enabled": false, "id": "@nordbrew",
+                                    "url": "https://www.tiktok.com/@nordbrew", "points": 0}),
+            ]
+        );
+    }
+}
+
+on_both! {
+    async fn a_channel_that_leads_nowhere_cannot_be_enabled(app: &TestApp) {
+        let site = new_site(app).await;
+        let before = read(app, &site).await;
+        let body = change(&json!([{"type": "X", "id": "nordbrew"}, {"type": "TIKTOK", "enabled": true}]));
+        let answer = app.call("PATCH", PATH).key(ADMIN_KEY, &site.id).json(&body).send().await;
+        let description = "channel TIKTOK needs an id (the handle) or a url before it can be enabled";
+        assert_eq!(
+            (answer.status.as_u16(), answer.json()),
+            (
+                400,
+                json!({
+                    "message": format!("socialMediaSettings.channels[1].id {description}"),
+                    "details": {"validationError": {"fieldViolations": [{
+                        "field": "socialMediaSettings.channels[1].id", "description": description,
+                        "violatedRule": "REQUIRED_FIELD", "data": {},
+                    }]}},
+                })
+            )
+        );
+        assert_eq!(read(app, &site).await, before, "the other channel did not change either");
+    }
+}
+
+on_both! {
+    async fn a_stale_revision_changes_nothing_and_none_is_not_asked_for(app: &TestApp) {
+        let site = new_site(app).await;
+        let send = |revision: Value| {
+            let channels = json!([{"type": "X", "id": "nordbrew"}]);
+            let body = json!({"socialMediaSettings": {"revision": revision, "channels": channels}});
+            app.call("PATCH", PATH).key(ADMIN_KEY, &site.id).json(&body).send()
+        };
+        for stale in ["0", "2", "-1", "9223372036854775807"] {
+            assert_eq!(send(json!(stale)).await.error(), (409, "ABORTED".to_owned()), "{stale}");
+        }
+        for malformed in ["", "one", "1.0", "9223372036854775808", " 1"] {
+            let expected = [("socialMediaSettings.revision".to_owned(), "FORMAT".to_owned())];
+            assert_eq!(send(json!(malformed)).await.violations(), expected, "{malformed:?}");
+        }
+        assert_eq!(read(app, &site).await["revision"], "1");
+        assert_eq!(send(json!("1")).await.json()["socialMediaSettings"]["revision"], "2");
+        assert_eq!(send(Value::Null).await.json()["socialMediaSettings"]["revision"], "3");
+    }
+}
+
+on_both! {
+    async fn of_parallel_changes_of_one_revision_one_succeeds(app: &TestApp) {
+        let site = new_site(app).await;
+        let calls = (0..10).map(|points| {
+            let channels = json!([{"type": "X", "id": "a", "points": points}]);
+            let body = json!({"socialMediaSettings": {"revision": "1", "channels": channels}});
+            app.call("PATCH", PATH).key(ADMIN_KEY, &site.id).json(&body).send()
+        });
+        let mut statuses: Vec<_> =
+            futures_util::future::join_all(calls).await.iter().map(|answer| answer.status.as_u16()).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [vec![200], vec![409; 9]].concat());
+        assert_eq!(read(app, &site).await["revision"], "2");
+    }
+}
+
+on_both! {
+    async fn settings_out_of_range_are_named(app: &TestApp) {
+        let site = new_site(app).await;
+        let before = read(app, &site).await;
+        for (channel, field, rule) in [
+            (json!({"type": "X", "points": -1}), "points", "MIN"),
+            (json!({"type": "X", "points": 10_000_000}), "points", "MAX"),
+            (json!({"type": "X", "points": "50"}), "points", "FORMAT"),
+            (json!({"type": "X", "id": ""}), "id", "MIN_LENGTH"),
+            (json!({"type": "X", "id": "a".repeat(256)}), "id", "MAX_LENGTH"),
+            (json!({"type": "X", "url": "x.com/nordbrew"}), "url", "FORMAT"),
+            (json!({"type": "X", "url": "javascript:alert(1)"}), "url", "FORMAT"),
+            (json!({"type": "X", "enabled": 1}), "enabled", "FORMAT"),
+            (json!({"type": "x"}), "type", "INVALID_ENUM_VALUE"),
+            (json!({"type": "UNKNOWN_CHANNEL"}), "type", "INVALID_ENUM_VALUE"),
+            (json!({}), "type", "REQUIRED_FIELD"),
+        ] {
+            let answer = app
+                .call("PATCH", PATH)
+                .key(ADMIN_KEY, &site.id)
+                .json(&change(&json!([channel])))
+                .send()
+                .await;
+            let expected = [(format!("socialMediaSettings.channels[0].{field}"), rule.to_owned())];
+            assert_eq!(answer.violations(), expected, "{channel}");
+        }
+        let required = app
+            .call("PATCH", PATH)
+            .key(ADMIN_KEY, &site.id)
+            .json(&json!({"socialMediaSettings": {}}))
+            .send()
+            .await;
+        assert_eq!(
+            required.violations(),
+            [("socialMediaSettings.channels".to_owned(), "REQUIRED_FIELD".to_owned())]
+        );
+        assert_eq!(read(app, &site).await, before);
+    }
+}

@@ -1,0 +1,218 @@
+//! Every operation of the OpenAPI document with every kind of caller. An operation without a row fails the test, and
+//! every row is really requested.
+
+use serde_json::json;
+
+use crate::on_both;
+use crate::support::callers::{Everything, READ, Sample};
+use crate::support::client::Answer;
+use crate::support::document::operations;
+use crate::support::world::text;
+use crate::support::{ADMIN_KEY, TestApp};
+
+const CALLERS: [&str; 11] = [
+    "nobody",
+    "a garbage token",
+    "a visitor",
+    "a member",
+    "an app instance",
+    "a reading key",
+    "a managing key",
+    "a site-admin key",
+    "a site-admin key of another site",
+    "an instance key without a site",
+    "an instance key with the site",
+];
+
+/// What each of [`CALLERS`] gets.
+type Row = [&'static str; 11];
+
+const OK: &str = "200";
+/// Not recognised.
+const UN: &str = "401 UNAUTHENTICATED";
+/// Recognised, but may not.
+const NO: &str = "403 PERMISSION_DENIED";
+/// `wix-site-id` is not the key's site.
+const SITE: &str = "404 SITE_NOT_FOUND";
+/// `wix-site-id` is missing.
+const WHICH: &str = "400 wix-site-id REQUIRED_FIELD";
+/// Without a site the instance-wide keys are meant.
+const NOT_IT: &str = "404 API_KEY_NOT_FOUND";
+
+const OPEN: Row = [OK; 11];
+const OPERATOR: Row = [UN, UN, NO, NO, NO, NO, NO, NO, SITE, OK, OK];
+const ANY_ADMIN: Row = [UN, UN, NO, NO, NO, NO, NO, OK, SITE, OK, OK];
+const SITE_ADMIN: Row = [UN, UN, NO, NO, NO, NO, NO, OK, SITE, WHICH, OK];
+const SITE_KEYS: Row = [UN, UN, NO, NO, NO, NO, NO, OK, SITE, NOT_IT, OK];
+const EVERYBODY: Row = [UN, UN, OK, OK, OK, OK, OK, OK, SITE, WHICH, OK];
+const OWN_OR_READ: Row = [UN, UN, NO, OK, OK, OK, OK, OK, SITE, WHICH, OK];
+const OWN_OR_MANAGE: Row = [UN, UN, NO, OK, OK, NO, OK, OK, SITE, WHICH, OK];
+const ONLY_MEMBER: Row = [UN, UN, NO, OK, NO, NO, NO, NO, SITE, NO, NO];
+const READ_ONLY: Row = [UN, UN, NO, NO, OK, OK, OK, OK, SITE, WHICH, OK];
+const MANAGE: Row = [UN, UN, NO, NO, OK, NO, OK, OK, SITE, WHICH, OK];
+
+const ROWS: &[(&str, Row)] = &[
+    ("getWebhookKeys", OPEN),
+    ("getHealth", OPEN),
+    ("getReadiness", OPEN),
+    ("getMetrics", OPEN),
+    ("getOpenapiDocument", OPEN),
+    ("createToken", OPEN),
+    ("createAccessToken", OPEN),
+    ("getTokenInfo", OPEN),
+    ("getAccessTokenKeys", OPEN),
+    ("createSite", OPERATOR),
+    ("listSites", ANY_ADMIN),
+    ("getSite", ANY_ADMIN),
+    ("updateSite", ANY_ADMIN),
+    ("createApiKey", ANY_ADMIN),
+    ("listApiKeys", ANY_ADMIN),
+    ("deleteApiKey", SITE_KEYS),
+    ("createApp", ANY_ADMIN),
+    ("listApps", ANY_ADMIN),
+    ("getApp", ANY_ADMIN),
+    ("rotateAppKey", ANY_ADMIN),
+    ("createAppInstance", SITE_ADMIN),
+    ("listAppInstances", SITE_ADMIN),
+    ("getAppInstance", SITE_ADMIN),
+    ("deleteAppInstance", SITE_ADMIN),
+    ("createOauthClient", SITE_ADMIN),
+    ("listOauthClients", SITE_ADMIN),
+    ("deleteOauthClient", SITE_ADMIN),
+    ("getSiteAuth", SITE_ADMIN),
+    ("updateSiteAuth", SITE_ADMIN),
+    ("getSocialMediaSettings", SITE_ADMIN),
+    ("updateSocialMediaSettings", SITE_ADMIN),
+    ("createMember", SITE_ADMIN),
+    ("listMembers", SITE_ADMIN),
+    ("getMember", SITE_ADMIN),
+    ("createMemberTokens", SITE_ADMIN),
+    ("createWebhookSubscription", SITE_ADMIN),
+    ("listWebhookSubscriptions", SITE_ADMIN),
+    ("getWebhookSubscription", SITE_ADMIN),
+    ("updateWebhookSubscription", SITE_ADMIN),
+    ("deleteWebhookSubscription", SITE_ADMIN),
+    ("listWebhookDeliveries", SITE_ADMIN),
+    ("getWebhookDelivery", SITE_ADMIN),
+    ("redeliverWebhookDelivery", SITE_ADMIN),
+    ("listEvents", SITE_ADMIN),
+    ("listFollowedChannels", EVERYBODY),
+    ("createFollowedChannel", OWN_OR_MANAGE),
+    ("createAccount", MANAGE),
+    ("getAccount", OWN_OR_READ),
+    ("getAccountBySecondaryId", READ_ONLY),
+    ("getCurrentMemberAccount", ONLY_MEMBER),
+    ("getLoyaltyProgram", EVERYBODY),
+    ("updateLoyaltyProgram", MANAGE),
+    ("activateLoyaltyProgram", MANAGE),
+    ("pauseLoyaltyProgram", MANAGE),
+];
+
+/// The `Authorization` header of each of [`CALLERS`] and whether it names the site beside it.
+fn credentials<'a>(own: &'a Everything, other: &'a Everything) -> [(&'a str, bool); 11] {
+    [
+        ("", false),
+        ("fpk_garbage", false),
+        (&own.visitor, false),
+        (&own.member.token, false),
+        (&own.app_token, false),
+        (&own.reader.secret, false),
+        (&own.manager.secret, false),
+        (&own.admin.secret, false),
+        (&other.admin.secret, true),
+        (ADMIN_KEY, false),
+        (ADMIN_KEY, true),
+    ]
+}
+
+/// What the operation asks for once more: the thing that it uses up is made anew.
+async fn fresh(app: &TestApp, own: &Everything, operation: &str, caller: &str) -> Sample {
+    let mut sample = own.sample(operation);
+    match operation {
+        "deleteApiKey" => sample.id = app.site_key(&own.site, READ).await.id,
+        "deleteOauthClient" => sample.id = app.front_end(&own.site, &[]).await,
+        "deleteWebhookSubscription" => {
+            let event = "wix.loyalty.v1.account_created";
+            sample.id = app.subscribe(&own.site, &own.app, &[event], &own.receiver.url).await;
+        }
+        "createAccount" => {
+            let member = app.member(&own.site, &format!("for {operation} by {caller}")).await;
+            sample.body = Some(json!({"contactId": member.contact_id}));
+        }
+        "createFollowedChannel" if caller != "a member" => {
+            let member = app.member(&own.site, &format!("for {operation} by {caller}")).await;
+            let account = app.new_account(&own.site, &member).await;
+            sample.body = Some(json!({"followedChannel": {"channel": "X", "accountId": account}}));
+        }
+        _ => {}
+    }
+    sample
+}
+
+/// Status and code, or status, field and rule.
+fn outcome(answer: &Answer) -> String {
+    let status = answer.status.as_u16();
+    if status == 200 {
+        return OK.to_owned();
+    }
+    let (_, code) = answer.error();
+    if !code.is_empty() {
+        return format!("{status} {code}");
+    }
+    match answer.violations().as_slice() {
+        [(field, rule)] => format!("{status} {field} {rule}"),
+        _ => format!("{status} {}", answer.text),
+    }
+}
+
+#[test]
+fn every_operation_has_one_row_and_every_row_an_operation() {
+    let mut operations: Vec<_> = operations().iter().map(|operation| operation.id).collect();
+    let mut rows: Vec<_> = ROWS.iter().map(|(operation, _)| *operation).collect();
+    operations.sort_unstable();
+    rows.sort_unstable();
+    assert_eq!(operations, rows, "left the document, right the rows of tests/it/auth_matrix.rs");
+}
+
+on_both! {
+    async fn g5_every_caller_may_do_what_the_table_says_and_nothing_else(app: &TestApp) {
+        let (own, other) = (app.everything().await, app.everything().await);
+        let spare = text(&app.app_of(&own.admin).await["app"]["id"]);
+        let mut wrong = Vec::new();
+        for operation in operations() {
+            let (_, row) = ROWS.iter().find(|(id, _)| *id == operation.id).unwrap();
+            for (index, (authorization, names_site)) in credentials(&own, &other).into_iter().enumerate() {
+                app.call("POST", "/loyalty-programs/v1/program/activate")
+                    .key(ADMIN_KEY, &own.site.id)
+                    .ok()
+                    .await;
+                let mut sample = if row[index] == OK {
+                    fresh(app, &own, operation.id, CALLERS[index]).await
+                } else {
+                    own.sample(operation.id)
+                };
+                if operation.id == "deleteAppInstance" && row[index] == OK {
+                    sample.id = app.install(&own.site, &own.admin.secret, &spare).await;
+                }
+                let mut call = app.call(operation.method, &operation.uri(&sample.id, &sample.query));
+                if !authorization.is_empty() {
+                    call = call.auth(authorization);
+                }
+                if names_site {
+                    call = call.header("wix-site-id", &own.site.id);
+                }
+                if let Some(body) = &sample.body {
+                    call = call.json(body);
+                }
+                let outcome = outcome(&call.send().await);
+                if outcome != row[index] {
+                    wrong.push(format!(
+                        "{} by {}: {outcome}, not {}",
+                        operation.id, CALLERS[index], row[index]
+                    ));
+                }
+            }
+        }
+        assert_eq!(wrong, Vec::<String>::new());
+    }
+}

@@ -1,0 +1,250 @@
+//! What the program does not start with: each case gives one clear line on standard error that says what to do, a status
+//! other than zero, nothing on standard output, and shows no secret.
+
+use std::net::TcpListener;
+
+use super::{Ended, Sandbox};
+
+const MASTER_KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+const OTHER_MASTER_KEY: &str = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=";
+
+/// Commands that need the settings.
+const COMMANDS: [&[&str]; 4] = [&["serve"], &["migrate"], &["verify"], &["admin", "list-sites"]];
+
+/// Whether `ended` is one line that begins with `start`, contains `advice` and looks like no crash.
+#[track_caller]
+fn assert_refused(ended: &Ended, start: &str, advice: &str) {
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    let [line] = lines.as_slice() else { panic!("not one line: {:?}", ended.stderr) };
+    assert!(line.starts_with(&format!("followpoints: {start}")), "{line}");
+    assert!(line.contains(advice), "{line}");
+    for crash in ["panicked", "RUST_BACKTRACE", "SqlxError", "hunter2"] {
+        assert!(!line.contains(crash), "{line}");
+    }
+}
+
+#[test]
+fn g8_a_bad_setting_is_told_with_what_it_must_be_and_secrets_are_not_repeated() {
+    let cases = [
+        ("LISTEN", "nonsense", LISTEN),
+        ("LISTEN", "localhost", LISTEN),
+        ("LISTEN", "127.0.0.1", LISTEN),
+        ("LISTEN", "127.0.0.1:99999", LISTEN),
+        ("PUBLIC_URL", "points.example", PUBLIC_URL),
+        ("PUBLIC_URL", "ftp://points.example", PUBLIC_URL),
+        ("PUBLIC_URL", "https://points.example/?a=b", PUBLIC_URL),
+        ("PUBLIC_URL", "https://points.example/#top", PUBLIC_URL),
+        ("ADMIN_KEY", "hunter2", ADMIN_KEY),
+        ("ADMIN_KEY", "hunter2-hunter2", ADMIN_KEY),
+        ("MASTER_KEY", "hunter2", MASTER_KEY_FORM),
+        ("MASTER_KEY", "aHVudGVyMg==", MASTER_KEY_FORM),
+        ("MASTER_KEY", "not base64!", MASTER_KEY_FORM),
+        ("WEBHOOK_ALLOW_NETS", "10.0.0.0/33", ALLOW_NETS),
+        ("WEBHOOK_ALLOW_NETS", "10.0.0.0/8,intranet", ALLOW_NETS),
+        ("WEBHOOK_CA_FILE", "/nonexistent/ca.pem", CA_FILE),
+        ("RATE_MEMBER", "fast", RATE),
+        ("RATE_CLIENT", "100", RATE),
+        ("RATE_ADDRESS", "0/10", RATE),
+        ("RATE_MEMBER", "-1/10", RATE),
+    ];
+    for (name, value, form) in cases {
+        let mut sandbox = Sandbox::new();
+        let variable = format!("FOLLOWPOINTS_{name}");
+        sandbox.set(&variable, value);
+        let message = form.replace("{name}", &variable).replace("{value}", &format!("{value:?}"));
+        let message = message.replace("{entry}", value.rsplit(',').next().unwrap());
+        assert_eq!(sandbox.run(&["serve"]), Ended::refused(message), "{name}={value}");
+        assert!(!sandbox.path("followpoints.db").exists(), "nothing is made before the settings are right");
+    }
+}
+
+const LISTEN: &str = "{name} is {value}; it must be an address and a port like 127.0.0.1:8080";
+const PUBLIC_URL: &str =
+    "{name} is {value}; it must be an http or https URL without a query, like https://points.example";
+const ADMIN_KEY: &str = "{name} must have at least 16 characters; `openssl rand -hex 32` makes a good one";
+const MASTER_KEY_FORM: &str = "{name} must be 32 bytes in base64; `openssl rand -base64 32` makes one";
+const ALLOW_NETS: &str = "{name}: `{entry}` is neither an address nor a network such as 10.0.0.0/8; it must be a \
+    comma-separated list of networks like 10.0.0.0/8,127.0.0.1";
+const CA_FILE: &str = "{name}: cannot read /nonexistent/ca.pem: No such file or directory (os error 2)";
+const RATE: &str = "{name} is {value}; it must be requests a second, a slash and a burst, like 100/1000";
+
+#[test]
+fn postgres_needs_a_master_key_that_every_node_has() {
+    for url in ["postgres://points@127.0.0.1:1/points", "postgresql://points@127.0.0.1:1/points"] {
+        let mut sandbox = Sandbox::new();
+        sandbox.set("FOLLOWPOINTS_DATABASE_URL", url);
+        for command in COMMANDS {
+            let message = "FOLLOWPOINTS_MASTER_KEY is required with PostgreSQL, the same on every node; \
+                           `openssl rand -base64 32` makes one";
+            assert_eq!(sandbox.run(command), Ended::refused(message));
+        }
+    }
+}
+
+#[test]
+fn only_sqlite_and_postgres_are_known_as_databases() {
+    for url in ["mysql://root:hunter2@127.0.0.1/points", "followpoints.db", "nonsense"] {
+        for master_key in [None, Some(MASTER_KEY)] {
+            let mut sandbox = Sandbox::new();
+            sandbox.set("FOLLOWPOINTS_DATABASE_URL", url);
+            if let Some(key) = master_key {
+                sandbox.set("FOLLOWPOINTS_MASTER_KEY", key);
+            }
+            for command in COMMANDS {
+                let message = "FOLLOWPOINTS_DATABASE_URL must start with sqlite:// or postgres://";
+                assert_eq!(sandbox.run(command), Ended::refused(message), "{command:?} on {url}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unreachable_postgres_is_told_without_its_password() {
+    // Taken and given back: nothing listens there.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut sandbox = Sandbox::new();
+    sandbox
+        .set("FOLLOWPOINTS_DATABASE_URL", format!("postgres://points:hunter2@127.0.0.1:{port}/points"))
+        .set("FOLLOWPOINTS_MASTER_KEY", MASTER_KEY);
+    for command in [&["serve"][..], &["verify"]] {
+        let advice = "check FOLLOWPOINTS_DATABASE_URL and that the server runs";
+        assert_refused(&sandbox.run(command), "cannot open the database: ", advice);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_made_is_named() {
+    let mut sandbox = Sandbox::new();
+    std::fs::write(sandbox.path("file"), "").unwrap();
+    let url = format!("sqlite://{}?mode=rwc", sandbox.path("file/points.db").display());
+    sandbox.set("FOLLOWPOINTS_DATABASE_URL", url);
+    for command in COMMANDS {
+        let path = sandbox.path("file/points.db.master-key");
+        let start = format!("cannot use the master key file {}: Not a directory", path.display());
+        assert_refused(
+            &sandbox.run(command),
+            &start,
+            "set FOLLOWPOINTS_MASTER_KEY or fix the file's permissions",
+        );
+    }
+    sandbox.set("FOLLOWPOINTS_MASTER_KEY", MASTER_KEY);
+    for command in [&["serve"][..], &["migrate"]] {
+        let start = format!("cannot write {}", sandbox.path("file/points.db").display());
+        let advice = "check the folder's permissions and that the disk is not read-only";
+        assert_refused(&sandbox.run(command), &start, advice);
+    }
+    for command in [&["verify"][..], &["admin", "list-sites"]] {
+        assert_refused(
+            &sandbox.run(command),
+            "cannot open the database: ",
+            "check FOLLOWPOINTS_DATABASE_URL",
+        );
+    }
+}
+
+#[test]
+fn a_folder_or_a_text_in_place_of_the_database_is_told() {
+    let mut sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("points.db")).unwrap();
+    std::fs::write(
+        sandbox.path("text.db"),
+        "this is a text and no database, and it is long enough ".repeat(40),
+    )
+    .unwrap();
+
+    sandbox.set("FOLLOWPOINTS_DATABASE_URL", "sqlite://points.db?mode=rwc");
+    let advice = "check the folder's permissions";
+    assert_refused(&sandbox.run(&["serve"]), "cannot write points.db: Is a directory", advice);
+    sandbox.set("FOLLOWPOINTS_DATABASE_URL", "sqlite://text.db?mode=rwc");
+    assert_refused(&sandbox.run(&["serve"]), "cannot open the database: ", "file is not a database");
+}
+
+#[test]
+fn a_port_that_is_taken_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let mut sandbox = Sandbox::new();
+    sandbox.set("FOLLOWPOINTS_LISTEN", address.to_string());
+    let start = format!("cannot listen on {address}: ");
+    let advice = "is the port taken? Choose another with FOLLOWPOINTS_LISTEN or --listen";
+    assert_refused(&sandbox.run(&["serve"]), &start, advice);
+    assert!(!sandbox.path("followpoints.db").exists());
+}
+
+#[test]
+fn an_empty_database_is_not_served_without_migrating_it() {
+    let behind = Ended::refused(
+        "the database schema is 4 step(s) behind; run `followpoints migrate` with the same FOLLOWPOINTS_DATABASE_URL",
+    );
+    let commands: [&[&str]; 4] = [
+        &["serve", "--no-migrate"],
+        &["verify"],
+        &["admin", "list-sites"],
+        &["admin", "create-site", "Nordbrew"],
+    ];
+    for command in commands {
+        assert_eq!(Sandbox::new().run(command), behind, "{command:?}");
+    }
+}
+
+#[test]
+fn a_second_process_does_not_serve_from_the_same_file() {
+    let sandbox = Sandbox::new();
+    let _first = sandbox.serve();
+    let in_use = Ended::refused("followpoints.db is in use by another followpoints process; stop it first");
+    assert_eq!(sandbox.run(&["serve"]), in_use);
+    assert_eq!(sandbox.run(&["serve", "--no-migrate"]), in_use);
+    assert_eq!(sandbox.run(&["migrate"]), in_use);
+}
+
+#[test]
+fn another_master_key_than_the_one_that_sealed_the_secrets_is_told() {
+    let mut sandbox = Sandbox::new();
+    sandbox.set("FOLLOWPOINTS_MASTER_KEY", MASTER_KEY);
+    drop(sandbox.serve());
+
+    sandbox.set("FOLLOWPOINTS_MASTER_KEY", OTHER_MASTER_KEY);
+    let told = Ended::refused(
+        "a stored secret cannot be opened: was it sealed under another FOLLOWPOINTS_MASTER_KEY?",
+    );
+    assert_eq!(sandbox.run(&["serve"]).without_log(), told);
+    // A lost key file is the same mistake: a new one is made, and it opens nothing.
+    sandbox.environment.remove("FOLLOWPOINTS_MASTER_KEY");
+    assert_eq!(sandbox.run(&["serve"]).without_log(), told);
+
+    sandbox.set("FOLLOWPOINTS_MASTER_KEY", MASTER_KEY);
+    drop(sandbox.serve());
+}
+
+/// Half a configuration is worse than none: what stands behind the line that cannot be read would be missing.
+#[test]
+fn g8_a_dot_env_with_a_line_that_cannot_be_read_is_told() {
+    let sandbox = Sandbox::new();
+    let text = "FOLLOWPOINTS_ADMIN_KEY=hunter2 hunter2 hunter2\nFOLLOWPOINTS_RATE_MEMBER=1/1\n";
+    std::fs::write(sandbox.path(".env"), text).unwrap();
+    assert_refused(&sandbox.run(&["migrate"]), "", ".env");
+}
+
+#[test]
+fn admin_names_what_does_not_exist_or_is_not_allowed() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["migrate"]);
+    let site = sandbox.word(&["admin", "create-site", "Nordbrew"]);
+    let nobody = "01a1fae0-1eff-77b5-972a-09dcdce0937d";
+    let refused = |words: &[&str], message: &str| {
+        assert_eq!(sandbox.run(&[&["admin"], words].concat()), Ended::refused(message), "{words:?}");
+    };
+
+    refused(&["create-key", "k", "--site", nobody], "there is no such site");
+    refused(&["create-member", "--site", nobody], "there is no such site");
+    refused(&["create-member-token", "--site", nobody, nobody], "the site has no such member");
+    refused(&["create-member-token", "--site", &site, nobody], "the site has no such member");
+    let instance = ["create-key", "k", "--site", &site, "--scope", "SCOPE.FOLLOWPOINTS.INSTANCE-ADMIN"];
+    refused(&instance, "a key of one site cannot administer the instance");
+    let unknown = sandbox.run(&["admin", "create-key", "k", "--scope", "EVERYTHING"]);
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(2), ""));
+    assert!(unknown.stderr.contains("must be one of SCOPE.DC-LOYALTY.READ-LOYALTY, "), "{}", unknown.stderr);
+    let listed = format!("{site}  Nordbrew\n");
+    assert_eq!(sandbox.run(&["admin", "list-sites"]), Ended::with(listed));
+}

@@ -1,0 +1,219 @@
+//! The document is true: its examples and our samples follow its schemas, and so does every answer of the service.
+
+use std::collections::BTreeMap;
+
+use followpoints::http::openapi::document;
+use serde_json::{Value, json};
+
+use super::walk;
+use crate::on_both;
+use crate::support::ADMIN_KEY;
+use crate::support::callers::UNKNOWN_ID;
+use crate::support::document::{operations, resolve};
+
+/// What of `value` does not follow `schema`.
+fn faults(schema: &'static Value, value: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    check(schema, value, "$", &mut found);
+    found
+}
+
+fn check(schema: &'static Value, value: &Value, path: &str, found: &mut Vec<String>) {
+    if schema.get("$ref").is_some() {
+        check(resolve(schema), value, path, found);
+    }
+    for part in list(&schema["allOf"]) {
+        check(part, value, path, found);
+    }
+    let choices = list(&schema["anyOf"]);
+    if !choices.is_empty() && choices.iter().all(|choice| !faults(choice, value).is_empty()) {
+        found.push(format!("{path} fits no choice"));
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    if !types.is_empty() && !types.iter().any(|ty| is_of(ty, value)) {
+        found.push(format!("{path} is {value}, not {types:?}"));
+        return;
+    }
+    let allowed = list(&schema["enum"]);
+    if !allowed.is_empty() && !allowed.contains(value) {
+        found.push(format!("{path} is {value}, which is not listed"));
+    }
+    check_format(schema, value, path, found);
+    for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+        check(&schema["items"], item, &format!("{path}[{index}]"), found);
+    }
+    let Some(fields) = value.as_object() else { return };
+    for name in list(&schema["required"]).iter().filter_map(Value::as_str) {
+        if !fields.contains_key(name) {
+            found.push(format!("{path}.{name} is missing"));
+        }
+    }
+    let Some(properties) = schema["properties"].as_object() else { return };
+    for (name, field) in fields {
+        match properties.get(name) {
+            Some(schema) => check(schema, field, &format!("{path}.{name}"), found),
+            None => found.push(format!("{path}.{name} is not in the document")),
+        }
+    }
+}
+
+fn check_format(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
+    let Some(text) = value.as_str() else { return };
+    let is_good = match schema["format"].as_str() {
+        Some("uuid") => uuid::Uuid::try_parse(text).is_ok(),
+        Some("date-time") => chrono::DateTime::parse_from_rfc3339(text).is_ok(),
+        _ => true,
+    };
+    if !is_good {
+        found.push(format!("{path} is {text:?}, not {}", schema["format"]));
+    }
+}
+
+fn list(value: &'static Value) -> &'static [Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn is_of(ty: &str, value: &Value) -> bool {
+    match ty {
+        "string" => value.is_string(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        "null" => value.is_null(),
+        other => panic!("{other} is no type of JSON"),
+    }
+}
+
+#[test]
+fn the_check_finds_what_is_wrong() {
+    let schema = &document()["components"]["schemas"]["FollowedChannel"];
+    let at = "2024-08-01T11:51:41.431Z";
+    let good = json!({"id": UNKNOWN_ID, "accountId": UNKNOWN_ID, "channel": "X", "createdDate": at});
+    assert_eq!(faults(schema, &good), Vec::<String>::new());
+    let wrong = json!({"id": "u-1", "channel": "MYSPACE", "createdDate": 7, "more": null});
+    assert_eq!(faults(schema, &wrong).len(), 5, "{:?}", faults(schema, &wrong));
+}
+
+#[test]
+fn every_example_follows_its_schema() {
+    let mut examples = BTreeMap::new();
+    walk(document(), "", &mut |path, object| {
+        if let Some(example) = object.get("example") {
+            examples.insert(path.to_owned(), faults(object, example));
+        }
+        for example in object.get("examples").map(list).unwrap_or_default() {
+            examples.insert(path.to_owned(), faults(object, example));
+        }
+    });
+    assert!(!examples.is_empty(), "the document has no examples");
+    examples.retain(|_, faults| !faults.is_empty());
+    assert_eq!(examples, BTreeMap::new());
+}
+
+fn body_schema(definition: &'static Value) -> &'static Value {
+    &definition["requestBody"]["content"]["application/json"]["schema"]
+}
+
+on_both! {
+    async fn every_request_and_every_answer_follows_the_document(app: &TestApp) {
+        let all = app.everything().await;
+        let late = app.member(&all.site, "late").await;
+        let mut order = operations();
+        // What deletes comes last, and what hangs on something else before it.
+        order.sort_by_key(|operation| operation.method == "DELETE");
+        let deletes = order.iter().position(|operation| operation.method == "DELETE").unwrap();
+        order[deletes..].reverse();
+        let mut wrong = Vec::new();
+        for operation in order {
+            app.call("POST", "/loyalty-programs/v1/program/activate").key(ADMIN_KEY, &all.site.id).ok().await;
+            let mut sample = all.sample(operation.id);
+            if operation.id == "deleteAppInstance" {
+                for row in
+                    app.admin_list(&all.site, "/admin/v1/webhook-subscriptions", "webhookSubscriptions").await
+                {
+                    let path = format!("/admin/v1/webhook-subscriptions/{}", row["id"].as_str().unwrap());
+                    app.call("DELETE", &path).key(ADMIN_KEY, &all.site.id).ok().await;
+                }
+            }
+            if operation.id == "createAccount" {
+                sample.body = Some(json!({"contactId": late.contact_id}));
+            }
+            let auth = if operation.id == "getCurrentMemberAccount" { &all.member.token } else { ADMIN_KEY };
+            let mut call =
+                app.call(operation.method, &operation.uri(&sample.id, &sample.query)).key(auth, &all.site.id);
+            if let Some(body) = &sample.body {
+                // Token requests are documented in snake_case and may be sent in camelCase.
+                if operation.path.starts_with("/oauth2/token-info") || !operation.path.starts_with("/oauth") {
+                    wrong.extend(
+                        faults(body_schema(operation.definition), body)
+                            .into_iter()
+                            .map(|fault| format!("{} sends {fault}", operation.id)),
+                    );
+                }
+                call = call.json(body);
+            }
+            let answer = call.send().await;
+            assert_eq!(answer.status.as_u16(), 200, "{}: {}", operation.id, answer.text);
+            let content = operation.definition["responses"]["200"]["content"].as_object().unwrap();
+            assert_eq!(content.len(), 1, "{}", operation.id);
+            let (kind, media) = content.iter().next().unwrap();
+            let sent = answer.headers["content-type"].to_str().unwrap();
+            assert_eq!(sent.split(';').next().unwrap(), kind, "{}", operation.id);
+            if kind == "application/json" {
+                wrong.extend(
+                    faults(&media["schema"], &answer.json())
+                        .into_iter()
+                        .map(|fault| format!("{} answers {fault}", operation.id)),
+                );
+            }
+        }
+        assert_eq!(wrong, Vec::<String>::new());
+    }
+}
+
+on_both! {
+    async fn every_kind_of_error_follows_the_document(app: &TestApp) {
+        let all = app.everything().await;
+        let schema = &document()["components"]["schemas"]["Error"];
+        let followed = "/loyalty-social-media/v1/followed-channels";
+        for (status, answer) in [
+            (400, app.call("GET", "/admin/v1/members?limit=0").auth(&all.admin.secret).send().await),
+            (401, app.call("GET", "/admin/v1/members").auth("x").send().await),
+            (403, app.call("GET", "/admin/v1/members").auth(&all.reader.secret).send().await),
+            (
+                404,
+                app.call("GET", &format!("/admin/v1/members/{UNKNOWN_ID}"))
+                    .auth(&all.admin.secret)
+                    .send()
+                    .await,
+            ),
+            (405, app.call("PUT", followed).send().await),
+            (
+                409,
+                app.call("POST", followed)
+                    .auth(&all.member.token)
+                    .json(&json!({"followedChannel": {"channel": "X"}}))
+                    .send()
+                    .await,
+            ),
+            (415, app.call("POST", followed).auth(&all.member.token).text("text/plain", "{}").send().await),
+            (
+                428,
+                app.call("POST", followed)
+                    .auth(&all.member.token)
+                    .json(&json!({"followedChannel": {"channel": "TIKTOK"}}))
+                    .send()
+                    .await,
+            ),
+        ] {
+            assert_eq!(answer.status.as_u16(), status, "{}", answer.text);
+            assert_eq!(faults(schema, &answer.json()), Vec::<String>::new(), "{status}");
+        }
+    }
+}

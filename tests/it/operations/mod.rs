@@ -1,0 +1,6 @@
+//! What machines and browsers need beside the API itself.
+
+mod browsers;
+mod health;
+mod limits;
+mod pressure;

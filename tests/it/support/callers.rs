@@ -1,0 +1,244 @@
+//! A site with one of everything, one of every kind of caller, and a valid request for every operation.
+
+use serde_json::{Value, json};
+
+use super::TestApp;
+use super::client::Answer;
+use super::receiver::Receiver;
+use super::world::{ALL_EVENTS, InstalledApp, Member, Site, text};
+use super::{ADMIN_KEY, keys};
+
+pub const READ: &str = "SCOPE.DC-LOYALTY.READ-LOYALTY";
+pub const MANAGE: &str = "SCOPE.DC-LOYALTY.MANAGE-LOYALTY";
+pub const SITE_ADMIN: &str = "SCOPE.FOLLOWPOINTS.SITE-ADMIN";
+pub const INSTANCE_ADMIN: &str = "SCOPE.FOLLOWPOINTS.INSTANCE-ADMIN";
+
+/// An id that nothing has.
+pub const UNKNOWN_ID: &str = "01a1fae0-1eff-77b5-972a-09dcdce0937d";
+
+/// An API key.
+pub struct ApiKey {
+    pub id: String,
+    pub secret: String,
+}
+
+/// A site with one of everything. The member follows X and INSTAGRAM.
+pub struct Everything {
+    pub site: Site,
+    pub member: Member,
+    pub account_id: String,
+    pub front_end: String,
+    pub visitor: String,
+    pub visitor_refresh: String,
+    pub app: InstalledApp,
+    pub app_token: String,
+    pub reader: ApiKey,
+    pub manager: ApiKey,
+    pub admin: ApiKey,
+    pub subscription_id: String,
+    pub event_id: String,
+    pub delivery_id: String,
+    pub receiver: Receiver,
+}
+
+/// What a valid request of an operation needs.
+#[derive(Debug, Clone, Default)]
+pub struct Sample {
+    /// The id in the path; empty where there is none.
+    pub id: String,
+    /// With its question mark; empty for none.
+    pub query: String,
+    pub body: Option<Value>,
+}
+
+impl TestApp {
+    /// Asks for tokens.
+    pub async fn token(&self, body: &Value) -> Answer {
+        self.call("POST", "/oauth2/token").json(body).send().await
+    }
+
+    /// A front-end of `site`, called from `origins`; gives its id.
+    pub async fn front_end(&self, site: &Site, origins: &[&str]) -> String {
+        let body = json!({"oauthClient": {"name": "Shop front-end", "allowedOrigins": origins}});
+        let call = self.call("POST", "/admin/v1/oauth-clients").key(ADMIN_KEY, &site.id).json(&body);
+        text(&call.ok().await["oauthClient"]["id"])
+    }
+
+    /// Access and refresh token of a new visitor.
+    pub async fn visitor(&self, front_end: &str) -> (String, String) {
+        let tokens = self.token(&json!({"grantType": "anonymous", "clientId": front_end})).await.json();
+        (text(&tokens["access_token"]), text(&tokens["refresh_token"]))
+    }
+
+    /// A key of `site` with one scope.
+    pub async fn site_key(&self, site: &Site, scope: &str) -> ApiKey {
+        let body = json!({"apiKey": {"name": "test", "scopes": [scope]}});
+        let made = self.call("POST", "/admin/v1/api-keys").key(ADMIN_KEY, &site.id).json(&body).ok().await;
+        ApiKey { id: text(&made["apiKey"]["id"]), secret: text(&made["secret"]) }
+    }
+
+    /// An app made by `key`; gives its id, and its secret.
+    pub async fn app_of(&self, key: &ApiKey) -> Value {
+        let body = json!({"app": {"name": "CRM sync"}});
+        self.call("POST", "/admin/v1/apps").auth(&key.secret).json(&body).ok().await
+    }
+
+    /// Installs the app on `site`; gives the installation's id.
+    pub async fn install(&self, site: &Site, key: &str, app: &str) -> String {
+        let body = json!({"appInstance": {"appId": app}});
+        let call = self.call("POST", "/admin/v1/app-instances").key(key, &site.id).json(&body);
+        text(&call.ok().await["appInstance"]["id"])
+    }
+
+    /// The account of a member who has none yet.
+    pub async fn new_account(&self, site: &Site, member: &Member) -> String {
+        let body = json!({"contactId": member.contact_id});
+        let call = self.call("POST", "/loyalty-accounts/v1/accounts").key(ADMIN_KEY, &site.id).json(&body);
+        text(&call.ok().await["account"]["id"])
+    }
+
+    /// A site with one of everything, made with keys of the site wherever they are enough.
+    pub async fn everything(&self) -> Everything {
+        let site = self.site().await;
+        let member = self.member(&site, "u-1").await;
+        let account_id = text(&self.follow(&member, "X").await["accountId"]);
+        let front_end = self.front_end(&site, &["https://shop.example"]).await;
+        let (visitor, visitor_refresh) = self.visitor(&front_end).await;
+        let admin = self.site_key(&site, SITE_ADMIN).await;
+        let made = self.app_of(&admin).await;
+        let id = text(&made["app"]["id"]);
+        let app = InstalledApp {
+            instance_id: self.install(&site, &admin.secret, &id).await,
+            secret: text(&made["appSecret"]),
+            key_id: text(&made["app"]["keyId"]),
+            public_key: text(&made["app"]["publicKey"]),
+            id,
+        };
+        let receiver = Receiver::start().await;
+        let subscription_id = self.subscribe(&site, &app, &ALL_EVENTS[..1], &receiver.url).await;
+        self.follow(&member, "INSTAGRAM").await;
+        self.drain().await;
+        let delivery =
+            self.admin_list(&site, "/admin/v1/webhook-deliveries", "webhookDeliveries").await.remove(0);
+        Everything {
+            reader: self.site_key(&site, READ).await,
+            manager: self.site_key(&site, MANAGE).await,
+            app_token: self.app_token(&app).await,
+            event_id: text(&delivery["eventId"]),
+            delivery_id: text(&delivery["id"]),
+            site,
+            member,
+            account_id,
+            front_end,
+            visitor,
+            visitor_refresh,
+            app,
+            admin,
+            subscription_id,
+            receiver,
+        }
+    }
+}
+
+fn about(id: &str) -> Sample {
+    Sample { id: id.to_owned(), ..Sample::default() }
+}
+
+fn asking(query: String) -> Sample {
+    Sample { query, ..Sample::default() }
+}
+
+fn sending(body: Value) -> Sample {
+    Sample { body: Some(body), ..Sample::default() }
+}
+
+impl Everything {
+    /// A valid request of `operation` by an API key. One that is not known here fails the test: give it its sample.
+    pub fn sample(&self, operation: &str) -> Sample {
+        match operation {
+            "getWebhookKeys" => asking(format!("?appId={}", self.app.id)),
+            "deleteApiKey" => about(&self.reader.id),
+            "getAppInstance" | "deleteAppInstance" => about(&self.app.instance_id),
+            "getApp" | "rotateAppKey" => about(&self.app.id),
+            "getMember" | "createMemberTokens" => about(&self.member.id),
+            "deleteOauthClient" => about(&self.front_end),
+            "getSite" => about(&self.site.id),
+            "getWebhookDelivery" | "redeliverWebhookDelivery" => about(&self.delivery_id),
+            "getWebhookSubscription" | "deleteWebhookSubscription" => about(&self.subscription_id),
+            "getAccount" => about(&self.account_id),
+            "getAccountBySecondaryId" => asking(format!("?memberId={}", self.member.id)),
+            "listFollowedChannels" => asking(format!("?accountId={}", self.account_id)),
+            "listWebhookDeliveries" => {
+                asking(format!("?subscriptionId={}&eventId={}", self.subscription_id, self.event_id))
+            }
+            "listMembers" => asking("?externalId=u-1".to_owned()),
+            "listEvents" => asking(format!("?type={}&since=2024-08-01T00:00:00Z", ALL_EVENTS[0])),
+            "listApiKeys"
+            | "listAppInstances"
+            | "listApps"
+            | "listOauthClients"
+            | "listSites"
+            | "listWebhookSubscriptions" => asking("?limit=100".to_owned()),
+            "getSiteAuth"
+            | "getSocialMediaSettings"
+            | "getHealth"
+            | "getMetrics"
+            | "getReadiness"
+            | "getOpenapiDocument"
+            | "getAccessTokenKeys"
+            | "getCurrentMemberAccount"
+            | "getLoyaltyProgram"
+            | "activateLoyaltyProgram"
+            | "pauseLoyaltyProgram" => Sample::default(),
+            other => self.sample_with_body(other),
+        }
+    }
+
+    fn sample_with_body(&self, operation: &str) -> Sample {
+        match operation {
+            "createApiKey" => sending(json!({"apiKey": {"name": "ci", "scopes": [READ]}})),
+            "createApp" => sending(json!({"app": {"name": "CRM sync"}})),
+            "createAppInstance" => sending(json!({"appInstance": {"appId": self.app.id}})),
+            "createMember" => sending(json!({"member": {
+                "externalId": "u-2", "email": "member@example.com", "name": "Example Member",
+            }})),
+            "createOauthClient" => sending(json!({"oauthClient": {
+                "name": "Shop front-end", "allowedOrigins": ["https://shop.example"],
+            }})),
+            "updateSiteAuth" => sending(json!({"siteAuth": {"trustedIssuers": [{
+                "issuer": "https://id.example", "audience": "shop", "hmacSecret": keys::HMAC_SECRET,
+                "memberIdClaim": "sub",
+            }]}})),
+            "createSite" => sending(json!({"site": {"name": "Nordbrew"}})),
+            "updateSite" => {
+                Sample { body: Some(json!({"site": {"name": "Nordbrew"}})), ..about(&self.site.id) }
+            }
+            "updateSocialMediaSettings" => sending(json!({"socialMediaSettings": {"channels": [{
+                "type": "X", "enabled": true, "id": "nordbrew", "url": "https://x.com/nordbrew", "points": 50,
+            }]}})),
+            "createWebhookSubscription" => sending(json!({"webhookSubscription": {
+                "appId": self.app.id, "eventTypes": [ALL_EVENTS[1]], "url": self.receiver.url,
+                "timeoutMs": 1000, "maxInFlight": 4, "status": "ENABLED",
+            }})),
+            "updateWebhookSubscription" => Sample {
+                body: Some(json!({"webhookSubscription": {
+                    "eventTypes": [ALL_EVENTS[0]], "url": self.receiver.url, "timeoutMs": 2000,
+                    "maxInFlight": 8, "status": "ENABLED",
+                }})),
+                ..about(&self.subscription_id)
+            },
+            "createAccount" => sending(json!({"contactId": self.member.contact_id})),
+            "updateLoyaltyProgram" => sending(json!({"loyaltyProgram": {
+                "name": "Loyalty program", "pointDefinition": {"customName": "Hops"},
+            }})),
+            "createFollowedChannel" => sending(json!({"followedChannel": {
+                "channel": "FACEBOOK", "accountId": self.account_id,
+            }})),
+            "createToken" | "createAccessToken" => {
+                sending(json!({"grantType": "anonymous", "clientId": self.front_end}))
+            }
+            "getTokenInfo" => sending(json!({"token": self.member.token})),
+            other => panic!("operation {other} has no sample in tests/it/support/callers.rs"),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What a change of a subscription means for what is waiting: disabled holds, enabled sends, a new URL counts for the
+//! next try, whether the delivery waits in the database or in memory behind one that is under way.
+
+use serde_json::{Value, json};
+
+use super::{
+    DELIVERIES, FOLLOWED, advance_to, deliveries, delivery, delivery_of, installed_site, new_follower,
+    patch_subscription, subscribe_with, unfold,
+};
+use crate::on_both;
+use crate::support::TestApp;
+use crate::support::receiver::{Gate, Receiver, Reply};
+use crate::support::world::{InstalledApp, Site, text};
+
+on_both! {
+    async fn g3_a_disabled_subscription_keeps_what_waits_and_sends_it_once_enabled_again(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        receiver.answer([Reply::status(500)]);
+        let subscription = app.subscribe(&site, &installed, &[FOLLOWED], &receiver.url).await;
+        new_follower(app, &site, "u-1").await;
+        app.drain().await;
+        let waiting = delivery_of(app, &site, &subscription).await;
+        assert_eq!(waiting["status"], "RETRYING");
+
+        let disabled = patch_subscription(app, &site, &subscription, &json!({"status": "DISABLED"})).await;
+        assert_eq!(
+            (&disabled["status"], &disabled["statusReason"], &disabled["revision"]),
+            (&json!("DISABLED"), &json!("disabled by the owner"), &json!("2"))
+        );
+        new_follower(app, &site, "u-2").await;
+        advance_to(app, &waiting["nextAttemptDate"]);
+        app.clock.advance_ms(3_600_000);
+        app.drain().await;
+        assert_eq!(
+            delivery_of(app, &site, &subscription).await,
+            waiting,
+            "it waits, and nothing new is recorded"
+        );
+        assert_eq!(receiver.count(), 1);
+
+        patch_subscription(app, &site, &subscription, &json!({"status": "ENABLED"})).await;
+        receiver.wait_for(2).await;
+        app.drain().await;
+        let sent = delivery_of(app, &site, &subscription).await;
+        assert_eq!((&sent["status"], &sent["attemptCount"]), (&json!("DELIVERED"), &json!(2)));
+        let bodies = receiver.bodies();
+        assert_eq!((bodies.len(), &bodies[0]), (2, &bodies[1]));
+    }
+}
+
+on_both! {
+    async fn a_new_url_counts_for_the_next_try(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let (old, new) = (Receiver::start().await, Receiver::start().await);
+        old.answer([Reply::status(500)]);
+        let subscription = app.subscribe(&site, &installed, &[FOLLOWED], &old.url).await;
+        new_follower(app, &site, "u-1").await;
+        app.drain().await;
+
+        patch_subscription(app, &site, &subscription, &json!({"url": new.url})).await;
+        advance_to(app, &delivery_of(app, &site, &subscription).await["nextAttemptDate"]);
+        app.drain().await;
+        assert_eq!((old.count(), new.count()), (1, 1));
+        assert_eq!(old.bodies(), new.bodies());
+
+        new_follower(app, &site, "u-2").await;
+        app.drain().await;
+        assert_eq!((old.count(), new.count()), (1, 2));
+    }
+}
+
+/// A subscription that sends one event at a time, and three events: the first is under way until the gate opens and is
+/// then answered with `status`, the others are queued in memory.
+struct Queued {
+    site: Site,
+    installed: InstalledApp,
+    subscription: String,
+    receiver: Receiver,
+    gate: Gate,
+}
+
+impl Queued {
+    async fn new(app: &TestApp, status: u16) -> Self {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        let gate = Gate::closed();
+        receiver.answer([Reply::status(status).behind(&gate)]);
+        let more = json!({"maxInFlight": 1, "timeoutMs": 15_000});
+        let subscription = text(&subscribe_with(app, &site, &installed, &receiver.url, &more).await["id"]);
+        for number in 1..=3 {
+            new_follower(app, &site, &format!("u-{number}")).await;
+        }
+        receiver.wait_for(1).await;
+        Self { site, installed, subscription, receiver, gate }
+    }
+
+    /// Lets the first one be answered and waits until nothing is under way or about to be.
+    async fn settle(&self, app: &TestApp) {
+        self.gate.open();
+        app.drain().await;
+    }
+
+    /// States from the oldest delivery to the newest.
+    async fn states(&self, app: &TestApp) -> Vec<String> {
+        let rows = deliveries(app, &self.site).await;
+        rows.iter().rev().map(|row| text(&row["status"])).collect()
+    }
+
+    /// The events received, in order of arrival.
+    fn received(&self) -> Vec<Value> {
+        self.receiver.bodies().iter().map(|body| unfold(body)["jti"].clone()).collect()
+    }
+
+    /// The events of the deliveries, oldest first.
+    async fn events(&self, app: &TestApp) -> Vec<Value> {
+        deliveries(app, &self.site).await.iter().rev().map(|row| row["eventId"].clone()).collect()
+    }
+}
+
+on_both! {
+    async fn disabling_also_holds_what_is_queued_behind_a_delivery_under_way(app: &TestApp) {
+        let queued = Queued::new(app, 200).await;
+        patch_subscription(app, &queued.site, &queued.subscription, &json!({"status": "DISABLED"})).await;
+        queued.settle(app).await;
+        assert_eq!(queued.states(app).await, ["DELIVERED", "PENDING", "PENDING"]);
+        assert_eq!(queued.receiver.count(), 1, "nothing is sent to a disabled subscription");
+
+        app.clock.advance_ms(15_000);
+        patch_subscription(app, &queued.site, &queued.subscription, &json!({"status": "ENABLED"})).await;
+        app.drain().await;
+        assert_eq!(queued.states(app).await, ["DELIVERED", "DELIVERED", "DELIVERED"]);
+        assert_eq!(queued.receiver.count(), 3);
+    }
+}
+
+on_both! {
+    async fn a_410_also_holds_what_is_queued_behind_it(app: &TestApp) {
+        let queued = Queued::new(app, 410).await;
+        queued.settle(app).await;
+        assert_eq!(queued.states(app).await, ["EXHAUSTED", "PENDING", "PENDING"]);
+        assert_eq!(queued.receiver.count(), 1, "nothing is sent to a receiver that is gone");
+    }
+}
+
+on_both! {
+    async fn a_new_url_also_counts_for_what_is_queued_behind_a_delivery_under_way(app: &TestApp) {
+        let queued = Queued::new(app, 200).await;
+        let new = Receiver::start().await;
+        patch_subscription(app, &queued.site, &queued.subscription, &json!({"url": new.url})).await;
+        queued.settle(app).await;
+        app.clock.advance_ms(15_000);
+        app.drain().await;
+        assert_eq!(queued.states(app).await, ["DELIVERED", "DELIVERED", "DELIVERED"]);
+        assert_eq!((queued.receiver.count(), new.count()), (1, 2));
+    }
+}
+
+on_both! {
+    async fn deliveries_of_a_subscription_with_one_in_flight_arrive_in_order(app: &TestApp) {
+        let queued = Queued::new(app, 200).await;
+        assert_eq!(queued.receiver.count(), 1);
+        queued.settle(app).await;
+        assert_eq!(queued.received(), queued.events(app).await);
+        assert_eq!(queued.states(app).await, ["DELIVERED", "DELIVERED", "DELIVERED"]);
+        assert_eq!(queued.installed.id, text(&unfold(&queued.receiver.bodies()[2])["aud"]));
+    }
+}
+
+on_both! {
+    async fn g3_a_failed_delivery_does_not_hold_back_the_events_after_it(app: &TestApp) {
+        let queued = Queued::new(app, 500).await;
+        queued.settle(app).await;
+        assert_eq!(queued.states(app).await, ["RETRYING", "DELIVERED", "DELIVERED"]);
+        let first = text(
+            &app.admin_list(&queued.site, &format!("{DELIVERIES}?status=RETRYING"), "webhookDeliveries")
+                .await[0]["id"],
+        );
+        advance_to(app, &delivery(app, &queued.site, &first).await["nextAttemptDate"]);
+        app.drain().await;
+        assert_eq!(queued.states(app).await, ["DELIVERED", "DELIVERED", "DELIVERED"]);
+        let received = queued.received();
+        assert_eq!((received.len(), &received[0]), (4, &received[3]));
+    }
+}
