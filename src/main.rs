@@ -12,7 +12,12 @@ fn main() -> ExitCode {
     if let Err(error) = dotenvy::dotenv()
         && !error.not_found()
     {
-        eprintln!("followpoints: cannot read the .env file: {error}; correct it or remove it");
+        // A line that cannot be read may hold a secret, so it is not repeated.
+        let what = match error {
+            dotenvy::Error::Io(error) => error.to_string(),
+            _ => "a line is not NAME=value (quote values that hold spaces)".to_owned(),
+        };
+        eprintln!("followpoints: cannot read the .env file: {what}; correct it or remove it");
         return ExitCode::FAILURE;
     }
     match cli::run() {

@@ -337,6 +337,26 @@ pub async fn set_leases(db: &Db, held: &[(DeliveryId, Uuid)], until: Timestamp) 
     tx.commit().await
 }
 
+/// Which of the subscriptions are no longer enabled at the URL given.
+pub async fn changed_subscriptions(
+    db: &Db,
+    queued: &[(SubscriptionId, String)],
+) -> Result<Vec<SubscriptionId>, DbErr> {
+    if queued.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = Rows::new(queued)
+        .uuid("id", |(id, _)| id.0)
+        .text("url", |(_, url)| url.as_str())
+        .query(
+            db.read(),
+            "SELECT r.id FROM {rows} r WHERE NOT EXISTS (SELECT 1 FROM subscription s \
+             WHERE s.id = r.id AND s.url = r.url AND s.status = 'ENABLED')",
+        )
+        .await?;
+    rows.iter().map(|row| row.try_get("", "id")).collect()
+}
+
 /// When the oldest due delivery became due that nobody has taken, apart from subscriptions that are `troubled`.
 pub async fn oldest_untaken(db: &Db, troubled: &[SubscriptionId]) -> Result<Option<Timestamp>, DbErr> {
     let now = db.now();

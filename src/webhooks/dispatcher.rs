@@ -348,6 +348,20 @@ impl Dispatcher {
         Ok(self.queue(jobs))
     }
 
+    /// Puts back what is queued for subscriptions that another node changed.
+    async fn requeue_changed(&self) -> Result<(), sea_orm::DbErr> {
+        let queued: Vec<_> = {
+            let state = self.lock();
+            let front = |queue: &Queue| queue.first.front().or_else(|| queue.resends.front()).cloned();
+            let jobs = state.queues.values().filter_map(front);
+            jobs.map(|job| (job.target.subscription_id, job.target.url.clone())).collect()
+        };
+        for subscription in delivery::changed_subscriptions(&self.0.db, &queued).await? {
+            self.requeue(subscription).await;
+        }
+        Ok(())
+    }
+
     async fn renew_leases(&self) -> Result<(), sea_orm::DbErr> {
         // On SQLite nobody else could claim.
         if self.0.db.backend() == sea_orm::DatabaseBackend::Sqlite {
@@ -374,6 +388,9 @@ async fn tick(dispatcher: Dispatcher) {
             && let Err(error) = dispatcher.renew_leases().await
         {
             tracing::warn!(%error, "leases could not be renewed");
+        }
+        if let Err(error) = dispatcher.requeue_changed().await {
+            tracing::warn!(%error, "changed subscriptions could not be read; the next tick tries again");
         }
         loop {
             match dispatcher.claim().await {

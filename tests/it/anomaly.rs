@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::on_both;
 use crate::support::receiver::{Gate, Received, Receiver, Reply};
 use crate::support::world::{ALL_EVENTS, InstalledApp, Member, Site, text};
-use crate::support::{ADMIN_KEY, TestApp};
+use crate::support::{ADMIN_KEY, ENOUGH, TestApp};
 
 /// The first resend is due by then: a minute and its jitter.
 const AFTER_FIRST_RESEND_MS: i64 = 66_001;
@@ -244,12 +244,15 @@ on_both! {
         let member = app.member(&site, "u-1").await;
         app.follow(&member, "X").await;
 
-        let disabled = loop {
-            let read = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
-            if read["webhookSubscription"]["status"] == "DISABLED" {
-                break read;
+        let disabled = async {
+            loop {
+                let read = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
+                if read["webhookSubscription"]["status"] == "DISABLED" {
+                    return read;
+                }
             }
         };
+        let disabled = tokio::time::timeout(ENOUGH, disabled).await.unwrap();
         app.clock.advance_ms(1_000);
         gate.open();
         app.drain().await;

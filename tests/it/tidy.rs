@@ -11,7 +11,7 @@ use followpoints::http::openapi;
 /// Lines of a file of the service.
 const LINES_MAX: usize = 500;
 /// Longer files, with the lines that they may have.
-const LONGER: &[(&str, usize)] = &[("src/webhooks/api.rs", 600), ("src/webhooks/dispatcher.rs", 546)];
+const LONGER: &[(&str, usize)] = &[("src/webhooks/api.rs", 600), ("src/webhooks/dispatcher.rs", 507)];
 
 /// The features from the bottom up: each may use those before it.
 const FEATURES: [&str; 10] = [

@@ -7,16 +7,12 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::ADMIN_KEY;
 use crate::support::process::Http;
-
-/// How long a command may take.
-const WAIT: Duration = Duration::from_secs(30);
+use crate::support::{ADMIN_KEY, ENOUGH};
 
 /// A folder to run in, and the whole environment of what runs there.
 struct Sandbox {
@@ -85,7 +81,7 @@ impl Sandbox {
         let id = child.id().to_string();
         let (sender, ended) = mpsc::channel();
         std::thread::spawn(move || sender.send(child.wait_with_output()));
-        let Ok(output) = ended.recv_timeout(WAIT) else {
+        let Ok(output) = ended.recv_timeout(ENOUGH) else {
             let _ = Command::new("kill").args(["-KILL", &id]).status();
             panic!("{arguments:?} did not end");
         };
@@ -114,7 +110,7 @@ impl Sandbox {
         });
         let mut serving = Serving { child, url: String::new() };
         let mut said = Vec::new();
-        while let Ok(line) = listening.recv_timeout(WAIT) {
+        while let Ok(line) = listening.recv_timeout(ENOUGH) {
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
             if entry["message"] == "serving" {
                 serving.url = format!("http://{}", entry["address"].as_str().unwrap());
