@@ -1,9 +1,10 @@
 //! The composition root: everything a request or a worker needs, made in one place.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sea_orm::DbErr;
+use tokio::task::JoinSet;
 
 use crate::access::authenticator::Authenticator;
 use crate::access::issuers::Issuers;
@@ -14,7 +15,7 @@ use crate::access::tokens::{AccessTokens, KeyError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::db::{Db, OpenError};
-use crate::follows::Follows;
+use crate::follows::{Follows, WorkersError};
 use crate::http::limits::Limits;
 use crate::ids::{IdGenerator, RandomIds};
 use crate::metrics::Metrics;
@@ -64,6 +65,9 @@ pub enum StartError {
     /// The metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The workers that create follows.
+    #[error(transparent)]
+    Workers(#[from] WorkersError),
     /// The recovery of deliveries.
     #[error("cannot read the deliveries that an earlier process left: {0}")]
     Recover(#[from] DbErr),
@@ -96,6 +100,7 @@ pub struct App {
     pub client: Client,
     /// Metrics.
     pub metrics: Metrics,
+    upkeep: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl App {
@@ -111,11 +116,14 @@ impl App {
         let signer = Signer::new(db.clone(), sealer.clone());
         let dispatcher = Dispatcher::start(db.clone(), signer, client.clone(), metrics.clone());
         let configs = SiteConfigs::default();
-        tokio::spawn(delete_expired_tokens(db.clone()));
+        let mut upkeep = JoinSet::new();
+        upkeep.spawn(delete_expired_tokens(db.clone()));
+        let log_db = db.clone();
+        upkeep.spawn(async move { log_db.keep_log_short().await });
         let issuers = Issuers::new(db.clone(), sealer.clone(), KeySets::new(client.clone(), seams.clock));
         let admin_key = config.admin_key.as_deref();
         Ok(Self {
-            follows: Follows::start(&db, configs.clone(), dispatcher.clone()),
+            follows: Follows::start(&db, &configs, &dispatcher).await?,
             authenticator: Authenticator::new(db.clone(), tokens.clone(), issuers, admin_key),
             grants: Grants::new(db.clone(), tokens.clone()),
             origins: Origins::new(db.clone()),
@@ -127,12 +135,15 @@ impl App {
             dispatcher,
             client,
             metrics,
+            upkeep: Arc::new(Mutex::new(upkeep)),
         })
     }
 
     /// Stops the workers and closes the database. Call it when no request is running any more.
     pub async fn stop(&self) {
         self.dispatcher.stop().await;
+        let mut upkeep = std::mem::take(&mut *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner));
+        upkeep.shutdown().await;
         if let Err(error) = self.db.close().await {
             tracing::warn!(%error, "the database could not be closed cleanly");
         }

@@ -14,7 +14,7 @@ use entity::id::Timestamp;
 use migration::{Migrator, MigratorTrait as _};
 use sea_orm::{
     ConnectOptions, ConnectionTrait as _, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
-    DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
 };
 use uuid::Uuid;
 
@@ -25,14 +25,20 @@ use crate::ids::IdGenerator;
 const SQLITE_READERS: u32 = 3;
 /// Connections to PostgreSQL per node.
 const POSTGRES_CONNECTIONS: u32 = 16;
+/// After how much rest a connection is tested before it is used.
+const IDLE_UNTIL_TESTED: Duration = Duration::from_secs(1);
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The advisory lock of the migration on PostgreSQL: any number that nobody else uses.
 const MIGRATION_LOCK: i64 = 7_305_805_932_170;
 /// Times a transaction that lost a race is run, in all.
 pub const TRIES_MAX: usize = 5;
-/// Pages the write-ahead log may hold before it is folded back (about 32 MiB).
-const WAL_PAGES: &str = "8000";
+/// How often what is in SQLite's write-ahead log is copied back.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
+/// Pages in the log at which writers wait a moment so that it starts anew (64 MiB).
+const LOG_PAGES: i64 = 16_000;
+/// Pages in the log at which a writer copies them back itself, should nobody else do so (128 MiB).
+const LOG_PAGES_MAX: &str = "32000";
 
 /// Why the database could not be opened, in words for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +77,25 @@ pub struct Db {
     writer: DatabaseConnection,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGenerator>,
-    _lock: Option<Arc<File>>,
+    url: Arc<str>,
+    lock: Option<Arc<FileLock>>,
+}
+
+/// The lock on a SQLite file. It is released at the end of this value, and not when the file closes: a process that
+/// was just started by this one holds a copy of the file for a moment.
+struct FileLock(File);
+
+impl FileLock {
+    fn release(&self) {
+        // Nothing can be done about a failure; the lock then ends with the process.
+        let _ = self.0.unlock();
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        self.release();
+    }
 }
 
 impl Db {
@@ -83,7 +107,7 @@ impl Db {
         ids: Arc<dyn IdGenerator>,
     ) -> Result<Self, OpenError> {
         let lock = lock_file(url)?;
-        Ok(Self { _lock: lock.map(Arc::new), ..Self::open_beside(url, clock, ids).await? })
+        Ok(Self { lock: lock.map(Arc::new), ..Self::open_beside(url, clock, ids).await? })
     }
 
     /// Opens the database for a short command, also while a service runs on it.
@@ -95,13 +119,25 @@ impl Db {
         if url.starts_with("sqlite:") {
             let writer = sqlite(url, 1).await?;
             let reader = sqlite(url, SQLITE_READERS).await?;
-            Ok(Self { reader, writer, clock, ids, _lock: None })
+            Ok(Self { reader, writer, clock, ids, url: url.into(), lock: None })
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let pool = postgres(url).await?;
-            Ok(Self { reader: pool.clone(), writer: pool, clock, ids, _lock: None })
+            Ok(Self { reader: pool.clone(), writer: pool, clock, ids, url: url.into(), lock: None })
         } else {
             Err(OpenError::UnknownScheme)
         }
+    }
+
+    /// The same database for a thread with a runtime of its own. On PostgreSQL it gets a connection of its own, opened and
+    /// watched by that runtime; SQLite has but one writer.
+    pub async fn for_thread(&self) -> Result<Self, OpenError> {
+        if self.backend() == DatabaseBackend::Sqlite {
+            return Ok(self.clone());
+        }
+        let mut options = postgres_options(&self.url, 1);
+        options.min_connections(0).connect_lazy(true);
+        let writer = Database::connect(options).await.map_err(OpenError::Unreachable)?;
+        Ok(Self { writer, ..self.clone() })
     }
 
     /// Brings the schema at `url` up to date, on a connection of its own that is closed afterwards. On SQLite no service may
@@ -124,7 +160,11 @@ impl Db {
 
     /// Fails unless every migration is applied.
     pub async fn check_schema(&self) -> Result<(), OpenError> {
-        match Migrator::get_pending_migrations(&self.reader).await.map_err(OpenError::Migration)?.len() {
+        match Migrator::get_pending_migrations_read_only(&self.reader)
+            .await
+            .map_err(OpenError::Migration)?
+            .len()
+        {
             0 => Ok(()),
             behind => Err(OpenError::NotMigrated(behind)),
         }
@@ -171,10 +211,47 @@ impl Db {
         self.ids.next_id(self.clock.now())
     }
 
-    /// Closes every connection.
+    /// Closes every connection and lets another process have the file.
     pub async fn close(&self) -> Result<(), DbErr> {
-        self.reader.clone().close().await?;
-        self.writer.clone().close().await
+        let closed = async {
+            self.reader.clone().close().await?;
+            self.writer.clone().close().await
+        };
+        let closed = closed.await;
+        if let Some(lock) = &self.lock {
+            lock.release();
+        }
+        closed
+    }
+
+    /// Copies what SQLite has in its write-ahead log back into the file, again and again, beside the writer rather than in
+    /// its way. On PostgreSQL there is nothing to do.
+    pub async fn keep_log_short(&self) {
+        if self.backend() != DatabaseBackend::Sqlite {
+            return;
+        }
+        let mut ticks = tokio::time::interval(CHECKPOINT_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.checkpoint().await {
+                tracing::warn!(%error, "the write-ahead log could not be copied back; it is tried again");
+            }
+        }
+    }
+
+    async fn checkpoint(&self) -> Result<(), DbErr> {
+        let pragma = |mode| {
+            let sql = format!("PRAGMA wal_checkpoint({mode})");
+            Statement::from_string(DatabaseBackend::Sqlite, sql)
+        };
+        let answer = self.reader.query_one_raw(pragma("PASSIVE")).await?;
+        let pages: i64 = answer.map(|row| row.try_get("", "log")).transpose()?.unwrap_or(0);
+        if pages >= LOG_PAGES {
+            // Nearly everything is copied by now, so the writer hardly waits.
+            self.reader.query_one_raw(pragma("RESTART")).await?;
+        }
+        Ok(())
     }
 }
 
@@ -220,7 +297,7 @@ pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(&*path))
 }
 
-fn lock_file(url: &str) -> Result<Option<File>, OpenError> {
+fn lock_file(url: &str) -> Result<Option<FileLock>, OpenError> {
     let Some(path) = sqlite_path(url) else {
         return Ok(None);
     };
@@ -240,7 +317,7 @@ fn lock_file(url: &str) -> Result<Option<File>, OpenError> {
         Err(TryLockError::Error(source)) => return Err(not_writable(&lock_path, source)),
     }
     File::options().create(true).append(true).open(&path).map_err(|source| not_writable(&path, source))?;
-    Ok(Some(file))
+    Ok(Some(FileLock(file)))
 }
 
 fn options(url: &str, connections: u32) -> ConnectOptions {
@@ -267,15 +344,22 @@ async fn sqlite(url: &str, connections: u32) -> Result<DatabaseConnection, OpenE
             // Without it `REPLACE` removes rows past the triggers that guard the ledger.
             .pragma("recursive_triggers", "ON")
             .pragma("busy_timeout", "5000")
-            .pragma("wal_autocheckpoint", WAL_PAGES)
-            .pragma("cache_size", "-3000")
+            .pragma("wal_autocheckpoint", LOG_PAGES_MAX)
+            .pragma("cache_size", "-8000")
             .pragma("temp_store", "MEMORY")
     });
     Database::connect(options).await.map_err(OpenError::Unreachable)
 }
 
 async fn postgres(url: &str) -> Result<DatabaseConnection, OpenError> {
-    Database::connect(options(url, POSTGRES_CONNECTIONS)).await.map_err(OpenError::Unreachable)
+    Database::connect(postgres_options(url, POSTGRES_CONNECTIONS)).await.map_err(OpenError::Unreachable)
+}
+
+fn postgres_options(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = options(url, connections);
+    // One that was cut while nobody used it must not cost a request.
+    options.test_before_acquire_if_idle_for(IDLE_UNTIL_TESTED);
+    options
 }
 
 /// Whether running the transaction again can succeed: deadlock, serialization failure, or a unique key that another

@@ -2,9 +2,11 @@
 //! idle, so a lone call is a batch of one and goes at once.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
+use std::thread;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
 /// Why a call got no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +20,12 @@ pub enum GatherError {
 }
 
 type Call<Q, A> = (Q, oneshot::Sender<A>);
+type Waiting<Q, A> = Arc<Mutex<mpsc::Receiver<Call<Q, A>>>>;
+
+/// The turn to run a batch. The next batch is taken, by another worker, when this value is dropped: the later, the more calls
+/// are in it.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "held for its end")] OwnedMutexGuard<()>);
 
 /// The callers' end of a gathered operation. Cheap to clone.
 pub struct Gather<Q, A> {
@@ -42,37 +50,37 @@ pub struct GatherLimits {
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
-    /// Starts the workers. `run` gets the calls of a batch in order of arrival and gives one answer each, in order.
+    /// Starts the workers as tasks of the running runtime. `run` gets the calls of a batch in order of arrival and gives
+    /// one answer each, in order.
     pub fn start<F, R>(limits: GatherLimits, run: F) -> Self
     where
-        F: Fn(Vec<Q>) -> R + Send + Sync + 'static,
+        F: Fn(Vec<Q>, Turn) -> R + Send + Sync + 'static,
         R: Future<Output = Vec<A>> + Send + 'static,
     {
-        let (queue, waiting) = mpsc::channel::<Call<Q, A>>(limits.queue_max);
-        let waiting = Arc::new(tokio::sync::Mutex::new(waiting));
+        let (queue, source) = Source::new(limits);
         let run = Arc::new(run);
         for _ in 0..limits.workers {
-            let (waiting, run) = (Arc::clone(&waiting), Arc::clone(&run));
-            tokio::spawn(async move {
-                let mut calls = Vec::with_capacity(limits.batch_max);
-                loop {
-                    let taken = waiting.lock().await.recv_many(&mut calls, limits.batch_max).await;
-                    if taken == 0 {
-                        return;
-                    }
-                    let (questions, senders): (Vec<_>, Vec<_>) = calls.drain(..).unzip();
-                    // A task of its own: should a batch die, its callers are told and the worker goes on.
-                    let Ok(answers) = tokio::spawn(run(questions)).await else {
-                        continue;
-                    };
-                    for (answer, sender) in answers.into_iter().zip(senders) {
-                        // A caller that hung up does not need its answer.
-                        let _ = sender.send(answer);
-                    }
-                }
-            });
+            let (source, run) = (source.clone(), Arc::clone(&run));
+            tokio::spawn(async move { work(&source, &*run).await });
         }
         Self { queue }
+    }
+
+    /// Starts one worker for each of `runs`, on a thread with a runtime of its own: a batch is many short steps, and each of
+    /// them would queue behind the requests of a shared runtime.
+    pub fn start_on_threads<F, R>(limits: GatherLimits, name: &str, runs: Vec<F>) -> io::Result<Self>
+    where
+        F: Fn(Vec<Q>, Turn) -> R + Send + 'static,
+        R: Future<Output = Vec<A>> + Send + 'static,
+    {
+        let (queue, source) = Source::new(limits);
+        for run in runs {
+            let source = source.clone();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let work = move || runtime.block_on(work(&source, &run));
+            thread::Builder::new().name(name.to_owned()).spawn(work)?;
+        }
+        Ok(Self { queue })
     }
 
     /// Asks and waits for the answer. Refused at once when the queue is full.
@@ -83,5 +91,59 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
             mpsc::error::TrySendError::Closed(_) => GatherError::Stopped,
         })?;
         answer.await.map_err(|_| GatherError::Stopped)
+    }
+}
+/// Where the workers get their batches from.
+struct Source<Q, A> {
+    waiting: Waiting<Q, A>,
+    turn: Arc<Mutex<()>>,
+    batch_max: usize,
+}
+
+impl<Q, A> Clone for Source<Q, A> {
+    fn clone(&self) -> Self {
+        Self { waiting: Arc::clone(&self.waiting), turn: Arc::clone(&self.turn), batch_max: self.batch_max }
+    }
+}
+
+impl<Q, A> Source<Q, A> {
+    fn new(limits: GatherLimits) -> (mpsc::Sender<Call<Q, A>>, Self) {
+        let (queue, waiting) = mpsc::channel(limits.queue_max);
+        let waiting = Arc::new(Mutex::new(waiting));
+        (queue, Self { waiting, turn: Arc::default(), batch_max: limits.batch_max })
+    }
+
+    /// The next batch; `None` when every caller is gone.
+    async fn next(&self) -> Option<(Vec<Call<Q, A>>, Turn)> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let mut waiting = self.waiting.lock().await;
+        let mut calls = vec![waiting.recv().await?];
+        // Whoever is ready to call at this moment gets into the batch; when idle nobody is, and it goes at once.
+        tokio::task::yield_now().await;
+        while calls.len() < self.batch_max
+            && let Ok(call) = waiting.try_recv()
+        {
+            calls.push(call);
+        }
+        Some((calls, Turn(turn)))
+    }
+}
+
+/// Runs batches until every caller is gone.
+async fn work<Q, A, R>(source: &Source<Q, A>, run: &impl Fn(Vec<Q>, Turn) -> R)
+where
+    A: Send + 'static,
+    R: Future<Output = Vec<A>> + Send + 'static,
+{
+    while let Some((calls, turn)) = source.next().await {
+        let (questions, senders): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
+        // A task of its own: should a batch die, its callers are told and the worker goes on.
+        let Ok(answers) = tokio::spawn(run(questions, turn)).await else {
+            continue;
+        };
+        for (answer, sender) in answers.into_iter().zip(senders) {
+            // A caller that hung up does not need its answer.
+            let _ = sender.send(answer);
+        }
     }
 }

@@ -4,12 +4,11 @@
 //! `UNNEST` over one array per column, on SQLite `VALUES` of one of a few fixed lengths. So the SQL text hardly ever depends
 //! on the number of rows, and prepared statements are reused.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::sync::Arc;
 
 use sea_orm::sea_query::{ArrayType, Value};
-use sea_orm::{ConnectionTrait, DatabaseBackend, DbErr, ExecResult, QueryResult, Statement};
+use sea_orm::{ConnectionTrait, DatabaseBackend, DbErr, QueryResult, Statement};
 use uuid::Uuid;
 
 enum Cells {
@@ -63,14 +62,20 @@ impl Cells {
         }
     }
 
-    fn into_values(self) -> Box<dyn Iterator<Item = Value> + Send> {
+    /// Puts the cells into `values`, `width` apart, from `first` on.
+    fn spread(self, values: &mut [Value], first: usize, width: usize) {
+        fn put<C: Into<Value>>(cells: Vec<C>, values: &mut [Value], first: usize, width: usize) {
+            for (place, cell) in values.iter_mut().skip(first).step_by(width).zip(cells) {
+                *place = cell.into();
+            }
+        }
         match self {
-            Self::Uuid(cells) => Box::new(cells.into_iter().map(Value::from)),
-            Self::Int(cells) => Box::new(cells.into_iter().map(Value::from)),
-            Self::Text(cells) => Box::new(cells.into_iter().map(Value::from)),
-            Self::UuidOrNull(cells) => Box::new(cells.into_iter().map(Value::from)),
-            Self::IntOrNull(cells) => Box::new(cells.into_iter().map(Value::from)),
-            Self::TextOrNull(cells) => Box::new(cells.into_iter().map(Value::from)),
+            Self::Uuid(cells) => put(cells, values, first, width),
+            Self::Int(cells) => put(cells, values, first, width),
+            Self::Text(cells) => put(cells, values, first, width),
+            Self::UuidOrNull(cells) => put(cells, values, first, width),
+            Self::IntOrNull(cells) => put(cells, values, first, width),
+            Self::TextOrNull(cells) => put(cells, values, first, width),
         }
     }
 }
@@ -78,14 +83,70 @@ impl Cells {
 /// A table in memory, built column by column from a slice.
 pub struct Rows<'a, T> {
     items: &'a [T],
+    table: Table,
+}
+
+#[derive(Default)]
+struct Table {
     columns: Vec<(&'static str, Cells)>,
+    len: usize,
+}
+
+/// A statement over a [`Rows`] that writes, to be run alone or together with others by [`write_all`].
+pub struct Write {
+    sql: String,
+    table: Table,
+}
+
+/// Runs `writes` in one round trip: as one statement on PostgreSQL, where none of them sees what another writes, as statements
+/// one after the other on SQLite. Those without rows are left out.
+pub async fn write_all(db: &impl ConnectionTrait, writes: Vec<Write>) -> Result<(), DbErr> {
+    let mut writes: Vec<Write> = writes.into_iter().filter(|write| write.table.len > 0).collect();
+    if db.get_database_backend() != DatabaseBackend::Postgres {
+        let mut parts = writes.into_iter().flat_map(Write::into_parts).peekable();
+        while parts.peek().is_some() {
+            let (mut text, mut values) = (String::new(), Vec::new());
+            for (sql, table) in parts.by_ref().take(PARTS_MAX) {
+                text.push_str(&table.in_order(&sql, &[], &mut values));
+                text.push(';');
+            }
+            db.execute_raw(Statement::from_sql_and_values(DatabaseBackend::Sqlite, text, values)).await?;
+        }
+        return Ok(());
+    }
+    let Some(last) = writes.pop() else { return Ok(()) };
+    let (mut text, mut values) = (String::new(), Vec::new());
+    for (index, write) in writes.into_iter().enumerate() {
+        text.push_str(if index == 0 { "WITH " } else { ", " });
+        let _ = write!(text, "w{index} AS ({})", write.table.numbered(&write.sql, &[], &mut values));
+    }
+    if !text.is_empty() {
+        text.push(' ');
+    }
+    text.push_str(&last.table.numbered(&last.sql, &[], &mut values));
+    db.execute_raw(Statement::from_sql_and_values(DatabaseBackend::Postgres, text, values)).await?;
+    Ok(())
+}
+
+impl Write {
+    /// In parts for SQLite: a statement over many parameters costs memory for as long as it is kept prepared.
+    fn into_parts(self) -> impl Iterator<Item = (Arc<str>, Table)> {
+        let (sql, mut rest) = (Arc::from(self.sql), Some(self.table));
+        std::iter::from_fn(move || {
+            let mut part = rest.take()?;
+            if part.len > PART_MAX {
+                rest = Some(part.split_off(PART_MAX));
+            }
+            Some((Arc::clone(&sql), part))
+        })
+    }
 }
 
 impl<'a, T> Rows<'a, T> {
     /// A table with one row per item and no columns yet.
     #[must_use]
     pub const fn new(items: &'a [T]) -> Self {
-        Self { items, columns: Vec::new() }
+        Self { items, table: Table { columns: Vec::new(), len: items.len() } }
     }
 
     /// Adds a column of ids.
@@ -131,40 +192,29 @@ impl<'a, T> Rows<'a, T> {
     }
 
     fn add(mut self, name: &'static str, cells: impl FnOnce(&'a [T]) -> Cells) -> Self {
-        self.columns.push((name, cells(self.items)));
+        self.table.columns.push((name, cells(self.items)));
         self
     }
 
-    /// Inserts every row into `table`, whose columns have the names given here. `tail` is appended, for example
+    /// To insert every row into `table`, whose columns have the names given here. `tail` is appended, for example
     /// ` ON CONFLICT DO NOTHING`.
-    pub async fn insert(mut self, db: &impl ConnectionTrait, table: &str, tail: &str) -> Result<(), DbErr> {
-        let names = self.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    #[must_use]
+    pub fn insert(self, table: &str, tail: &str) -> Write {
+        let names = self.table.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         // SQLite reads `SELECT … FROM r ON CONFLICT` as a join condition; `WHERE true` ends the select.
         let sql = format!("INSERT INTO {table} ({names}) SELECT {names} FROM {{rows}} AS r WHERE true{tail}");
-        while self.items.len() > ROWS_MAX {
-            let rest = self.split_off(ROWS_MAX);
-            self.execute(db, &sql).await?;
-            self = rest;
-        }
-        self.execute(db, &sql).await?;
-        Ok(())
+        Write { sql, table: self.table }
     }
 
-    fn split_off(&mut self, at: usize) -> Self {
-        let (items, rest) = self.items.split_at(at);
-        self.items = items;
-        let columns = self.columns.iter_mut().map(|(name, cells)| (*name, cells.split_off(at))).collect();
-        Self { items: rest, columns }
-    }
-
-    /// Runs `sql`, in which `{rows}` stands for this table.
-    pub async fn execute(self, db: &impl ConnectionTrait, sql: &str) -> Result<ExecResult, DbErr> {
-        db.execute_raw(self.statement(db.get_database_backend(), sql, Vec::new())).await
+    /// To run `sql`, in which `{rows}` stands for this table, or for a part of it at a time.
+    #[must_use]
+    pub fn write(self, sql: &str) -> Write {
+        Write { sql: sql.to_owned(), table: self.table }
     }
 
     /// Runs the query `sql`, in which `{rows}` stands for this table.
     pub async fn query(self, db: &impl ConnectionTrait, sql: &str) -> Result<Vec<QueryResult>, DbErr> {
-        self.query_with(db, sql, Vec::new()).await
+        self.query_with(db, sql, &[]).await
     }
 
     /// Runs the query `sql`; `{1}`, `{2}` … stand for `more`.
@@ -172,30 +222,65 @@ impl<'a, T> Rows<'a, T> {
         self,
         db: &impl ConnectionTrait,
         sql: &str,
-        more: Vec<Value>,
+        more: &[Value],
     ) -> Result<Vec<QueryResult>, DbErr> {
-        db.query_all_raw(self.statement(db.get_database_backend(), sql, more)).await
+        db.query_all_raw(self.table.statement(db.get_database_backend(), sql, more)).await
+    }
+}
+
+impl Table {
+    fn split_off(&mut self, at: usize) -> Self {
+        let columns = self.columns.iter_mut().map(|(name, cells)| (*name, cells.split_off(at))).collect();
+        let rest = Self { columns, len: self.len - at };
+        self.len = at;
+        rest
     }
 
-    fn statement(self, backend: DatabaseBackend, sql: &str, more: Vec<Value>) -> Statement {
-        let (source, mut values) = match backend {
-            DatabaseBackend::Postgres => self.unnest(),
-            _ => self.values(),
+    fn statement(self, backend: DatabaseBackend, sql: &str, more: &[Value]) -> Statement {
+        let mut values = Vec::new();
+        let text = match backend {
+            DatabaseBackend::Postgres => self.numbered(sql, more, &mut values),
+            _ => self.in_order(sql, more, &mut values),
         };
-        let mut sql = sql.replacen("{rows}", &source, 1);
-        for (index, value) in more.into_iter().enumerate() {
-            values.push(value);
-            // Both back ends number parameters, so a value may be named more than once.
-            let number = values.len();
-            let sign = if backend == DatabaseBackend::Postgres { '$' } else { '?' };
-            sql = sql.replace(&format!("{{{}}}", index + 1), &format!("{sign}{number}"));
-        }
-        Statement::from_sql_and_values(backend, sql, values)
+        Statement::from_sql_and_values(backend, text, values)
     }
 
-    fn unnest(self) -> (String, Vec<Value>) {
+    /// PostgreSQL numbers its parameters: the arrays first, then `more`.
+    fn numbered(self, sql: &str, more: &[Value], values: &mut Vec<Value>) -> String {
+        let source = self.unnest(values);
+        let mut text = sql.replacen("{rows}", &source, 1);
+        for (index, value) in more.iter().enumerate() {
+            values.push(value.clone());
+            text = text.replace(&format!("{{{}}}", index + 1), &format!("${}", values.len()));
+        }
+        text
+    }
+
+    /// SQLite gets its parameters in the order of the text. They could be numbered there too, but a number is a name to
+    /// it, and the driver looks every name up in a list of all.
+    fn in_order(self, sql: &str, more: &[Value], values: &mut Vec<Value>) -> String {
+        let (source, cells) = self.values();
+        let mut cells = Some(cells);
+        let mut text = String::with_capacity(sql.len() + source.len());
+        let mut parts = sql.split('{');
+        text.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            let (name, rest) = part.split_once('}').unwrap_or((part, ""));
+            if name == "rows" {
+                text.push_str(&source);
+                values.extend(cells.take().into_iter().flatten());
+            } else {
+                text.push('?');
+                let index = name.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+                values.extend(index.and_then(|index| more.get(index)).cloned());
+            }
+            text.push_str(rest);
+        }
+        text
+    }
+
+    fn unnest(self, values: &mut Vec<Value>) -> String {
         let (mut select, mut names, mut casts) = (String::new(), String::new(), String::new());
-        let mut values = Vec::with_capacity(self.columns.len());
         for (index, (name, cells)) in self.columns.into_iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             let (cast, array, present) = cells.into_array();
@@ -211,13 +296,16 @@ impl<'a, T> Rows<'a, T> {
                 let _ = write!(select, "{comma}{name}");
             }
         }
-        (format!("(SELECT {select} FROM UNNEST({casts}) AS u ({names}))"), values)
+        format!("(SELECT {select} FROM UNNEST({casts}) AS u ({names}))")
     }
 
     /// SQLite: a table of parameters, filled up with NULL to the next of a few sizes, so that a few texts serve every number
     /// of rows. The first column says which rows are real; it may not have absent cells.
+    ///
+    /// `LIMIT` tells the planner how small the table is. It takes `VALUES` for billions of rows otherwise, and reads the
+    /// other side of a join from end to end.
     fn values(self) -> (String, Vec<Value>) {
-        let rows = self.items.len();
+        let rows = self.len;
         let padded = SIZES.into_iter().find(|size| *size >= rows).unwrap_or(rows);
         let mut select = String::new();
         for (index, (name, _)) in self.columns.iter().enumerate() {
@@ -225,46 +313,92 @@ impl<'a, T> Rows<'a, T> {
             let _ = write!(select, "{comma}column{} AS {name}", index + 1);
         }
         let width = self.columns.len();
-        let mut columns: Vec<_> = self.columns.into_iter().map(|(_, cells)| cells.into_values()).collect();
-        let mut values = Vec::with_capacity(padded * width + 4);
-        for _ in 0..rows {
-            values.extend(columns.iter_mut().filter_map(Iterator::next));
+        let mut values = vec![Value::Int(None); padded * width];
+        for (index, (_, cells)) in self.columns.into_iter().enumerate() {
+            cells.spread(&mut values, index, width);
         }
-        for _ in rows..padded {
-            values.extend(std::iter::repeat_n(Value::Int(None), width));
-        }
-        let source = format!(
-            "(SELECT {select} FROM (VALUES {}) WHERE column1 IS NOT NULL)",
-            placeholders(width, padded)
-        );
+        let row = format!("({})", vec!["?"; width].join(","));
+        let table = vec![row; padded].join(",");
+        let source =
+            format!("(SELECT {select} FROM (VALUES {table}) WHERE column1 IS NOT NULL LIMIT {padded})");
         (source, values)
     }
 }
 
 /// Numbers of rows that have a text of their own on SQLite.
-const SIZES: [usize; 5] = [1, 8, 32, 128, ROWS_MAX];
-/// Rows inserted by one statement; more would need more parameters than SQLite takes.
-const ROWS_MAX: usize = 512;
+const SIZES: [usize; 6] = [1, 8, 32, 64, 128, 512];
+/// Rows that one statement writes on SQLite.
+const PART_MAX: usize = 64;
+/// Statements that SQLite gets at once.
+const PARTS_MAX: usize = 8;
 
-/// `(?1, ?2), (?3, ?4) …`, remembered: writing it takes longer than sending it.
-fn placeholders(width: usize, rows: usize) -> Arc<str> {
-    type Texts = HashMap<(usize, usize), Arc<str>>;
-    static TEXTS: LazyLock<RwLock<Texts>> = LazyLock::new(RwLock::default);
-    if let Some(text) = TEXTS.read().unwrap_or_else(PoisonError::into_inner).get(&(width, rows)) {
-        return Arc::clone(text);
+#[cfg(test)]
+mod tests {
+    use sea_orm::Database;
+
+    use super::*;
+
+    async fn table() -> Result<sea_orm::DatabaseConnection, DbErr> {
+        let db = Database::connect("sqlite::memory:").await?;
+        db.execute_unprepared("CREATE TABLE t (id blob PRIMARY KEY, n bigint NOT NULL, s text)").await?;
+        Ok(db)
     }
-    let mut text = String::new();
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 0..width {
-            let comma = if column == 0 { "" } else { ", " };
-            let _ = write!(text, "{comma}?{}", row * width + column + 1);
+
+    fn items(count: i64) -> Vec<(Uuid, i64)> {
+        (0..count).map(|index| (Uuid::from_u64_pair(1, index.unsigned_abs()), index)).collect()
+    }
+
+    fn rows(items: &[(Uuid, i64)]) -> Rows<'_, (Uuid, i64)> {
+        Rows::new(items)
+            .uuid("id", |(id, _)| *id)
+            .int("n", |(_, n)| *n)
+            .text_or_null("s", |(_, n)| (n % 2 == 0).then(|| n.to_string()))
+    }
+
+    #[tokio::test]
+    async fn every_row_is_written_and_read_whatever_their_number() -> Result<(), DbErr> {
+        for count in [0, 1, 2, 8, 9, 63, 64, 65, 200, 700] {
+            let db = table().await?;
+            let items = items(count);
+            write_all(&db, vec![rows(&items).insert("t", "")]).await?;
+            let sql = "SELECT t.n, t.s FROM {rows} r JOIN t ON t.id = r.id WHERE t.n >= {2} AND t.n < {1} \
+                       AND {1} > {2} ORDER BY t.n";
+            let (from, to) = (1_i64, 650_i64);
+            let found = rows(&items).query_with(&db, sql, &[to.into(), from.into()]).await?;
+            let found: Vec<(i64, Option<String>)> = found
+                .iter()
+                .map(|row| Ok((row.try_get("", "n")?, row.try_get("", "s")?)))
+                .collect::<Result<_, DbErr>>()?;
+            let expected: Vec<_> =
+                (from..to.min(count)).map(|n| (n, (n % 2 == 0).then(|| n.to_string()))).collect();
+            assert_eq!(found, expected, "{count} rows");
+            let update = "UPDATE t SET n = r.n + 1000 FROM {rows} AS r WHERE t.id = r.id";
+            write_all(&db, vec![rows(&items).write(update)]).await?;
+            let changed = db.query_all_raw(Statement::from_string(
+                DatabaseBackend::Sqlite,
+                "SELECT n FROM t WHERE n >= 1000",
+            ));
+            assert_eq!(changed.await?.len(), items.len());
         }
-        text.push(')');
+        Ok(())
     }
-    let text: Arc<str> = text.into();
-    if rows <= ROWS_MAX {
-        TEXTS.write().unwrap_or_else(PoisonError::into_inner).insert((width, rows), Arc::clone(&text));
+
+    #[tokio::test]
+    async fn the_database_looks_each_row_up_rather_than_read_the_whole_table() -> Result<(), DbErr> {
+        let db = table().await?;
+        for count in [1, 8, 40, 100, 500] {
+            let items = items(count);
+            for sql in [
+                "EXPLAIN QUERY PLAN SELECT t.n FROM {rows} r JOIN t ON t.id = r.id",
+                "EXPLAIN QUERY PLAN UPDATE t SET n = r.n FROM {rows} AS r WHERE t.id = r.id AND t.n = r.n",
+            ] {
+                let plan = rows(&items).query(&db, sql).await?;
+                let plan: Vec<String> =
+                    plan.iter().map(|row| row.try_get("", "detail")).collect::<Result<_, _>>()?;
+                assert!(plan.iter().any(|step| step.starts_with("SEARCH t ")), "{count} rows: {plan:?}");
+                assert!(!plan.iter().any(|step| step.starts_with("SCAN t")), "{count} rows: {plan:?}");
+            }
+        }
+        Ok(())
     }
-    text
 }

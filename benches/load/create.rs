@@ -147,7 +147,7 @@ pub(crate) fn measure(bench: &mut Bench, kind: Kind) {
         match kind {
             Kind::Sqlite => sides.run_sqlite(&world, &events, duration),
             Kind::Postgres => {
-                let script = pgbench::create_script(world.site, &events, " FOR SHARE");
+                let script = pgbench::create_script(world.site, &events, true);
                 sides.others.push(world.pgbench(&script, duration, (first, span)));
                 first += span * pgbench::CLIENTS;
             }
@@ -155,7 +155,7 @@ pub(crate) fn measure(bench: &mut Bench, kind: Kind) {
     }
     report(bench, &world, &rates, &sides);
     if kind == Kind::Postgres {
-        let script = pgbench::create_script(world.site, &events, "");
+        let script = pgbench::create_script(world.site, &events, false);
         let unlocked = world.pgbench(&script, duration, (first, span));
         let what = "create, PostgreSQL, against pgbench that does not lock the site";
         bench.report.compare(what, &rates, &[unlocked], Limit::None);

@@ -18,7 +18,7 @@ use super::service;
 use super::sink::{self, Arrival, Sink};
 
 /// Connections of the load.
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 64;
 /// Subscribers in the second part.
 const MANY: usize = 5;
 /// Follows a second at which the delay is measured.

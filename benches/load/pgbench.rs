@@ -21,12 +21,18 @@ fn id_sql(high: &str, low: &str, offset: i64) -> String {
     format!("encode(int8send(:{high}) || int8send(:{low}::bigint + {offset}), 'hex')::uuid")
 }
 
-/// One first follow of a member: the statements of the service's batch for one row. Whether the site's row is locked, as the
-/// service does, can be chosen.
-pub(crate) fn create_script(site: Uuid, events: &[EventRow], lock: &str) -> String {
+/// One first follow of a member: the statements of the service's batch for one row. Whether the site's configuration is locked, as
+/// the service does, can be chosen.
+pub(crate) fn create_script(site: Uuid, events: &[EventRow], is_locked: bool) -> String {
     let member = id_sql("member_high", "member_low", 0);
     let id = |offset| id_sql("high", "low", offset);
     let now = START_MS;
+    let (_, key) = site.as_u64_pair();
+    let lock = if is_locked {
+        format!("SELECT pg_advisory_xact_lock_shared({});\n", key.cast_signed())
+    } else {
+        String::new()
+    };
     let mut script = String::new();
     let _ = write!(
         script,
@@ -37,12 +43,14 @@ pub(crate) fn create_script(site: Uuid, events: &[EventRow], lock: &str) -> Stri
          \\set high ((:ms + :n) << 16) | {VERSION}\n\
          \\set low {lowest} + random(0, {spread})\n\
          BEGIN;\n\
-         SELECT s.id, s.config_version FROM site s WHERE s.id = '{site}'{lock};\n\
-         SELECT a.* FROM account a WHERE a.site_id = '{site}' AND a.member_id = {member} FOR UPDATE;\n\
-         SELECT m.id, m.site_id, m.contact_id FROM member m WHERE m.id = {member} AND m.site_id = '{site}' \\gset m_\n\
+         {lock}\
+         SELECT s.id, s.config_version FROM site s WHERE s.id = '{site}';\n\
+         SELECT m.id AS found_member, m.site_id AS found_site, m.contact_id AS found_contact, a.* FROM member m \
+         LEFT JOIN account a ON a.site_id = m.site_id AND a.member_id = m.id \
+         WHERE m.site_id = '{site}' AND m.id = {member} \\gset m_\n\
          INSERT INTO account (id, site_id, member_id, contact_id, balance, earned, adjusted, redeemed, expired, \
          revision, event_sequence, ledger_sequence, last_activity_at, created_at, updated_at) VALUES \
-         ({account}, '{site}', {member}, :m_contact_id, {POINTS}, {POINTS}, 0, 0, 0, 2, 3, 1, {now}, {now}, {now});\n\
+         ({account}, '{site}', {member}, :m_found_contact, {POINTS}, {POINTS}, 0, 0, 0, 2, 3, 1, {now}, {now}, {now});\n\
          INSERT INTO followed_channel (id, site_id, account_id, channel, source, evidence, idempotency_key, created_at) \
          VALUES ({follow}, '{site}', {account}, 'X', 'API', 'DECLARED', NULL, {now});\n\
          INSERT INTO ledger_entry (id, site_id, account_id, sequence, amount, balance_after, entry_type, description, \

@@ -8,11 +8,12 @@ use crate::id::{AccountId, EventId, SiteId, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "event")]
 pub struct Model {
-    /// Key.
+    /// Its site.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub site_id: SiteId,
+    /// Key within the site; unique everywhere.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: EventId,
-    /// Its site.
-    pub site_id: SiteId,
     /// `wix.loyalty.socialmedia.v1.followed_channel_created` …
     pub event_type: String,
     /// The entity it is about.

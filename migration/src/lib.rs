@@ -24,18 +24,21 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// Runs `statements`, which are separated by a line holding `;;`. Placeholders: `{uuid}`, `{bytes}`, and `{clustered}` for tables that
-/// SQLite keeps in one tree by primary key.
+/// Runs `statements`, which are separated by a line holding `;;`. Placeholders: `{uuid}`, `{bytes}`, `{clustered}` for tables that
+/// SQLite keeps in one tree by primary key, and `{greatest}`.
 async fn run(manager: &SchemaManager<'_>, statements: &str) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     let sqlite = connection.get_database_backend() == DatabaseBackend::Sqlite;
-    let (uuid, bytes, clustered) =
-        if sqlite { ("blob", "blob", " WITHOUT ROWID") } else { ("uuid", "bytea", "") };
+    let (uuid, bytes, clustered, greatest) =
+        if sqlite { ("blob", "blob", " WITHOUT ROWID", "max") } else { ("uuid", "bytea", "", "greatest") };
     for statement in statements.split("\n;;") {
         let statement = statement.trim();
         if !statement.is_empty() {
-            let sql =
-                statement.replace("{uuid}", uuid).replace("{bytes}", bytes).replace("{clustered}", clustered);
+            let sql = statement
+                .replace("{uuid}", uuid)
+                .replace("{bytes}", bytes)
+                .replace("{clustered}", clustered)
+                .replace("{greatest}", greatest);
             connection.execute_unprepared(&sql).await?;
         }
     }

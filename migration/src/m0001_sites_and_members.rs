@@ -50,7 +50,7 @@ CREATE UNIQUE INDEX member_external_id ON member (site_id, external_id)
 ;;
 CREATE UNIQUE INDEX member_contact ON member (site_id, contact_id)
 ;;
-CREATE INDEX member_page ON member (site_id, id)
+CREATE UNIQUE INDEX member_page ON member (site_id, id)
 ";
 
 #[async_trait::async_trait]

@@ -5,11 +5,13 @@ use sea_orm_migration::sea_orm::DatabaseBackend;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
+/// An entry or follow does not name its account as a foreign key: whoever writes one has just made or locked the account, and
+/// a check for each row would cost as much as the row. The triggers below keep accounts that have entries.
 const TABLES: &str = "
 CREATE TABLE account (
     id {uuid} PRIMARY KEY,
-    site_id {uuid} NOT NULL REFERENCES site (id),
-    member_id {uuid} NOT NULL REFERENCES member (id),
+    site_id {uuid} NOT NULL,
+    member_id {uuid} NOT NULL,
     contact_id {uuid} NOT NULL,
     balance bigint NOT NULL CHECK (balance >= 0),
     earned bigint NOT NULL,
@@ -21,15 +23,14 @@ CREATE TABLE account (
     ledger_sequence bigint NOT NULL,
     last_activity_at bigint,
     created_at bigint NOT NULL,
-    updated_at bigint NOT NULL
+    updated_at bigint NOT NULL,
+    FOREIGN KEY (site_id, member_id) REFERENCES member (site_id, id)
 )
 ;;
 CREATE UNIQUE INDEX account_member ON account (site_id, member_id)
 ;;
-CREATE UNIQUE INDEX account_contact ON account (site_id, contact_id)
-;;
 CREATE TABLE followed_channel (
-    account_id {uuid} NOT NULL REFERENCES account (id),
+    account_id {uuid} NOT NULL,
     channel text NOT NULL,
     id {uuid} NOT NULL,
     site_id {uuid} NOT NULL,
@@ -41,7 +42,7 @@ CREATE TABLE followed_channel (
 ){clustered}
 ;;
 CREATE TABLE ledger_entry (
-    account_id {uuid} NOT NULL REFERENCES account (id),
+    account_id {uuid} NOT NULL,
     sequence bigint NOT NULL CHECK (sequence >= 1),
     id {uuid} NOT NULL,
     site_id {uuid} NOT NULL,
@@ -65,6 +66,10 @@ BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END
 ;;
 CREATE TRIGGER ledger_entry_no_delete BEFORE DELETE ON ledger_entry
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END
+;;
+CREATE TRIGGER account_keeps_ledger BEFORE DELETE ON account
+WHEN EXISTS (SELECT 1 FROM ledger_entry WHERE account_id = OLD.id)
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: the account has entries'); END
 ";
 
 const POSTGRES_GUARD: &str = "
@@ -73,6 +78,20 @@ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$
 ;;
 CREATE TRIGGER ledger_entry_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_entry
 FOR EACH STATEMENT EXECUTE FUNCTION ledger_entry_refuse()
+;;
+CREATE FUNCTION account_keep_ledger() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' OR EXISTS (SELECT 1 FROM ledger_entry WHERE account_id = OLD.id) THEN
+        RAISE EXCEPTION 'the ledger is append-only: the account has entries';
+    END IF;
+    RETURN OLD;
+END $$
+;;
+CREATE TRIGGER account_keeps_ledger BEFORE DELETE ON account
+FOR EACH ROW EXECUTE FUNCTION account_keep_ledger()
+;;
+CREATE TRIGGER account_keeps_ledger_whole BEFORE TRUNCATE ON account
+FOR EACH STATEMENT EXECUTE FUNCTION account_keep_ledger()
 ";
 
 #[async_trait::async_trait]
@@ -86,7 +105,8 @@ impl MigrationTrait for Migration {
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         crate::drop_tables(manager, &["ledger_entry", "followed_channel", "account"]).await?;
         if manager.get_connection().get_database_backend() == DatabaseBackend::Postgres {
-            manager.get_connection().execute_unprepared("DROP FUNCTION ledger_entry_refuse()").await?;
+            let functions = "DROP FUNCTION ledger_entry_refuse(), account_keep_ledger()";
+            manager.get_connection().execute_unprepared(functions).await?;
         }
         Ok(())
     }

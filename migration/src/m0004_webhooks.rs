@@ -55,18 +55,17 @@ CREATE TABLE subscription (
 CREATE INDEX subscription_page ON subscription (site_id, id)
 ;;
 CREATE TABLE event (
-    id {uuid} PRIMARY KEY,
     site_id {uuid} NOT NULL,
+    id {uuid} NOT NULL,
     event_type text NOT NULL,
     entity_id {uuid} NOT NULL,
     account_id {uuid} NOT NULL,
     sequence bigint NOT NULL,
     data text NOT NULL,
     identity text NOT NULL,
-    occurred_at bigint NOT NULL
+    occurred_at bigint NOT NULL,
+    PRIMARY KEY (site_id, id)
 )
-;;
-CREATE INDEX event_page ON event (site_id, id)
 ;;
 CREATE TABLE signed_event (
     event_id {uuid} NOT NULL,
@@ -92,7 +91,7 @@ CREATE TABLE delivery (
     finished_at bigint
 )
 ;;
-CREATE INDEX delivery_due ON delivery (next_attempt_at) WHERE status IN ('PENDING', 'RETRYING')
+CREATE INDEX delivery_due ON delivery ({greatest}(next_attempt_at, lease_until)) WHERE status IN ('PENDING', 'RETRYING')
 ;;
 CREATE INDEX delivery_page ON delivery (site_id, id)
 ;;

@@ -2,16 +2,14 @@
 
 pub mod api;
 
-use std::collections::HashMap;
-
 use entity::id::{AccountId, ContactId, MemberId, SiteId};
 use entity::kinds::ProgramStatus;
 use entity::{account, member};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, QueryTrait};
 
 use crate::access::Identity;
 use crate::db::{self, Db, Tx};
-use crate::rows::Rows;
+use crate::rows::{self, Rows, Write};
 use crate::sites::config::SiteConfigs;
 use crate::webhooks::outbox::{self, FreshDeliveries};
 use crate::webhooks::{EventType, event};
@@ -57,7 +55,15 @@ pub async fn find_account(
     let query = match key {
         AccountKey::Id(id) => query.filter(account::Column::Id.eq(id)),
         AccountKey::Member(member) => query.filter(account::Column::MemberId.eq(member)),
-        AccountKey::Contact(contact) => query.filter(account::Column::ContactId.eq(contact)),
+        AccountKey::Contact(contact) => {
+            // The contact is the member's, and known by index there.
+            let members = member::Entity::find()
+                .select_only()
+                .column(member::Column::Id)
+                .filter(member::Column::SiteId.eq(site))
+                .filter(member::Column::ContactId.eq(contact));
+            query.filter(account::Column::MemberId.in_subquery(members.into_query()))
+        }
     };
     query.one(db).await
 }
@@ -101,13 +107,14 @@ async fn create_once(
     if program != ProgramStatus::Active {
         return Err(CreateAccountError::ProgramNotActive(program));
     }
-    if let Some(existing) = find_account(tx.conn(), site, AccountKey::Contact(contact)).await? {
+    if let Some(existing) = find_account(tx.conn(), site, AccountKey::Member(member.id)).await? {
         return Err(CreateAccountError::AlreadyExists(Box::new(existing)));
     }
     let mut model = new_account(&tx, site, member.id, contact);
     let event = event::account_changed(&tx, EventType::AccountCreated, &mut model, identity)?;
-    insert(&tx, &[&model]).await?;
-    let fresh = outbox::record(&tx, &configs, vec![event]).await?;
+    let (mut writes, fresh) = outbox::prepare(&tx, &configs, vec![event]);
+    writes.push(insertion(&[&model]));
+    rows::write_all(tx.conn(), writes).await?;
     tx.commit().await?;
     Ok((model, fresh))
 }
@@ -134,11 +141,9 @@ pub fn new_account(tx: &Tx, site: SiteId, member: MemberId, contact: ContactId) 
     }
 }
 
-/// Stores new accounts.
-pub async fn insert(tx: &Tx, accounts: &[&account::Model]) -> Result<(), DbErr> {
-    if accounts.is_empty() {
-        return Ok(());
-    }
+/// To store new accounts.
+#[must_use]
+pub fn insertion(accounts: &[&account::Model]) -> Write {
     Rows::new(accounts)
         .uuid("id", |account| account.id.0)
         .uuid("site_id", |account| account.site_id.0)
@@ -155,15 +160,12 @@ pub async fn insert(tx: &Tx, accounts: &[&account::Model]) -> Result<(), DbErr> 
         .int_or_null("last_activity_at", |account| account.last_activity_at.map(|at| at.0))
         .int("created_at", |account| account.created_at.0)
         .int("updated_at", |account| account.updated_at.0)
-        .insert(tx.conn(), "account", "")
-        .await
+        .insert("account", "")
 }
 
-/// Stores the points, revision and sequences of existing accounts.
-pub async fn update_points(tx: &Tx, accounts: &[&account::Model]) -> Result<(), DbErr> {
-    if accounts.is_empty() {
-        return Ok(());
-    }
+/// To store the points, revision and sequences of existing accounts.
+#[must_use]
+pub fn points_update(accounts: &[&account::Model]) -> Write {
     Rows::new(accounts)
         .uuid("id", |account| account.id.0)
         .int("balance", |account| account.balance)
@@ -175,38 +177,11 @@ pub async fn update_points(tx: &Tx, accounts: &[&account::Model]) -> Result<(), 
         .int("event_sequence", |account| account.event_sequence)
         .int("ledger_sequence", |account| account.ledger_sequence)
         .int("updated_at", |account| account.updated_at.0)
-        .execute(
-            tx.conn(),
+        .write(
             "UPDATE account SET balance = r.balance, earned = r.earned, adjusted = r.adjusted, \
              redeemed = r.redeemed, expired = r.expired, revision = r.revision, \
              event_sequence = r.event_sequence, ledger_sequence = r.ledger_sequence, \
              last_activity_at = r.updated_at, updated_at = r.updated_at \
              FROM {rows} AS r WHERE account.id = r.id",
         )
-        .await?;
-    Ok(())
-}
-
-/// The contacts of `members`, with the site that each was asked for on; members of other sites are absent.
-pub async fn read_contacts(
-    db: &impl ConnectionTrait,
-    members: &[(SiteId, MemberId)],
-) -> Result<HashMap<MemberId, (SiteId, ContactId)>, DbErr> {
-    if members.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows = Rows::new(members)
-        .uuid("site_id", |(site, _)| site.0)
-        .uuid("id", |(_, member)| member.0)
-        .query(
-            db,
-            "SELECT m.id, m.site_id, m.contact_id FROM {rows} r \
-             JOIN member m ON m.id = r.id AND m.site_id = r.site_id",
-        )
-        .await?;
-    rows.iter()
-        .map(|row| {
-            Ok((row.try_get("", "id")?, (row.try_get("", "site_id")?, row.try_get("", "contact_id")?)))
-        })
-        .collect()
 }

@@ -15,7 +15,7 @@ use super::{Follow, FollowError, FollowResult, Subject};
 use crate::accounts;
 use crate::db::Tx;
 use crate::points;
-use crate::rows::Rows;
+use crate::rows::{Rows, Write};
 use crate::sites::config::{Configs, SiteConfigs};
 use crate::webhooks::EventType;
 use crate::webhooks::event::{self, NewEvent};
@@ -40,12 +40,18 @@ struct AccountState {
     has_changed: bool,
 }
 
-/// Runs `follows` in order and gives one result each.
-pub(super) async fn follow_channels(
-    tx: &Tx,
-    configs: &SiteConfigs,
-    follows: &[Follow],
-) -> Result<(Vec<FollowResult>, FreshDeliveries), FollowError> {
+/// What a batch comes to.
+pub(super) struct Plan {
+    /// One result for each follow, in order.
+    pub(super) results: Vec<FollowResult>,
+    /// What is to be written for them.
+    pub(super) writes: Vec<Write>,
+    /// What is to be sent after the commit.
+    pub(super) fresh: FreshDeliveries,
+}
+
+/// Decides about `follows` in order.
+pub(super) async fn plan(tx: &Tx, configs: &SiteConfigs, follows: &[Follow]) -> Result<Plan, FollowError> {
     let mut sites: Vec<SiteId> = follows.iter().map(|follow| follow.site).collect();
     sites.sort_unstable();
     sites.dedup();
@@ -53,7 +59,6 @@ pub(super) async fn follow_channels(
     let mut batch = Batch::default();
     batch.read_accounts(tx, follows).await?;
     batch.read_follows(tx).await?;
-    batch.read_contacts(tx, follows).await?;
     let mut results = Vec::with_capacity(follows.len());
     for follow in follows {
         results.push(match batch.decide(tx, &configs, follow) {
@@ -61,13 +66,13 @@ pub(super) async fn follow_channels(
             result => result,
         });
     }
-    let fresh = batch.write(tx, &configs).await?;
-    Ok((results, fresh))
+    let (writes, fresh) = batch.into_writes(tx, &configs);
+    Ok(Plan { results, writes, fresh })
 }
 
 impl Batch {
-    /// Reads the accounts that exist. On PostgreSQL they are locked in id order, which keeps two nodes from waiting
-    /// for each other.
+    /// Reads the members and the accounts that exist. On PostgreSQL the accounts are locked in id order, which keeps two
+    /// nodes from waiting for each other, and read again as they are then.
     async fn read_accounts(&mut self, tx: &Tx, follows: &[Follow]) -> Result<(), DbErr> {
         let mut members: Vec<(SiteId, MemberId)> = Vec::new();
         let mut accounts: Vec<(SiteId, AccountId)> = Vec::new();
@@ -79,37 +84,48 @@ impl Batch {
         }
         members.sort_unstable();
         members.dedup();
-        accounts.sort_unstable();
+        let mut found = self.read_members(tx, &members).await?;
+        if tx.conn().get_database_backend() == DatabaseBackend::Postgres {
+            accounts.extend(found.drain(..).map(|account| (account.site_id, account.id)));
+        }
+        accounts.sort_unstable_by_key(|(site, account)| (*account, *site));
         accounts.dedup();
-        let lock = match tx.conn().get_database_backend() {
-            DatabaseBackend::Postgres => " ORDER BY a.id FOR UPDATE OF a",
-            _ => "",
-        };
-        let mut found = Vec::new();
-        if !members.is_empty() {
-            let rows = Rows::new(&members)
-                .uuid("site_id", |(site, _)| site.0)
-                .uuid("member_id", |(_, member)| member.0);
-            let sql = format!(
-                "SELECT a.* FROM {{rows}} r JOIN account a \
-                 ON a.site_id = r.site_id AND a.member_id = r.member_id{lock}"
-            );
-            found.extend(rows.query(tx.conn(), &sql).await?);
-        }
-        if !accounts.is_empty() {
-            let rows =
-                Rows::new(&accounts).uuid("site_id", |(site, _)| site.0).uuid("id", |(_, account)| account.0);
-            let sql = format!(
-                "SELECT a.* FROM {{rows}} r JOIN account a ON a.id = r.id AND a.site_id = r.site_id{lock}"
-            );
-            found.extend(rows.query(tx.conn(), &sql).await?);
-        }
-        for row in found {
-            let model = account::Model::from_query_result(&row, "")?;
+        found.extend(lock_accounts(tx, &accounts).await?);
+        for model in found {
             self.by_member.insert(model.member_id, model.id);
             self.accounts.insert(model.id, AccountState { model, is_new: false, has_changed: false });
         }
         Ok(())
+    }
+
+    /// Notes the contacts of `members` and gives the accounts of those who have one.
+    async fn read_members(
+        &mut self,
+        tx: &Tx,
+        members: &[(SiteId, MemberId)],
+    ) -> Result<Vec<account::Model>, DbErr> {
+        if members.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = Rows::new(members)
+            .uuid("site_id", |(site, _)| site.0)
+            .uuid("id", |(_, member)| member.0)
+            .query(
+                tx.conn(),
+                "SELECT m.id AS found_member, m.site_id AS found_site, m.contact_id AS found_contact, a.* \
+                 FROM {rows} r JOIN member m ON m.site_id = r.site_id AND m.id = r.id \
+                 LEFT JOIN account a ON a.site_id = m.site_id AND a.member_id = m.id",
+            )
+            .await?;
+        let mut accounts = Vec::new();
+        for row in rows {
+            let contact = (row.try_get("", "found_site")?, row.try_get("", "found_contact")?);
+            self.contacts.insert(row.try_get("", "found_member")?, contact);
+            if row.try_get::<Option<AccountId>>("", "id")?.is_some() {
+                accounts.push(account::Model::from_query_result(&row, "")?);
+            }
+        }
+        Ok(accounts)
     }
 
     async fn read_follows(&mut self, tx: &Tx) -> Result<(), DbErr> {
@@ -128,27 +144,15 @@ impl Batch {
         Ok(())
     }
 
-    /// Reads the contacts of members who have no account yet.
-    async fn read_contacts(&mut self, tx: &Tx, follows: &[Follow]) -> Result<(), DbErr> {
-        let mut missing: Vec<(SiteId, MemberId)> = follows
-            .iter()
-            .filter_map(|follow| match follow.subject {
-                Subject::Member(member) => Some((follow.site, member)),
-                Subject::Account(_) => None,
-            })
-            .filter(|(_, member)| !self.by_member.contains_key(member))
-            .collect();
-        missing.sort_unstable();
-        missing.dedup();
-        self.contacts = accounts::read_contacts(tx.conn(), &missing).await?;
-        Ok(())
-    }
-
     /// The rule, in its order: account, program, channel, repeat, award.
     fn decide(&mut self, tx: &Tx, configs: &Configs, follow: &Follow) -> FollowResult {
         let existing = self.existing_account(follow);
         let contact = match follow.subject {
-            Subject::Member(member) => self.contacts.get(&member).map(|(_, contact)| (member, *contact)),
+            Subject::Member(member) => self
+                .contacts
+                .get(&member)
+                .filter(|(site, _)| *site == follow.site)
+                .map(|(_, contact)| (member, *contact)),
             Subject::Account(_) => None,
         };
         let config = configs.get(&follow.site).ok_or(FollowError::AccountNotFound)?;
@@ -216,6 +220,7 @@ impl Batch {
         self.accounts.insert(id, AccountState { model, is_new: true, has_changed: false });
         Ok(id)
     }
+
     /// The follow, and with points the ledger entry, the balance and the account's events.
     fn award(&mut self, tx: &Tx, follow: &Follow, account: AccountId, points: i64) -> FollowResult {
         let row = followed_channel::Model {
@@ -245,31 +250,49 @@ impl Batch {
     }
 
     /// Writes each table once.
-    async fn write(self, tx: &Tx, configs: &Configs) -> Result<FreshDeliveries, DbErr> {
-        let new: Vec<&account::Model> = self
+    fn into_writes(self, tx: &Tx, configs: &Configs) -> (Vec<Write>, FreshDeliveries) {
+        let mut new: Vec<&account::Model> = self
             .new_accounts
             .iter()
             .filter_map(|id| self.accounts.get(id))
             .map(|state| &state.model)
             .collect();
-        accounts::insert(tx, &new).await?;
+        // Two nodes that open the same accounts wait for each other in one direction only.
+        new.sort_unstable_by_key(|account| (account.site_id, account.member_id));
         let changed: Vec<&account::Model> = self
             .accounts
             .values()
             .filter(|state| state.has_changed && !state.is_new)
             .map(|state| &state.model)
             .collect();
-        accounts::update_points(tx, &changed).await?;
-        insert_follows(tx, &self.new_follows).await?;
-        points::insert(tx, &self.new_entries).await?;
-        outbox::record(tx, configs, self.new_events).await
+        let (mut writes, fresh) = outbox::prepare(tx, configs, self.new_events);
+        writes.extend([
+            accounts::insertion(&new),
+            accounts::points_update(&changed),
+            insertion(&self.new_follows),
+            points::insertion(&self.new_entries),
+        ]);
+        (writes, fresh)
     }
 }
 
-async fn insert_follows(tx: &Tx, rows: &[followed_channel::Model]) -> Result<(), DbErr> {
-    if rows.is_empty() {
-        return Ok(());
+/// The accounts as they are now, on PostgreSQL locked in the order given.
+async fn lock_accounts(tx: &Tx, accounts: &[(SiteId, AccountId)]) -> Result<Vec<account::Model>, DbErr> {
+    if accounts.is_empty() {
+        return Ok(Vec::new());
     }
+    let lock = match tx.conn().get_database_backend() {
+        DatabaseBackend::Postgres => " ORDER BY a.id FOR UPDATE OF a",
+        _ => "",
+    };
+    let sql =
+        format!("SELECT a.* FROM {{rows}} r JOIN account a ON a.id = r.id AND a.site_id = r.site_id{lock}");
+    let rows = Rows::new(accounts).uuid("site_id", |(site, _)| site.0).uuid("id", |(_, account)| account.0);
+    let found = rows.query(tx.conn(), &sql).await?;
+    found.iter().map(|row| account::Model::from_query_result(row, "")).collect()
+}
+
+fn insertion(rows: &[followed_channel::Model]) -> Write {
     Rows::new(rows)
         .uuid("id", |row| row.id.0)
         .uuid("site_id", |row| row.site_id.0)
@@ -279,6 +302,5 @@ async fn insert_follows(tx: &Tx, rows: &[followed_channel::Model]) -> Result<(),
         .text("evidence", |row| row.evidence.as_str())
         .text_or_null("idempotency_key", |row| row.idempotency_key.as_deref())
         .int("created_at", |row| row.created_at.0)
-        .insert(tx.conn(), "followed_channel", "")
-        .await
+        .insert("followed_channel", "")
 }

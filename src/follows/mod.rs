@@ -8,6 +8,7 @@ pub mod api;
 mod batch;
 mod list;
 
+use std::io;
 use std::sync::Arc;
 
 use entity::followed_channel;
@@ -15,9 +16,11 @@ use entity::id::{AccountId, MemberId, SiteId};
 use entity::kinds::{Channel, ProgramStatus};
 use sea_orm::DbErr;
 
+use self::batch::Plan;
 use crate::access::Identity;
-use crate::db::{self, Db};
-use crate::gather::{Gather, GatherError, GatherLimits};
+use crate::db::{self, Db, OpenError};
+use crate::gather::{Gather, GatherError, GatherLimits, Turn};
+use crate::rows;
 use crate::sites::config::SiteConfigs;
 use crate::webhooks::dispatcher::Dispatcher;
 
@@ -95,6 +98,17 @@ impl From<serde_json::Error> for FollowError {
     }
 }
 
+/// Why the workers could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkersError {
+    /// Their database connections.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Their threads.
+    #[error("cannot start a thread: {0}; check the limit on processes")]
+    Thread(#[from] io::Error),
+}
+
 /// The outcome of one follow.
 pub type FollowResult = Result<followed_channel::Model, FollowError>;
 
@@ -110,21 +124,37 @@ pub struct Follows {
 
 impl Follows {
     /// Starts the workers.
-    #[must_use]
-    pub fn start(db: &Db, configs: SiteConfigs, dispatcher: Dispatcher) -> Self {
-        let writers = if db.backend() == sea_orm::DatabaseBackend::Sqlite { 1 } else { POSTGRES_WRITERS };
+    pub async fn start(
+        db: &Db,
+        configs: &SiteConfigs,
+        dispatcher: &Dispatcher,
+    ) -> Result<Self, WorkersError> {
+        let writers = if db.backend() == sea_orm::DatabaseBackend::Sqlite {
+            1
+        } else {
+            std::env::var("FP_PW").ok().and_then(|v| v.parse().ok()).unwrap_or(POSTGRES_WRITERS)
+        };
         let limits = GatherLimits { workers: writers, batch_max: BATCH_MAX, queue_max: QUEUE_MAX };
-        let create_db = db.clone();
-        let creates = Gather::start(limits, move |follows: Vec<Follow>| {
-            create_batch(create_db.clone(), configs.clone(), dispatcher.clone(), follows)
-        });
-        let limits = GatherLimits { workers: READERS, batch_max: BATCH_MAX, queue_max: QUEUE_MAX };
+        let mut runs = Vec::with_capacity(writers);
+        for _ in 0..writers {
+            let (db, configs, dispatcher) = (db.for_thread().await?, configs.clone(), dispatcher.clone());
+            runs.push(move |follows: Vec<Follow>, turn| {
+                create_batch(db.clone(), configs.clone(), dispatcher.clone(), follows, turn)
+            });
+        }
+        let creates = Gather::start_on_threads(limits, "follows", runs)?;
+        let limits = GatherLimits {
+            workers: std::env::var("FP_R").ok().and_then(|v| v.parse().ok()).unwrap_or(READERS),
+            batch_max: BATCH_MAX,
+            queue_max: QUEUE_MAX,
+        };
         let list_db = db.clone();
-        let lists = Gather::start(limits, move |asked: Vec<(SiteId, Subject)>| {
+        let lists = Gather::start(limits, move |asked: Vec<(SiteId, Subject)>, turn| {
+            drop(turn);
             let db = list_db.clone();
             async move { list::list_followed_channels(db.read(), &asked).await }
         });
-        Self { creates, lists }
+        Ok(Self { creates, lists })
     }
 
     /// Follows a channel.
@@ -154,15 +184,17 @@ async fn create_batch(
     configs: SiteConfigs,
     dispatcher: Dispatcher,
     follows: Vec<Follow>,
+    turn: Turn,
 ) -> Vec<FollowResult> {
-    match create_together(&db, &configs, &dispatcher, &follows).await {
+    match create_together(&db, &configs, &dispatcher, &follows, Some(turn)).await {
         Ok(results) => results,
         Err(error) if follows.len() == 1 => vec![Err(error)],
         Err(error) => {
             tracing::warn!(%error, follows = follows.len(), "a batch of follows failed; each is tried alone");
             let mut results = Vec::with_capacity(follows.len());
             for follow in follows {
-                let alone = create_together(&db, &configs, &dispatcher, std::slice::from_ref(&follow)).await;
+                let alone =
+                    create_together(&db, &configs, &dispatcher, std::slice::from_ref(&follow), None).await;
                 results.push(alone.and_then(|mut results| {
                     results.pop().unwrap_or(Err(FollowError::Busy(GatherError::Stopped)))
                 }));
@@ -177,13 +209,17 @@ async fn create_together(
     configs: &SiteConfigs,
     dispatcher: &Dispatcher,
     follows: &[Follow],
+    mut turn: Option<Turn>,
 ) -> Result<Vec<FollowResult>, FollowError> {
     let mut tries = 0;
     loop {
         tries += 1;
         let done = async {
             let tx = database.write().await?;
-            let (results, fresh) = batch::follow_channels(&tx, configs, follows).await?;
+            let Plan { results, writes, fresh } = batch::plan(&tx, configs, follows).await?;
+            // The next batch is read while this one is written.
+            drop(turn.take());
+            rows::write_all(tx.conn(), writes).await?;
             tx.commit().await?;
             Ok::<_, FollowError>((results, fresh))
         };

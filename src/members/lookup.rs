@@ -10,7 +10,7 @@ use crate::db::Db;
 use crate::gather::{Gather, GatherLimits};
 use crate::rows::Rows;
 
-const LIMITS: GatherLimits = GatherLimits { workers: 2, batch_max: 256, queue_max: 4_096 };
+const LIMITS: GatherLimits = GatherLimits { workers: 1, batch_max: 256, queue_max: 4_096 };
 
 type Key = (SiteId, String);
 type Found = Result<Option<MemberId>, Arc<DbErr>>;
@@ -24,7 +24,8 @@ impl MemberLookup {
     #[must_use]
     pub fn start(db: &Db) -> Self {
         let db = db.clone();
-        Self(Gather::start(LIMITS, move |asked: Vec<Key>| {
+        Self(Gather::start(LIMITS, move |asked: Vec<Key>, turn| {
+            drop(turn);
             let db = db.clone();
             async move {
                 match read(db.read(), &asked).await {

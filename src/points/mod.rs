@@ -8,10 +8,9 @@ pub mod verify;
 use entity::id::LedgerEntryId;
 use entity::kinds::{Channel, EntryType};
 use entity::{account, ledger_entry};
-use sea_orm::DbErr;
 
 use crate::db::Tx;
-use crate::rows::Rows;
+use crate::rows::{Rows, Write};
 
 /// Points that one entry may move at the most, as Wix limits them.
 pub const AMOUNT_MAX: i64 = 9_999_999;
@@ -40,11 +39,9 @@ pub fn earn(tx: &Tx, account: &mut account::Model, amount: i64, channel: Channel
     }
 }
 
-/// Appends `entries`.
-pub async fn insert(tx: &Tx, entries: &[ledger_entry::Model]) -> Result<(), DbErr> {
-    if entries.is_empty() {
-        return Ok(());
-    }
+/// To append `entries`.
+#[must_use]
+pub fn insertion(entries: &[ledger_entry::Model]) -> Write {
     Rows::new(entries)
         .uuid("id", |entry| entry.id.0)
         .uuid("site_id", |entry| entry.site_id.0)
@@ -57,6 +54,5 @@ pub async fn insert(tx: &Tx, entries: &[ledger_entry::Model]) -> Result<(), DbEr
         .text_or_null("channel", |entry| entry.channel.map(Channel::as_str))
         .text_or_null("award_key", |entry| entry.award_key.as_deref())
         .int("created_at", |entry| entry.created_at.0)
-        .insert(tx.conn(), "ledger_entry", "")
-        .await
+        .insert("ledger_entry", "")
 }

@@ -4,7 +4,9 @@
 use entity::id::AccountId;
 use entity::kinds::EntryType;
 use entity::{account, followed_channel, ledger_entry};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+};
 
 /// Accounts read at once.
 const PAGE: u64 = 500;
@@ -55,9 +57,7 @@ pub async fn verify(db: &impl ConnectionTrait, mut progress: impl FnMut(&Report)
             query = query.filter(account::Column::Id.gt(after));
         }
         let accounts = query.all(db).await?;
-        let Some(last) = accounts.last() else {
-            return Ok(report);
-        };
+        let Some(last) = accounts.last() else { break };
         after = Some(last.id);
         let ids: Vec<AccountId> = accounts.iter().map(|account| account.id).collect();
         let entries = ledger_entry::Entity::find()
@@ -79,6 +79,27 @@ pub async fn verify(db: &impl ConnectionTrait, mut progress: impl FnMut(&Report)
         }
         progress(&report);
     }
+    for entry in orphans(db).await? {
+        report.entries += 1;
+        report.faults.push(Fault::Entry {
+            account: entry.account_id,
+            entry: entry.id,
+            sequence: entry.sequence,
+            what: "its account does not exist".to_owned(),
+        });
+    }
+    Ok(report)
+}
+
+/// Entries without an account. The database does not check that an account exists: whoever books has it locked.
+async fn orphans(db: &impl ConnectionTrait) -> Result<Vec<ledger_entry::Model>, DbErr> {
+    let accounts = account::Entity::find().select_only().column(account::Column::Id).into_query();
+    ledger_entry::Entity::find()
+        .filter(ledger_entry::Column::AccountId.not_in_subquery(accounts))
+        .order_by_asc(ledger_entry::Column::AccountId)
+        .limit(PAGE)
+        .all(db)
+        .await
 }
 
 fn check(

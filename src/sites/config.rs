@@ -94,16 +94,10 @@ impl SiteConfigs {
     /// The configurations of `sites` as this transaction sees them; on PostgreSQL they stay so until it ends. Unknown
     /// sites are absent from the answer.
     pub async fn load(&self, tx: &Tx, sites: &[SiteId]) -> Result<Configs, DbErr> {
-        let share = match tx.conn().get_database_backend() {
-            DatabaseBackend::Postgres => " ORDER BY s.id FOR SHARE OF s",
-            _ => "",
-        };
+        hold(tx, sites, "pg_advisory_xact_lock_shared").await?;
         let versions = Rows::new(sites)
             .uuid("id", |site| site.0)
-            .query(
-                tx.conn(),
-                &format!("SELECT s.id, s.config_version FROM {{rows}} r JOIN site s ON s.id = r.id{share}"),
-            )
+            .query(tx.conn(), "SELECT s.id, s.config_version FROM {rows} r JOIN site s ON s.id = r.id")
             .await?;
         let mut configs = Configs::with_capacity(versions.len());
         for row in versions {
@@ -146,10 +140,31 @@ impl SiteConfigs {
 /// Marks the configuration of `site` as changed. Every write to what a follow depends on calls this in its
 /// transaction.
 pub async fn touch(tx: &Tx, site: SiteId) -> Result<(), DbErr> {
+    hold(tx, &[site], "pg_advisory_xact_lock").await?;
     site::Entity::update_many()
         .col_expr(site::Column::ConfigVersion, Expr::col(site::Column::ConfigVersion).add(1))
         .filter(site::Column::Id.eq(site))
         .exec(tx.conn())
         .await?;
     Ok(())
+}
+
+/// Locks the configurations of `sites` until the transaction ends. A lock on the row of the site would be written to the
+/// table by every follow; SQLite's writer is alone anyway.
+async fn hold(tx: &Tx, sites: &[SiteId], lock: &str) -> Result<(), DbErr> {
+    if tx.conn().get_database_backend() != DatabaseBackend::Postgres {
+        return Ok(());
+    }
+    let mut keys: Vec<i64> = sites.iter().map(lock_key).collect();
+    // Always in the same order, so that two transactions cannot wait for each other.
+    keys.sort_unstable();
+    let sql = format!("SELECT {lock}(r.key) FROM {{rows}} r");
+    Rows::new(&keys).int("key", |key| *key).query(tx.conn(), &sql).await?;
+    Ok(())
+}
+
+/// The random half of the id. Two sites with the same key would wait for each other, no more.
+fn lock_key(site: &SiteId) -> i64 {
+    let (_, random) = site.0.as_u64_pair();
+    i64::from_ne_bytes(random.to_ne_bytes())
 }

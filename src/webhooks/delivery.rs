@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::outbox::LEASE_MS;
 use super::{Job, OutgoingEvent, SharedToken, SignedToken};
 use crate::db::{Db, Tx};
-use crate::rows::Rows;
+use crate::rows::{self, Rows, Write};
 use crate::sites::config::{self, Target};
 
 /// Deliveries taken by one claim.
@@ -119,25 +119,44 @@ pub async fn claim_due<S: std::hash::BuildHasher>(
     jobs(&rows)
 }
 
-const JOB_TABLES: &str = "JOIN event e ON e.id = d.event_id JOIN subscription s ON s.id = d.subscription_id \
+const JOB_TABLES: &str = "JOIN event e ON e.site_id = d.site_id AND e.id = d.event_id \
+     JOIN subscription s ON s.id = d.subscription_id \
      LEFT JOIN signed_event t ON t.event_id = d.event_id AND t.app_id = s.app_id";
 
-const DUE: &str = "SELECT d.id FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
-     WHERE d.status IN ('PENDING', 'RETRYING') AND d.next_attempt_at <= {1} AND d.lease_until <= {1} \
-       AND s.status = 'ENABLED' AND d.subscription_id NOT IN (SELECT id FROM {rows} AS busy) \
-     ORDER BY d.next_attempt_at LIMIT {2}";
+/// When a delivery may be claimed, as the index `delivery_due` has it: what is due but leased is not even looked at.
+const fn claimable(backend: DatabaseBackend) -> &'static str {
+    match backend {
+        DatabaseBackend::Sqlite => "max(d.next_attempt_at, d.lease_until)",
+        _ => "greatest(d.next_attempt_at, d.lease_until)",
+    }
+}
+
+/// Finds up to `{2}` deliveries that can be claimed at `{1}`, but for subscriptions in `{rows}`.
+fn due(backend: DatabaseBackend) -> String {
+    let claimable = claimable(backend);
+    format!(
+        "SELECT d.id FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
+         WHERE d.status IN ('PENDING', 'RETRYING') AND {claimable} <= {{1}} \
+           AND s.status = 'ENABLED' AND d.subscription_id NOT IN (SELECT id FROM {{rows}} AS busy) \
+         ORDER BY {claimable} LIMIT {{2}}"
+    )
+}
 
 async fn claim_with_leases(db: &Db, busy: &[SubscriptionId]) -> Result<Vec<QueryResult>, DbErr> {
+    let due = due(DatabaseBackend::Postgres);
     let sql = format!(
-        "WITH due AS ({DUE} FOR UPDATE OF d SKIP LOCKED), \
+        "WITH due AS ({due} FOR UPDATE OF d SKIP LOCKED), \
          d AS (UPDATE delivery SET lease_id = {{3}}, lease_until = {{4}} FROM due \
            WHERE delivery.id = due.id RETURNING delivery.*) \
          SELECT {JOB_COLUMNS} FROM d {JOB_TABLES}"
     );
-    let now = db.now();
     let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
-    let values = vec![now.0.into(), limit.into(), db.new_id().into(), now.plus_ms(LEASE_MS).0.into()];
-    Rows::new(busy).uuid("id", |id| id.0).query_with(db.read(), &sql, values).await
+    let tx = db.write().await?;
+    let now = tx.now();
+    let values = [now.0.into(), limit.into(), tx.new_id().into(), now.plus_ms(LEASE_MS).0.into()];
+    let claimed = Rows::new(busy).uuid("id", |id| id.0).query_with(tx.conn(), &sql, &values).await?;
+    tx.commit().await?;
+    Ok(claimed)
 }
 
 async fn claim_in_memory<S: std::hash::BuildHasher>(
@@ -146,8 +165,9 @@ async fn claim_in_memory<S: std::hash::BuildHasher>(
     held: &HashMap<DeliveryId, Uuid, S>,
 ) -> Result<Vec<QueryResult>, DbErr> {
     let limit = i64::try_from(CLAIM_MAX + held.len()).unwrap_or(i64::MAX);
-    let values = vec![db.now().0.into(), limit.into()];
-    let due = Rows::new(busy).uuid("id", |id| id.0).query_with(db.read(), DUE, values).await?;
+    let values = [db.now().0.into(), limit.into()];
+    let due =
+        Rows::new(busy).uuid("id", |id| id.0).query_with(db.read(), &due(db.backend()), &values).await?;
     let due: Vec<DeliveryId> = due.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
     let due: Vec<_> = due.into_iter().filter(|id| !held.contains_key(id)).take(CLAIM_MAX).collect();
     if due.is_empty() {
@@ -226,8 +246,7 @@ pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<(), DbErr> 
     let accepted = settle(&tx, outcomes).await?;
     let accepted: Vec<&Outcome> =
         outcomes.iter().filter(|outcome| accepted.contains(&outcome.job.delivery_id)).collect();
-    insert_attempts(&tx, &accepted).await?;
-    store_tokens(&tx, outcomes).await?;
+    rows::write_all(tx.conn(), vec![attempts_write(&accepted), tokens_write(outcomes)]).await?;
     let gone: HashSet<(SubscriptionId, SiteId)> = accepted
         .iter()
         .filter(|outcome| outcome.verdict == Verdict::Gone)
@@ -259,10 +278,7 @@ async fn settle(tx: &Tx, outcomes: &[Outcome]) -> Result<HashSet<DeliveryId>, Db
     rows.iter().map(|row| row.try_get("", "id")).collect()
 }
 
-async fn insert_attempts(tx: &Tx, outcomes: &[&Outcome]) -> Result<(), DbErr> {
-    if outcomes.is_empty() {
-        return Ok(());
-    }
+fn attempts_write(outcomes: &[&Outcome]) -> Write {
     Rows::new(outcomes)
         .uuid("delivery_id", |outcome| outcome.job.delivery_id.0)
         .int("number", |outcome| i64::from(outcome.job.attempt_count) + 1)
@@ -274,20 +290,16 @@ async fn insert_attempts(tx: &Tx, outcomes: &[&Outcome]) -> Result<(), DbErr> {
         .text_or_null("error", |outcome| outcome.attempt.error.clone())
         .text_or_null("response_headers", |outcome| outcome.attempt.response_headers.clone())
         .text_or_null("response_body", |outcome| outcome.attempt.response_body.clone())
-        .insert(tx.conn(), "attempt", "")
-        .await
+        .insert("attempt", "")
 }
 
-async fn store_tokens(tx: &Tx, outcomes: &[Outcome]) -> Result<(), DbErr> {
+fn tokens_write(outcomes: &[Outcome]) -> Write {
     let mut seen = HashSet::new();
     let tokens: Vec<(&Job, &SignedToken)> = outcomes
         .iter()
         .filter_map(|outcome| outcome.new_token.as_ref().map(|token| (&outcome.job, token)))
         .filter(|(job, _)| seen.insert((job.event.id, job.target.app_id)))
         .collect();
-    if tokens.is_empty() {
-        return Ok(());
-    }
     Rows::new(&tokens)
         .uuid("event_id", |(job, _)| job.event.id.0)
         .uuid("app_id", |(job, _)| job.target.app_id.0)
@@ -295,13 +307,11 @@ async fn store_tokens(tx: &Tx, outcomes: &[Outcome]) -> Result<(), DbErr> {
         .text("token", |(_, token)| String::from_utf8_lossy(&token.token))
         .int("expires_at", |(_, token)| token.expires_at.0)
         .insert(
-            tx.conn(),
             "signed_event",
             " ON CONFLICT (event_id, app_id) DO UPDATE SET key_id = excluded.key_id, \
              token = excluded.token, expires_at = excluded.expires_at \
              WHERE signed_event.expires_at < excluded.expires_at",
         )
-        .await
 }
 
 async fn disable(tx: &Tx, subscription: SubscriptionId, site: SiteId) -> Result<(), DbErr> {
@@ -324,16 +334,15 @@ pub async fn set_leases(db: &Db, held: &[(DeliveryId, Uuid)], until: Timestamp) 
         return Ok(());
     }
     let tx = db.write().await?;
-    Rows::new(held)
+    let leases = Rows::new(held)
         .uuid("id", |(delivery, _)| delivery.0)
         .uuid("lease_id", |(_, lease)| *lease)
         .int("until", |_| until.0)
-        .execute(
-            tx.conn(),
+        .write(
             "UPDATE delivery SET lease_until = r.until FROM {rows} AS r \
              WHERE delivery.id = r.id AND delivery.lease_id = r.lease_id",
-        )
-        .await?;
+        );
+    rows::write_all(tx.conn(), vec![leases]).await?;
     tx.commit().await
 }
 
@@ -360,16 +369,12 @@ pub async fn changed_subscriptions(
 /// When the oldest due delivery became due that nobody has taken, apart from subscriptions that are `troubled`.
 pub async fn oldest_untaken(db: &Db, troubled: &[SubscriptionId]) -> Result<Option<Timestamp>, DbErr> {
     let now = db.now();
-    let rows = Rows::new(troubled)
-        .uuid("id", |id| id.0)
-        .query_with(
-            db.read(),
-            "SELECT d.next_attempt_at FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
-             WHERE d.status IN ('PENDING', 'RETRYING') AND d.next_attempt_at <= {1} AND d.lease_until <= {1} \
-             AND s.status = 'ENABLED' AND d.subscription_id NOT IN (SELECT id FROM {rows} AS troubled) \
-             ORDER BY d.next_attempt_at LIMIT 1",
-            vec![now.0.into()],
-        )
-        .await?;
+    let claimable = claimable(db.backend());
+    let sql = format!(
+        "SELECT d.next_attempt_at FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
+         WHERE d.status IN ('PENDING', 'RETRYING') AND {claimable} <= {{1}} AND s.status = 'ENABLED' \
+           AND d.subscription_id NOT IN (SELECT id FROM {{rows}} AS troubled) ORDER BY {claimable} LIMIT 1"
+    );
+    let rows = Rows::new(troubled).uuid("id", |id| id.0).query_with(db.read(), &sql, &[now.0.into()]).await?;
     rows.first().map(|row| row.try_get("", "next_attempt_at")).transpose()
 }

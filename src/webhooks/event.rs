@@ -154,14 +154,37 @@ impl From<&account::Model> for AccountJson {
     }
 }
 
+/// Exactly one of the three is there.
 #[derive(Serialize)]
-enum Body<T> {
-    #[serde(rename = "createdEvent")]
-    Created { entity: T },
-    #[serde(rename = "updatedEvent", rename_all = "camelCase")]
-    Updated { current_entity: T },
-    #[serde(rename = "actionEvent")]
-    Action { body: ActionBody<T> },
+struct Body<T> {
+    #[serde(rename = "createdEvent", skip_serializing_if = "Option::is_none")]
+    created: Option<Created<T>>,
+    #[serde(rename = "updatedEvent", skip_serializing_if = "Option::is_none")]
+    updated: Option<Updated<T>>,
+    #[serde(rename = "actionEvent", skip_serializing_if = "Option::is_none")]
+    action: Option<Action<T>>,
+}
+
+impl<T> Default for Body<T> {
+    fn default() -> Self {
+        Self { created: None, updated: None, action: None }
+    }
+}
+
+#[derive(Serialize)]
+struct Created<T> {
+    entity: T,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Updated<T> {
+    current_entity: T,
+}
+
+#[derive(Serialize)]
+struct Action<T> {
+    body: ActionBody<T>,
 }
 
 #[derive(Serialize)]
@@ -190,7 +213,7 @@ pub fn followed_channel_created(
     row: &followed_channel::Model,
     identity: &Identity,
 ) -> serde_json::Result<NewEvent> {
-    let body = Body::Created { entity: FollowedChannelJson::from(row) };
+    let body = Body { created: Some(Created { entity: FollowedChannelJson::from(row) }), ..Body::default() };
     let subject =
         Subject { site_id: row.site_id, entity_id: row.id.0, account_id: row.account_id, sequence: 1 };
     event(tx, EventType::FollowedChannelCreated, &subject, &body, identity)
@@ -213,9 +236,16 @@ pub fn account_changed(
     };
     let json = AccountJson::from(&*row);
     let body = match kind {
-        EventType::AccountCreated | EventType::FollowedChannelCreated => Body::Created { entity: json },
-        EventType::AccountUpdated => Body::Updated { current_entity: json },
-        EventType::AccountPointsUpdated => Body::Action { body: ActionBody { account: json } },
+        EventType::AccountCreated | EventType::FollowedChannelCreated => {
+            Body { created: Some(Created { entity: json }), ..Body::default() }
+        }
+        EventType::AccountUpdated => {
+            Body { updated: Some(Updated { current_entity: json }), ..Body::default() }
+        }
+        EventType::AccountPointsUpdated => {
+            let body = ActionBody { account: json };
+            Body { action: Some(Action { body }), ..Body::default() }
+        }
     };
     event(tx, kind, &subject, &body, identity)
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use entity::id::DeliveryId;
 use entity::kinds::DeliveryStatus;
-use sea_orm::DbErr;
 use uuid::Uuid;
 
 use super::event::NewEvent;
 use super::{Job, OutgoingEvent, SharedToken};
 use crate::db::Tx;
-use crate::rows::Rows;
+use crate::rows::{Rows, Write};
 use crate::sites::config::Configs;
 
 /// How long a node owns the deliveries that it wrote or claimed, in milliseconds.
@@ -23,14 +22,11 @@ pub const LEASE_MS: i64 = 15_000;
 #[must_use = "hand these to the dispatcher after the commit"]
 pub struct FreshDeliveries(pub Vec<Job>);
 
-/// Records `events`, and for each one delivery per enabled subscription of its site and type.
-pub async fn record(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Result<FreshDeliveries, DbErr> {
-    if events.is_empty() {
-        return Ok(FreshDeliveries::default());
-    }
-    Rows::new(&events)
-        .uuid("id", |event| event.id.0)
+/// To record `events`, and for each one delivery per enabled subscription of its site and type.
+pub fn prepare(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> (Vec<Write>, FreshDeliveries) {
+    let events_write = Rows::new(&events)
         .uuid("site_id", |event| event.site_id.0)
+        .uuid("id", |event| event.id.0)
         .text("event_type", |event| event.kind.as_str())
         .uuid("entity_id", |event| event.entity_id)
         .uuid("account_id", |event| event.account_id.0)
@@ -38,13 +34,9 @@ pub async fn record(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Result
         .text("data", |event| event.data.as_str())
         .text("identity", |event| event.identity.as_str())
         .int("occurred_at", |event| event.occurred_at.0)
-        .insert(tx.conn(), "event", "")
-        .await?;
+        .insert("event", "");
     let jobs = fan_out(tx, configs, events);
-    if !jobs.is_empty() {
-        insert_deliveries(tx, &jobs).await?;
-    }
-    Ok(FreshDeliveries(jobs))
+    (vec![events_write, deliveries_write(tx, &jobs)], FreshDeliveries(jobs))
 }
 
 fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Vec<Job> {
@@ -86,7 +78,7 @@ fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Vec<Job> {
     jobs
 }
 
-async fn insert_deliveries(tx: &Tx, jobs: &[Job]) -> Result<(), DbErr> {
+fn deliveries_write(tx: &Tx, jobs: &[Job]) -> Write {
     let now = tx.now();
     Rows::new(jobs)
         .uuid("id", |job| job.delivery_id.0)
@@ -100,6 +92,5 @@ async fn insert_deliveries(tx: &Tx, jobs: &[Job]) -> Result<(), DbErr> {
         .uuid("lease_id", |job| job.lease_id)
         .int("lease_until", |_| now.plus_ms(LEASE_MS).0)
         .int("created_at", |_| now.0)
-        .insert(tx.conn(), "delivery", "")
-        .await
+        .insert("delivery", "")
 }

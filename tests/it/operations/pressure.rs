@@ -5,11 +5,12 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use entity::id::SiteId;
 use followpoints::gather::{Gather, GatherError, GatherLimits};
 use followpoints::http::limits::{Rate, Rates};
+use followpoints::sites::config;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore};
 
@@ -33,7 +34,7 @@ on_both! {
         let wish = json!({"followedChannel": {"channel": "X"}});
         // The store stands still: a transaction that every follow has to wait for.
         let blocking = app.app.db.write().await.unwrap();
-        blocking.conn().execute_unprepared("UPDATE site SET name = name").await.unwrap();
+        config::touch(&blocking, SiteId(site.id.parse().unwrap())).await.unwrap();
         let mut blocking = Some(blocking);
 
         let mut calls: FuturesUnordered<_> =
@@ -75,7 +76,7 @@ async fn a_full_queue_refuses_at_once_and_what_waits_forms_the_next_batches() {
     let (gate, started) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
     let batches: Arc<Mutex<Vec<Vec<u32>>>> = Arc::default();
     let (held, begun, seen) = (gate.clone(), started.clone(), batches.clone());
-    let gather = Gather::start(ONE_AT_A_TIME, move |questions: Vec<u32>| {
+    let gather = Gather::start(ONE_AT_A_TIME, move |questions: Vec<u32>, _turn| {
         let (held, begun, seen) = (held.clone(), begun.clone(), seen.clone());
         async move {
             seen.lock().unwrap().push(questions.clone());
@@ -104,7 +105,7 @@ async fn a_full_queue_refuses_at_once_and_what_waits_forms_the_next_batches() {
 
 #[tokio::test]
 async fn a_batch_that_panics_ends_its_own_calls_and_no_others() {
-    let gather = Gather::start(ONE_AT_A_TIME, |questions: Vec<u32>| async move {
+    let gather = Gather::start(ONE_AT_A_TIME, |questions: Vec<u32>, _turn| async move {
         assert!(!questions.contains(&13), "an unlucky batch");
         questions
     });
@@ -115,7 +116,7 @@ async fn a_batch_that_panics_ends_its_own_calls_and_no_others() {
 
 #[tokio::test]
 async fn a_call_without_an_answer_is_told_so() {
-    let gather = Gather::start(ONE_AT_A_TIME, |_: Vec<u32>| async move { Vec::<u32>::new() });
+    let gather = Gather::start(ONE_AT_A_TIME, |_: Vec<u32>, _turn| async move { Vec::<u32>::new() });
     assert_eq!(gather.call(1).await, Err(GatherError::Stopped));
 }
 
@@ -123,7 +124,7 @@ async fn a_call_without_an_answer_is_told_so() {
 async fn a_caller_that_hangs_up_does_not_disturb_the_others_of_its_batch() {
     let (gate, started) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
     let (held, begun) = (gate.clone(), started.clone());
-    let gather = Gather::start(ONE_AT_A_TIME, move |questions: Vec<u32>| {
+    let gather = Gather::start(ONE_AT_A_TIME, move |questions: Vec<u32>, _turn| {
         let (held, begun) = (held.clone(), begun.clone());
         async move {
             begun.notify_one();

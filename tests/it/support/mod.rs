@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entity::id::Timestamp;
-use followpoints::app::{App, Seams};
+use followpoints::app::{App, Seams, StartError};
 use followpoints::clock::ManualClock;
 use followpoints::config::{Config, RATES_DEFAULT};
-use followpoints::db::Db;
+use followpoints::db::{Db, OpenError};
 use followpoints::http::limits::Rates;
 use followpoints::ids::SequentialIds;
 use followpoints::outbound::{Guard, Resolve, SystemResolver};
@@ -164,7 +164,16 @@ fn parts(database: &TestDatabase, options: Options) -> (Config, Arc<ManualClock>
 async fn boot_apart(config: &Config, seams: &Seams) -> (App, Apart) {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (config, seams) = (config.clone(), seams.clone());
-    let app = runtime.spawn(async move { App::start(&config, seams).await }).await.unwrap().unwrap();
+    let app = runtime.spawn(async move {
+        loop {
+            match App::start(&config, seams.clone()).await {
+                // The threads of the one that was cut off end a moment later.
+                Err(StartError::Open(OpenError::InUse(_))) => tokio::task::yield_now().await,
+                started => return started.unwrap(),
+            }
+        }
+    });
+    let app = app.await.unwrap();
     (app, Apart(Some(runtime)))
 }
 
