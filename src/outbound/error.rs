@@ -33,7 +33,7 @@ impl fmt::Display for Phase {
 /// Why a request got no answer.
 ///
 /// The texts name resolved addresses. Where the owner of the URL must not learn what a name means inside the
-/// operator's network, show [`SendError::class`] in place of the text of a forbidden address.
+/// operator's network, show another text for a forbidden address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The host is, or resolves only to, addresses that must not be called.

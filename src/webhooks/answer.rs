@@ -53,10 +53,21 @@ pub(super) fn record(sent: Result<Answer, SendError>, started_at: Timestamp, dur
         }
         Err(error) => {
             attempt.error_class = Some(error.class().to_owned());
-            attempt.error = Some(storable(&error.to_string()));
+            attempt.error = Some(storable(&told(&error)));
         }
     }
     attempt
+}
+
+/// What the owner of the URL is told: not the addresses that a name has inside the operator's network.
+fn told(error: &SendError) -> String {
+    match error {
+        SendError::ForbiddenAddress(_) => {
+            "the host is not publicly reachable and must not be called".to_owned()
+        }
+        SendError::PlainHttp(_) => "the host may only be called over https".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// The text without NUL, which PostgreSQL cannot store.

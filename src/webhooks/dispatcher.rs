@@ -1,42 +1,37 @@
-//! Sending. Jobs wait in one queue per subscription; slots are handed out round robin over the subscriptions that have a
-//! free one, with a share kept for first attempts. Fresh jobs arrive from the transaction that wrote them; a tick finds
-//! the due ones: retries, what an earlier process left, what did not fit in memory.
+//! Sending what the queues hand out. Fresh jobs arrive from the transaction that wrote them; a tick finds the due ones:
+//! retries, what an earlier process left, what did not fit in memory.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use entity::id::{DeliveryId, SubscriptionId, Timestamp};
+use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, header};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::delivery::{self, Outcome, Verdict};
 use super::outbox::{FreshDeliveries, LEASE_MS};
+use super::queues::{HELD_MAX, QUEUE_MAX, Queue, State};
 use super::signing::Signer;
 use super::{Job, SignedToken, answer};
 use crate::db::Db;
 use crate::metrics::Metrics;
 use crate::outbound::{Answer, Client, OutboundRequest, SendError};
 
-/// Tries under way at once.
-const IN_FLIGHT_MAX: usize = 512;
-/// Of these, at most so many may be resends: the rest is kept for first attempts.
-const RESENDS_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX / 4 * 3;
-/// Jobs kept in memory.
-const HELD_MAX: usize = 20_000;
-/// Jobs kept in memory per subscription; the rest waits in the database.
-const QUEUE_MAX: usize = 1_000;
 /// How often due deliveries are looked for.
 const TICK: Duration = Duration::from_millis(500);
 /// Ticks between two renewals of the leases.
 const TICKS_PER_RENEWAL: u32 = 10;
 /// How long outcomes are gathered, and how many, before they are written.
-const OUTCOMES_WAIT: Duration = Duration::from_millis(2);
-const OUTCOMES_MAX: usize = 128;
+const OUTCOMES_WAIT: Duration = Duration::from_millis(10);
+const OUTCOMES_MAX: usize = 256;
 /// Outcomes that may wait to be written; then tries wait too.
-const OUTCOMES_QUEUE_MAX: usize = 4_096;
+const OUTCOMES_QUEUE_MAX: usize = 1_024;
 /// Pause before outcomes that could not be written are written again.
 const OUTCOMES_RETRY: Duration = Duration::from_millis(200);
 /// Times that outcomes are written together before each is written alone.
@@ -64,127 +59,9 @@ struct Inner {
     looking: tokio::sync::Mutex<()>,
     started: Instant,
     beat_ms: AtomicI64,
-}
-
-#[derive(Default)]
-struct State {
-    queues: HashMap<SubscriptionId, Queue>,
-    ring: VecDeque<SubscriptionId>,
-    held: HashMap<DeliveryId, Uuid>,
-    in_flight: usize,
-    resends_in_flight: usize,
-    /// Subscriptions whose receiver answered 410, until that is written: nothing more is sent to them.
-    gone: HashSet<SubscriptionId>,
-    is_stopping: bool,
-}
-
-#[derive(Default)]
-struct Queue {
-    first: VecDeque<Job>,
-    resends: VecDeque<Job>,
-    in_flight: usize,
-    in_ring: bool,
-    last_failed: bool,
-}
-
-impl Queue {
-    fn len(&self) -> usize {
-        self.first.len() + self.resends.len()
-    }
-}
-
-impl State {
-    fn push(&mut self, job: Job) -> bool {
-        let subscription = job.target.subscription_id;
-        let queue = self.queues.entry(subscription).or_default();
-        if self.is_stopping
-            || self.held.len() >= HELD_MAX
-            || queue.len() >= QUEUE_MAX
-            || self.held.contains_key(&job.delivery_id)
-        {
-            return false;
-        }
-        self.held.insert(job.delivery_id, job.lease_id);
-        if job.attempt_count == 0 {
-            queue.first.push_back(job);
-        } else {
-            queue.resends.push_back(job);
-        }
-        if !queue.in_ring {
-            queue.in_ring = true;
-            self.ring.push_back(subscription);
-        }
-        true
-    }
-
-    /// The next job that may start: the subscription at the front of the ring gives one and goes to the back; one
-    /// whose slots are all taken leaves the ring until a slot is free.
-    fn take(&mut self) -> Option<Job> {
-        if self.is_stopping {
-            return None;
-        }
-        for _ in 0..self.ring.len() {
-            if self.in_flight >= IN_FLIGHT_MAX {
-                return None;
-            }
-            let subscription = self.ring.pop_front()?;
-            let queue = self.queues.get_mut(&subscription)?;
-            let may_resend = self.resends_in_flight < RESENDS_IN_FLIGHT_MAX;
-            let front = queue.first.front().or_else(|| queue.resends.front());
-            let Some(cap) = front.map(|job| job.target.in_flight_max) else {
-                queue.in_ring = false;
-                if queue.in_flight == 0 && !queue.last_failed {
-                    self.queues.remove(&subscription);
-                }
-                continue;
-            };
-            if queue.in_flight >= cap || self.gone.contains(&subscription) {
-                queue.in_ring = false;
-                continue;
-            }
-            self.ring.push_back(subscription);
-            let job = match queue.first.pop_front() {
-                Some(job) => job,
-                None if may_resend => match queue.resends.pop_front() {
-                    Some(job) => job,
-                    None => continue,
-                },
-                None => continue,
-            };
-            queue.in_flight += 1;
-            self.in_flight += 1;
-            self.resends_in_flight += usize::from(job.attempt_count > 0);
-            return Some(job);
-        }
-        None
-    }
-
-    /// Takes what is queued for `subscription` out of memory.
-    fn forget(&mut self, subscription: SubscriptionId) -> Vec<(DeliveryId, Uuid)> {
-        let Some(queue) = self.queues.get_mut(&subscription) else { return Vec::new() };
-        let jobs: Vec<Job> = queue.first.drain(..).chain(queue.resends.drain(..)).collect();
-        for job in &jobs {
-            self.held.remove(&job.delivery_id);
-        }
-        jobs.into_iter().map(|job| (job.delivery_id, job.lease_id)).collect()
-    }
-
-    fn release(&mut self, job: &Job, has_failed: bool) {
-        self.in_flight -= 1;
-        self.resends_in_flight -= usize::from(job.attempt_count > 0);
-        let subscription = job.target.subscription_id;
-        if let Some(queue) = self.queues.get_mut(&subscription) {
-            queue.in_flight -= 1;
-            queue.last_failed = has_failed;
-            if queue.len() > 0 && !queue.in_ring {
-                queue.in_ring = true;
-                self.ring.push_back(subscription);
-            }
-            if queue.len() == 0 && queue.in_flight == 0 && !queue.in_ring && !queue.last_failed {
-                self.queues.remove(&subscription);
-            }
-        }
-    }
+    loops: Mutex<JoinSet<()>>,
+    /// Tries run here, whichever thread offers the jobs.
+    runtime: Handle,
 }
 
 /// How the dispatcher is, for readiness and metrics.
@@ -216,15 +93,25 @@ impl Dispatcher {
             looking: tokio::sync::Mutex::default(),
             started: Instant::now(),
             beat_ms: AtomicI64::new(0),
+            loops: Mutex::default(),
+            runtime: Handle::current(),
         }));
-        tokio::spawn(write_outcomes(dispatcher.clone(), unwritten));
-        tokio::spawn(tick(dispatcher.clone()));
+        {
+            let mut loops = dispatcher.0.loops.lock().unwrap_or_else(PoisonError::into_inner);
+            loops.spawn(write_outcomes(dispatcher.clone(), unwritten));
+            loops.spawn(tick(dispatcher.clone()));
+        }
         dispatcher
     }
 
-    /// Takes the deliveries of a transaction that has committed. What does not fit waits in the database.
+    /// Takes the deliveries of a transaction that has committed. What does not fit waits in the database, free to be
+    /// claimed when there is room.
     pub fn offer(&self, fresh: FreshDeliveries) {
-        self.queue(fresh.0);
+        let refused = self.queue(fresh.0);
+        if !refused.is_empty() {
+            let dispatcher = self.clone();
+            self.0.runtime.spawn(async move { dispatcher.give_back(&refused).await });
+        }
     }
 
     /// Looks for due deliveries now rather than at the next tick.
@@ -247,10 +134,14 @@ impl Dispatcher {
     pub async fn requeue(&self, subscription: SubscriptionId) {
         let queued = self.lock().forget(subscription);
         self.0.idle.notify_waiters();
-        if let Err(error) = delivery::set_leases(&self.0.db, &queued, Timestamp(0)).await {
+        self.give_back(&queued).await;
+        self.wake();
+    }
+
+    async fn give_back(&self, queued: &[(DeliveryId, Uuid)]) {
+        if let Err(error) = delivery::set_leases(&self.0.db, queued, Timestamp(0)).await {
             tracing::warn!(%error, "leases could not be given back; they end by themselves");
         }
-        self.wake();
     }
 
     /// How it is doing.
@@ -290,12 +181,12 @@ impl Dispatcher {
             }
             given_back
         };
-        if let Err(error) = delivery::set_leases(&self.0.db, &queued, Timestamp(0)).await {
-            tracing::warn!(%error, "leases could not be given back; they end by themselves");
-        }
+        self.give_back(&queued).await;
         if tokio::time::timeout(STOP_WAIT, self.settle()).await.is_err() {
             tracing::warn!("tries still under way at the stop are repeated at the next start");
         }
+        let mut loops = std::mem::take(&mut *self.0.loops.lock().unwrap_or_else(PoisonError::into_inner));
+        loops.shutdown().await;
     }
 
     async fn settle(&self) {
@@ -312,22 +203,36 @@ impl Dispatcher {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn queue(&self, jobs: Vec<Job>) -> usize {
+    /// Takes `jobs` and gives those for which there is no room.
+    fn queue(&self, jobs: Vec<Job>) -> Vec<(DeliveryId, Uuid)> {
         if jobs.is_empty() {
-            return 0;
+            return Vec::new();
         }
-        let taken = {
+        let mut refused = Vec::new();
+        {
             let mut state = self.lock();
-            jobs.into_iter().filter_map(|job| state.push(job).then_some(())).count()
-        };
+            for job in jobs {
+                let lease = (job.delivery_id, job.lease_id);
+                if !state.held.contains_key(&job.delivery_id) && !state.push(job) {
+                    refused.push(lease);
+                }
+            }
+        }
         self.pump();
-        taken
+        refused
     }
 
     fn pump(&self) {
         loop {
-            let Some(job) = self.lock().take() else { return };
-            tokio::spawn(run(self.clone(), job));
+            let (job, wants_more) = {
+                let mut state = self.lock();
+                (state.take(), std::mem::take(&mut state.wants_more))
+            };
+            if wants_more {
+                self.wake();
+            }
+            let Some(job) = job else { return };
+            self.0.runtime.spawn(run(self.clone(), job));
         }
     }
 
@@ -335,17 +240,25 @@ impl Dispatcher {
         // One look at a time: another's answer would be old by the time its deliveries are sent and written.
         let _looking = self.0.looking.lock().await;
         let (busy, held) = {
-            let state = self.lock();
-            let is_busy = |queue: &Queue| queue.len() >= QUEUE_MAX / 2;
-            let busy: Vec<_> =
-                state.queues.iter().filter(|(_, queue)| is_busy(queue)).map(|(id, _)| *id).collect();
+            let mut state = self.lock();
             if state.is_stopping || state.held.len() >= HELD_MAX {
                 return Ok(0);
+            }
+            let mut busy = Vec::new();
+            for (id, queue) in &mut state.queues {
+                // What is due for a busy one stays where it is; the others are read to the end.
+                queue.has_more = queue.len() >= QUEUE_MAX / 2;
+                if queue.has_more {
+                    busy.push(*id);
+                }
             }
             (busy, state.held.clone())
         };
         let jobs = delivery::claim_due(&self.0.db, &busy, &held).await?;
-        Ok(self.queue(jobs))
+        let claimed = jobs.len();
+        let refused = self.queue(jobs);
+        self.give_back(&refused).await;
+        Ok(claimed - refused.len())
     }
 
     /// Puts back what is queued for subscriptions that another node changed.
@@ -411,17 +324,9 @@ async fn run(dispatcher: Dispatcher, job: Job) {
     let started_at = dispatcher.0.db.now();
     let clock = Instant::now();
     let mut new_token = None;
-    let sent = match dispatcher.0.signer.token(&job).await {
-        Ok(token) => {
-            let sent = send(&dispatcher, &job, &token).await;
-            new_token = (!token.stored).then_some(token);
-            sent
-        }
-        Err(error) => {
-            tracing::error!(%error, delivery.id = %job.delivery_id, "an event could not be signed");
-            Err(SendError::InvalidRequest(error.to_string()))
-        }
-    };
+    // A defect must cost this try and not the slot, which nobody else would free.
+    let sent = AssertUnwindSafe(sign_and_send(&dispatcher, &job, &mut new_token)).catch_unwind().await;
+    let sent = sent.unwrap_or_else(|_| Err(SendError::InvalidRequest("the sender failed".to_owned())));
     let at = dispatcher.0.db.now();
     let duration_ms = i32::try_from(clock.elapsed().as_millis()).unwrap_or(i32::MAX);
     let verdict = answer::judge(&job, &sent, at);
@@ -436,6 +341,24 @@ async fn run(dispatcher: Dispatcher, job: Job) {
     let _ = dispatcher.0.outcomes.send(outcome).await;
     dispatcher.lock().release(&job, has_failed);
     dispatcher.pump();
+}
+
+async fn sign_and_send(
+    dispatcher: &Dispatcher,
+    job: &Job,
+    new_token: &mut Option<SignedToken>,
+) -> Result<Answer, SendError> {
+    match dispatcher.0.signer.token(job).await {
+        Ok(token) => {
+            let sent = send(dispatcher, job, &token).await;
+            *new_token = (!token.stored).then_some(token);
+            sent
+        }
+        Err(error) => {
+            tracing::error!(%error, delivery.id = %job.delivery_id, "an event could not be signed");
+            Err(SendError::InvalidRequest(error.to_string()))
+        }
+    }
 }
 
 async fn send(dispatcher: &Dispatcher, job: &Job, token: &SignedToken) -> Result<Answer, SendError> {
@@ -470,17 +393,22 @@ async fn write_outcomes(dispatcher: Dispatcher, mut unwritten: mpsc::Receiver<Ou
             }
         }
         write_batch(&dispatcher, &outcomes).await;
-        {
+        let queued = {
             let mut state = dispatcher.lock();
+            let mut queued = Vec::new();
             for outcome in &outcomes {
                 state.held.remove(&outcome.job.delivery_id);
+                if outcome.verdict == Verdict::Gone {
+                    // From here on the database says that it is disabled. Both at once, or a job that came in between
+                    // would stay in a queue that nobody looks at.
+                    let subscription = outcome.job.target.subscription_id;
+                    state.gone.remove(&subscription);
+                    queued.extend(state.forget(subscription));
+                }
             }
-        }
-        let gone = outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Gone);
-        for subscription in gone.map(|outcome| outcome.job.target.subscription_id) {
-            dispatcher.requeue(subscription).await;
-            dispatcher.lock().gone.remove(&subscription);
-        }
+            queued
+        };
+        dispatcher.give_back(&queued).await;
         outcomes.clear();
         dispatcher.0.idle.notify_waiters();
     }

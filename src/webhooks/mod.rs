@@ -19,6 +19,7 @@ pub mod dispatcher;
 pub mod event;
 pub mod log;
 pub mod outbox;
+mod queues;
 pub mod schedule;
 pub mod signing;
 pub mod subscriptions;

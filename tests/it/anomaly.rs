@@ -234,15 +234,17 @@ on_both! {
     async fn several_answers_gone_disable_a_subscription_once(app: &TestApp) {
         let site = app.site().await;
         let installed = app.installed_app(&site).await;
-        let (receiver, gate) = (Receiver::start().await, Gate::closed());
+        let (receiver, first, gate) = (Receiver::start().await, Gate::closed(), Gate::closed());
         let id = app.subscribe(&site, &installed, &ALL_EVENTS, &receiver.url).await;
         let path = format!("/admin/v1/webhook-subscriptions/{id}");
         let body = json!({"webhookSubscription": {"timeoutMs": 15_000}});
         app.call("PATCH", &path).key(ADMIN_KEY, &site.id).json(&body).ok().await;
-        receiver.answer([Reply::status(410)]);
+        receiver.answer([Reply::status(410).behind(&first)]);
         receiver.answer([(); 3].map(|()| Reply::status(410).behind(&gate)));
         let member = app.member(&site, "u-1").await;
         app.follow(&member, "X").await;
+        receiver.wait_for(4).await;
+        first.open();
 
         let disabled = async {
             loop {

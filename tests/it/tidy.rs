@@ -11,7 +11,7 @@ use followpoints::http::openapi;
 /// Lines of a file of the service.
 const LINES_MAX: usize = 500;
 /// Longer files, with the lines that they may have.
-const LONGER: &[(&str, usize)] = &[("src/webhooks/api.rs", 600), ("src/webhooks/dispatcher.rs", 507)];
+const LONGER: &[(&str, usize)] = &[("src/webhooks/api.rs", 599)];
 
 /// The features from the bottom up: each may use those before it.
 const FEATURES: [&str; 10] = [
@@ -38,9 +38,6 @@ const FOUNDATION: &[(&str, &[&str])] = &[
     // The rates are settings, and their type belongs to the edge.
     ("config", &["db", "http", "outbound", "seal"]),
 ];
-
-/// Functions that write on the reading connection: only PostgreSQL runs this one, where the two are one.
-const WRITERS_ON_READER: &[&str] = &["claim_with_leases"];
 
 /// What HTTP files use of another feature's HTTP files.
 const SHARED_HTTP: &[(&str, &str)] = &[("src/members/api.rs", "crate::access::token_api")];
@@ -326,7 +323,7 @@ fn writes_need_a_transaction() {
             }
         }
     }
-    assert_eq!(found, WRITERS_ON_READER.iter().map(|name| (*name).to_owned()).collect());
+    assert!(found.is_empty(), "these write on the reading connection: {found:?}");
 }
 
 #[test]
