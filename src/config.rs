@@ -86,6 +86,22 @@ pub struct Settings {
     pub public_url: Option<String>,
 }
 
+impl Settings {
+    /// The database that is meant.
+    pub fn database_url(&self) -> Result<String, ConfigError> {
+        let url = self
+            .database_url
+            .clone()
+            .or_else(|| var("FOLLOWPOINTS_DATABASE_URL"))
+            .unwrap_or_else(|| DATABASE_URL_DEFAULT.to_owned());
+        if ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
+            Ok(url)
+        } else {
+            Err(ConfigError::DatabaseUrl)
+        }
+    }
+}
+
 /// Checked settings.
 #[derive(Clone)]
 pub struct Config {
@@ -132,13 +148,7 @@ impl Config {
     /// | `FOLLOWPOINTS_RATE_CLIENT` | `10000/10000` | the same of an app instance or API key |
     /// | `FOLLOWPOINTS_RATE_ADDRESS` | `50/500` | the same of an address at the token endpoint |
     pub fn from_env(settings: Settings) -> Result<Self, ConfigError> {
-        let database_url = settings
-            .database_url
-            .or_else(|| var("FOLLOWPOINTS_DATABASE_URL"))
-            .unwrap_or_else(|| DATABASE_URL_DEFAULT.to_owned());
-        if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| database_url.starts_with(scheme)) {
-            return Err(ConfigError::DatabaseUrl);
-        }
+        let database_url = settings.database_url()?;
         let listen = settings
             .listen
             .or_else(|| var("FOLLOWPOINTS_LISTEN"))

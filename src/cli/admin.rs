@@ -17,6 +17,7 @@ pub(super) enum AdminCommand {
     /// Make a site; prints its id
     CreateSite {
         /// Shown to the owner
+        #[arg(value_parser = text::<100>)]
         name: String,
     },
     /// List the newest 100 sites
@@ -24,6 +25,7 @@ pub(super) enum AdminCommand {
     /// Make an API key; prints its secret, this once
     CreateKey {
         /// For people
+        #[arg(value_parser = text::<100>)]
         name: String,
         /// The site that it is for; an instance-wide key without it
         #[arg(long)]
@@ -38,13 +40,13 @@ pub(super) enum AdminCommand {
         #[arg(long)]
         site: Uuid,
         /// The site's own id of the person
-        #[arg(long)]
+        #[arg(long, value_parser = text::<256>)]
         external_id: Option<String>,
         /// E-mail address
-        #[arg(long)]
+        #[arg(long, value_parser = text::<256>)]
         email: Option<String>,
         /// Display name
-        #[arg(long)]
+        #[arg(long, value_parser = text::<256>)]
         name: Option<String>,
     },
     /// Make an access token for a member, valid for four hours; prints it
@@ -55,6 +57,15 @@ pub(super) enum AdminCommand {
         /// The member
         member: Uuid,
     },
+}
+
+/// A text of 1 to `MAX` characters, as the admin API takes it.
+fn text<const MAX: usize>(text: &str) -> Result<String, String> {
+    match text.chars().count() {
+        0 => Err("must not be empty".to_owned()),
+        length if length > MAX => Err(format!("must have at most {MAX} characters")),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 fn parse_scope(text: &str) -> Result<Scope, String> {

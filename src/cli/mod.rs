@@ -33,14 +33,14 @@ struct SettingsArguments {
         long,
         global = true,
         value_name = "URL",
-        help = "Database [env: FOLLOWPOINTS_DATABASE_URL] [default: sqlite://followpoints.db?mode=rwc]"
+        help = "Database, but for demo [env: FOLLOWPOINTS_DATABASE_URL] [default: sqlite://followpoints.db?mode=rwc]"
     )]
     database_url: Option<String>,
     #[arg(
         long,
         global = true,
         value_name = "URL",
-        help = "How the outside reaches this service [env: FOLLOWPOINTS_PUBLIC_URL] [default: http:// and --listen]"
+        help = "How the outside reaches this service, but for demo [env: FOLLOWPOINTS_PUBLIC_URL] [default: http:// and --listen]"
     )]
     public_url: Option<String>,
 }
@@ -88,13 +88,18 @@ pub(crate) fn run() -> Result<(), String> {
         .map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
         let config = |settings| Config::from_env(settings).map_err(|error| error.to_string());
+        // Before the configuration, which makes a key file beside a new database.
+        let existing = |settings: Settings| {
+            let url = settings.database_url().map_err(|error| error.to_string())?;
+            serve::must_exist(&url).and_then(|()| config(settings))
+        };
         match arguments.command {
             Command::Serve { no_migrate } => serve::serve(config(settings)?, no_migrate).await,
             Command::Demo { once } => demo::run(settings, once).await,
             Command::Migrate => serve::migrate(config(settings)?).await,
             Command::Openapi => Ok(()),
-            Command::Verify => serve::verify(config(settings)?).await,
-            Command::Admin(command) => admin::run(config(settings)?, command).await,
+            Command::Verify => serve::verify(existing(settings)?).await,
+            Command::Admin(command) => admin::run(existing(settings)?, command).await,
         }
     })
 }

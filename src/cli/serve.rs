@@ -5,7 +5,7 @@ use std::sync::Arc;
 use followpoints::app::{App, Seams};
 use followpoints::clock::SystemClock;
 use followpoints::config::Config;
-use followpoints::db::Db;
+use followpoints::db::{self, Db};
 use followpoints::ids::RandomIds;
 use followpoints::points::verify;
 use followpoints::server::{self, Bound};
@@ -53,6 +53,17 @@ pub(super) async fn migrate(config: Config) -> Result<(), String> {
     Ok(())
 }
 
+/// Fails when `url` names a SQLite file that is not there: a command that reads must not make one.
+pub(super) fn must_exist(url: &str) -> Result<(), String> {
+    match db::sqlite_path(url) {
+        Some(path) if !path.exists() => Err(format!(
+            "there is no database {}; check FOLLOWPOINTS_DATABASE_URL, or make one with `followpoints migrate`",
+            path.display()
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The database for a command that runs beside the service.
 pub(super) async fn open(config: &Config) -> Result<Db, String> {
     let db = Db::open_beside(&config.database_url, Arc::new(SystemClock), Arc::new(RandomIds::default()))
@@ -66,12 +77,12 @@ pub(super) async fn verify(config: Config) -> Result<(), String> {
     let db = open(&config).await?;
     let report = verify::verify(db.read(), |so_far| {
         if so_far.accounts.is_multiple_of(50_000) {
-            eprintln!("{} accounts, {} entries …", so_far.accounts, so_far.entries);
+            eprintln!("accounts {}, entries {} …", so_far.accounts, so_far.entries);
         }
     })
     .await
     .map_err(|error| format!("reading the ledger failed: {error}"))?;
-    println!("{} accounts, {} ledger entries", report.accounts, report.entries);
+    println!("accounts: {}, ledger entries: {}", report.accounts, report.entries);
     if report.faults.is_empty() {
         println!("every balance is the sum of its entries");
         return Ok(());

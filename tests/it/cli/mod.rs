@@ -290,7 +290,7 @@ async fn what_admin_makes_works_against_the_service() {
         service.send("GET", &format!("/admin/v1/sites/{third}"), &operator, &third, None).await.0,
         200
     );
-    let sound = "0 accounts, 0 ledger entries\nevery balance is the sum of its entries\n";
+    let sound = "accounts: 0, ledger entries: 0\nevery balance is the sum of its entries\n";
     assert_eq!(sandbox.run(&["verify"]), Ended::with(sound));
 }
 

@@ -134,7 +134,7 @@ async fn check_everything(installation: &Installation, drive: &Drive, [all, some
     let verified = installation.run("verify").await;
     let said = String::from_utf8_lossy(&verified.stdout).into_owned();
     assert_eq!(verified.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&verified.stderr));
-    assert!(said.contains(&format!(", {} ledger entries\n", acknowledged.len())), "{said}");
+    assert!(said.contains(&format!(", ledger entries: {}\n", acknowledged.len())), "{said}");
 }
 
 /// A site with two subscriptions: to everything, and to follows alone.
@@ -214,7 +214,7 @@ async fn a_second_process_on_one_sqlite_file_refuses_to_start_and_disturbs_nothi
     let verified = installation.run("verify").await;
     assert_eq!(
         String::from_utf8(verified.stdout).unwrap(),
-        "0 accounts, 0 ledger entries\nevery balance is the sum of its entries\n"
+        "accounts: 0, ledger entries: 0\nevery balance is the sum of its entries\n"
     );
     assert_eq!(shop.admin("GET", "/admin/v1/events", None).await["events"], json!([]));
     process.kill();
