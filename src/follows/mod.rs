@@ -129,11 +129,7 @@ impl Follows {
         configs: &SiteConfigs,
         dispatcher: &Dispatcher,
     ) -> Result<Self, WorkersError> {
-        let writers = if db.backend() == sea_orm::DatabaseBackend::Sqlite {
-            1
-        } else {
-            std::env::var("FP_PW").ok().and_then(|v| v.parse().ok()).unwrap_or(POSTGRES_WRITERS)
-        };
+        let writers = if db.backend() == sea_orm::DatabaseBackend::Sqlite { 1 } else { POSTGRES_WRITERS };
         let limits = GatherLimits { workers: writers, batch_max: BATCH_MAX, queue_max: QUEUE_MAX };
         let mut runs = Vec::with_capacity(writers);
         for _ in 0..writers {
@@ -143,11 +139,7 @@ impl Follows {
             });
         }
         let creates = Gather::start_on_threads(limits, "follows", runs)?;
-        let limits = GatherLimits {
-            workers: std::env::var("FP_R").ok().and_then(|v| v.parse().ok()).unwrap_or(READERS),
-            batch_max: BATCH_MAX,
-            queue_max: QUEUE_MAX,
-        };
+        let limits = GatherLimits { workers: READERS, batch_max: BATCH_MAX, queue_max: QUEUE_MAX };
         let list_db = db.clone();
         let lists = Gather::start(limits, move |asked: Vec<(SiteId, Subject)>, turn| {
             drop(turn);
