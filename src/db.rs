@@ -136,8 +136,8 @@ impl Db {
         }
         let mut options = postgres_options(&self.url, 1);
         options.min_connections(0).connect_lazy(true);
-        let writer = Database::connect(options).await.map_err(OpenError::Unreachable)?;
-        Ok(Self { writer, ..self.clone() })
+        let own = Database::connect(options).await.map_err(OpenError::Unreachable)?;
+        Ok(Self { reader: own.clone(), writer: own, ..self.clone() })
     }
 
     /// Brings the schema at `url` up to date, on a connection of its own that is closed afterwards. On SQLite no service may

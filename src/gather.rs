@@ -41,8 +41,6 @@ impl<Q, A> Clone for Gather<Q, A> {
 /// How calls are gathered.
 #[derive(Debug, Clone, Copy)]
 pub struct GatherLimits {
-    /// Batches that may run at once.
-    pub workers: usize,
     /// Calls in one batch at the most.
     pub batch_max: usize,
     /// Calls that may wait.
@@ -50,7 +48,7 @@ pub struct GatherLimits {
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
-    /// Starts the workers as tasks of the running runtime. `run` gets the calls of a batch in order of arrival and gives
+    /// Starts one worker as a task of the running runtime. `run` gets the calls of a batch in order of arrival and gives
     /// one answer each, in order.
     pub fn start<F, R>(limits: GatherLimits, run: F) -> Self
     where
@@ -58,11 +56,7 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
         R: Future<Output = Vec<A>> + Send + 'static,
     {
         let (queue, source) = Source::new(limits);
-        let run = Arc::new(run);
-        for _ in 0..limits.workers {
-            let (source, run) = (source.clone(), Arc::clone(&run));
-            tokio::spawn(async move { work(&source, &*run).await });
-        }
+        tokio::spawn(async move { work(&source, &run).await });
         Self { queue }
     }
 

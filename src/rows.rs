@@ -5,7 +5,6 @@
 //! on the number of rows, and prepared statements are reused.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use sea_orm::sea_query::{ArrayType, Value};
 use sea_orm::{ConnectionTrait, DatabaseBackend, DbErr, QueryResult, Statement};
@@ -98,19 +97,13 @@ pub struct Write {
     table: Table,
 }
 
-/// Runs `writes` in one round trip: as one statement on PostgreSQL, where none of them sees what another writes, as statements
-/// one after the other on SQLite. Those without rows are left out.
+/// Runs `writes`: as one statement on PostgreSQL, where none of them sees what another writes, one after the other on SQLite.
+/// Those without rows are left out.
 pub async fn write_all(db: &impl ConnectionTrait, writes: Vec<Write>) -> Result<(), DbErr> {
     let mut writes: Vec<Write> = writes.into_iter().filter(|write| write.table.len > 0).collect();
     if db.get_database_backend() != DatabaseBackend::Postgres {
-        let mut parts = writes.into_iter().flat_map(Write::into_parts).peekable();
-        while parts.peek().is_some() {
-            let (mut text, mut values) = (String::new(), Vec::new());
-            for (sql, table) in parts.by_ref().take(PARTS_MAX) {
-                text.push_str(&table.in_order(&sql, &[], &mut values));
-                text.push(';');
-            }
-            db.execute_raw(Statement::from_sql_and_values(DatabaseBackend::Sqlite, text, values)).await?;
+        for write in writes {
+            write.run_in_parts(db).await?;
         }
         return Ok(());
     }
@@ -129,16 +122,16 @@ pub async fn write_all(db: &impl ConnectionTrait, writes: Vec<Write>) -> Result<
 }
 
 impl Write {
-    /// In parts for SQLite: a statement over many parameters costs memory for as long as it is kept prepared.
-    fn into_parts(self) -> impl Iterator<Item = (Arc<str>, Table)> {
-        let (sql, mut rest) = (Arc::from(self.sql), Some(self.table));
-        std::iter::from_fn(move || {
-            let mut part = rest.take()?;
-            if part.len > PART_MAX {
-                rest = Some(part.split_off(PART_MAX));
-            }
-            Some((Arc::clone(&sql), part))
-        })
+    /// On SQLite a statement over many parameters costs memory for as long as it is kept prepared.
+    async fn run_in_parts(self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
+        let Self { sql, mut table } = self;
+        while table.len > PART_MAX {
+            let rest = table.split_off(PART_MAX);
+            db.execute_raw(table.statement(DatabaseBackend::Sqlite, &sql, &[])).await?;
+            table = rest;
+        }
+        db.execute_raw(table.statement(DatabaseBackend::Sqlite, &sql, &[])).await?;
+        Ok(())
     }
 }
 
@@ -329,8 +322,6 @@ impl Table {
 const SIZES: [usize; 6] = [1, 8, 32, 64, 128, 512];
 /// Rows that one statement writes on SQLite.
 const PART_MAX: usize = 64;
-/// Statements that SQLite gets at once.
-const PARTS_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {

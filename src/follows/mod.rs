@@ -24,14 +24,10 @@ use crate::rows;
 use crate::sites::config::SiteConfigs;
 use crate::webhooks::dispatcher::Dispatcher;
 
-/// Follows in one transaction.
-const BATCH_MAX: usize = 256;
-/// Calls that may wait; beyond it callers are told to come back.
-const QUEUE_MAX: usize = 2_048;
+/// Follows in one transaction, lists in one query; and how many calls may wait, beyond which callers are told to come back.
+const LIMITS: GatherLimits = GatherLimits { batch_max: 256, queue_max: 2_048 };
 /// Transactions that create follows at once on PostgreSQL; SQLite has one writer.
 const POSTGRES_WRITERS: usize = 2;
-/// Queries that list follows at once.
-const READERS: usize = 2;
 
 /// Whose account is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -130,7 +126,6 @@ impl Follows {
         dispatcher: &Dispatcher,
     ) -> Result<Self, WorkersError> {
         let writers = if db.backend() == sea_orm::DatabaseBackend::Sqlite { 1 } else { POSTGRES_WRITERS };
-        let limits = GatherLimits { workers: writers, batch_max: BATCH_MAX, queue_max: QUEUE_MAX };
         let mut runs = Vec::with_capacity(writers);
         for _ in 0..writers {
             let (db, configs, dispatcher) = (db.for_thread().await?, configs.clone(), dispatcher.clone());
@@ -138,14 +133,14 @@ impl Follows {
                 create_batch(db.clone(), configs.clone(), dispatcher.clone(), follows, turn)
             });
         }
-        let creates = Gather::start_on_threads(limits, "follows", runs)?;
-        let limits = GatherLimits { workers: READERS, batch_max: BATCH_MAX, queue_max: QUEUE_MAX };
-        let list_db = db.clone();
-        let lists = Gather::start(limits, move |asked: Vec<(SiteId, Subject)>, turn| {
+        let creates = Gather::start_on_threads(LIMITS, "follows", runs)?;
+        let list_db = db.for_thread().await?;
+        let list = move |asked: Vec<(SiteId, Subject)>, turn| {
             drop(turn);
             let db = list_db.clone();
             async move { list::list_followed_channels(db.read(), &asked).await }
-        });
+        };
+        let lists = Gather::start_on_threads(LIMITS, "lists", vec![list])?;
         Ok(Self { creates, lists })
     }
 

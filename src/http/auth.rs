@@ -40,7 +40,7 @@ pub struct AdminCaller(Arc<Caller>);
 pub struct CallSite(pub Arc<OnceLock<SiteId>>);
 
 async fn recognise(request: &Request, key: ApiKey) -> poem::Result<Arc<Caller>> {
-    let app: &App = request.data().ok_or_else(|| Problem::internal(std::fmt::Error))?;
+    let app: &Arc<App> = request.data().ok_or_else(|| Problem::internal(std::fmt::Error))?;
     let site = match request.headers().get(SITE_HEADER) {
         None => None,
         Some(value) => {

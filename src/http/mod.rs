@@ -11,6 +11,7 @@ pub mod problem;
 pub mod wire;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -105,7 +106,7 @@ pub fn endpoint(app: &App) -> impl Endpoint<Output = Response> + 'static {
     Route::new()
         .at("/docs", openapi::reader())
         .nest("/", service(app))
-        .data(app.clone())
+        .data(Arc::new(app.clone()))
         .with(Edge { app: app.clone() })
 }
 

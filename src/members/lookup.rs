@@ -10,7 +10,7 @@ use crate::db::Db;
 use crate::gather::{Gather, GatherLimits};
 use crate::rows::Rows;
 
-const LIMITS: GatherLimits = GatherLimits { workers: 1, batch_max: 256, queue_max: 4_096 };
+const LIMITS: GatherLimits = GatherLimits { batch_max: 256, queue_max: 4_096 };
 
 type Key = (SiteId, String);
 type Found = Result<Option<MemberId>, Arc<DbErr>>;
@@ -20,7 +20,7 @@ type Found = Result<Option<MemberId>, Arc<DbErr>>;
 pub struct MemberLookup(Gather<Key, Found>);
 
 impl MemberLookup {
-    /// Starts the workers.
+    /// Starts the worker.
     #[must_use]
     pub fn start(db: &Db) -> Self {
         let db = db.clone();

@@ -27,7 +27,7 @@ use crate::rows::{self, Rows, Write};
 use crate::sites::config::{self, Target};
 
 /// Deliveries taken by one claim.
-pub const CLAIM_MAX: usize = 128;
+pub const CLAIM_MAX: usize = 256;
 
 /// One try, as the log keeps it.
 #[derive(Debug, Clone)]

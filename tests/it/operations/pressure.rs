@@ -64,7 +64,7 @@ on_both! {
     }
 }
 
-const ONE_AT_A_TIME: GatherLimits = GatherLimits { workers: 1, batch_max: 2, queue_max: 3 };
+const ONE_AT_A_TIME: GatherLimits = GatherLimits { batch_max: 2, queue_max: 3 };
 
 /// Looks at a future once, as if nothing had happened meanwhile.
 fn look<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
