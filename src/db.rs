@@ -7,7 +7,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use entity::id::Timestamp;
@@ -78,6 +78,8 @@ pub struct Db {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGenerator>,
     url: Arc<str>,
+    /// What [`Db::for_thread`] opened, to be closed with the rest.
+    of_threads: Arc<Mutex<Vec<DatabaseConnection>>>,
     lock: Option<Arc<FileLock>>,
 }
 
@@ -119,10 +121,18 @@ impl Db {
         if url.starts_with("sqlite:") {
             let writer = sqlite(url, 1).await?;
             let reader = sqlite(url, SQLITE_READERS).await?;
-            Ok(Self { reader, writer, clock, ids, url: url.into(), lock: None })
+            Ok(Self { reader, writer, clock, ids, url: url.into(), of_threads: Arc::default(), lock: None })
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let pool = postgres(url).await?;
-            Ok(Self { reader: pool.clone(), writer: pool, clock, ids, url: url.into(), lock: None })
+            Ok(Self {
+                reader: pool.clone(),
+                writer: pool,
+                clock,
+                ids,
+                url: url.into(),
+                of_threads: Arc::default(),
+                lock: None,
+            })
         } else {
             Err(OpenError::UnknownScheme)
         }
@@ -137,6 +147,7 @@ impl Db {
         let mut options = postgres_options(&self.url, 1);
         options.min_connections(0).connect_lazy(true);
         let own = Database::connect(options).await.map_err(OpenError::Unreachable)?;
+        self.of_threads.lock().unwrap_or_else(PoisonError::into_inner).push(own.clone());
         Ok(Self { reader: own.clone(), writer: own, ..self.clone() })
     }
 
@@ -213,7 +224,11 @@ impl Db {
 
     /// Closes every connection and lets another process have the file.
     pub async fn close(&self) -> Result<(), DbErr> {
+        let of_threads = std::mem::take(&mut *self.of_threads.lock().unwrap_or_else(PoisonError::into_inner));
         let closed = async {
+            for own in of_threads {
+                own.close().await?;
+            }
             self.reader.clone().close().await?;
             self.writer.clone().close().await
         };
