@@ -147,7 +147,7 @@ impl<E: Endpoint + 'static> Endpoint for EdgeEndpoint<E> {
             self.answer(request, &request_id, started).await
         };
         if let Some(origin) = origin {
-            self.share(response.headers_mut(), &origin, &site, is_preflight).await;
+            Box::pin(self.share(response.headers_mut(), &origin, &site, is_preflight)).await;
         }
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
