@@ -86,7 +86,7 @@ async fn follow(tx: &Tx, site_id: SiteId, member: MemberId, events: &[EventRow])
         .one(conn)
         .await?;
     assert!(existing.is_none(), "every member follows for the first time");
-    let member = member::Entity::find_by_id(member).one(conn).await?.expect("the member exists");
+    let member = member::Entity::find_by_id((site_id, member)).one(conn).await?.expect("the member exists");
     let account_id = AccountId(tx.new_id());
     let account = account::Model {
         id: account_id,

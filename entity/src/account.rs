@@ -8,11 +8,12 @@ use crate::id::{AccountId, ContactId, MemberId, SiteId, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "account")]
 pub struct Model {
-    /// Key.
+    /// Its site, the first part of the key.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub site_id: SiteId,
+    /// The second part of the key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: AccountId,
-    /// Its site.
-    pub site_id: SiteId,
     /// Its member, one account each.
     pub member_id: MemberId,
     /// The member's contact.

@@ -9,11 +9,12 @@ use crate::kinds::DeliveryStatus;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "delivery")]
 pub struct Model {
-    /// Key.
+    /// Its site, the first part of the key.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub site_id: SiteId,
+    /// The second part of the key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: DeliveryId,
-    /// Its site.
-    pub site_id: SiteId,
     /// For whom.
     pub subscription_id: SubscriptionId,
     /// What.

@@ -8,11 +8,12 @@ use crate::id::{ContactId, MemberId, SiteId, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "member")]
 pub struct Model {
-    /// Key.
+    /// Its site, the first part of the key.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub site_id: SiteId,
+    /// The second part of the key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: MemberId,
-    /// Its site.
-    pub site_id: SiteId,
     /// The site's own id of the person, unique on the site.
     pub external_id: Option<String>,
     /// E-mail address.

@@ -25,12 +25,16 @@ impl MigratorTrait for Migrator {
 }
 
 /// Runs `statements`, which are separated by a line holding `;;`. Placeholders: `{uuid}`, `{bytes}`, `{clustered}` for tables that
-/// SQLite keeps in one tree by primary key, and `{greatest}`.
+/// SQLite keeps in one tree by primary key, `{include_id}` for what the indexes of such a table have anyway, and
+/// `{greatest}`.
 async fn run(manager: &SchemaManager<'_>, statements: &str) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     let sqlite = connection.get_database_backend() == DatabaseBackend::Sqlite;
-    let (uuid, bytes, clustered, greatest) =
-        if sqlite { ("blob", "blob", " WITHOUT ROWID", "max") } else { ("uuid", "bytea", "", "greatest") };
+    let (uuid, bytes, clustered, include_id, greatest) = if sqlite {
+        ("blob", "blob", " WITHOUT ROWID", "", "max")
+    } else {
+        ("uuid", "bytea", "", " INCLUDE (id)", "greatest")
+    };
     for statement in statements.split("\n;;") {
         let statement = statement.trim();
         if !statement.is_empty() {
@@ -38,6 +42,7 @@ async fn run(manager: &SchemaManager<'_>, statements: &str) -> Result<(), DbErr>
                 .replace("{uuid}", uuid)
                 .replace("{bytes}", bytes)
                 .replace("{clustered}", clustered)
+                .replace("{include_id}", include_id)
                 .replace("{greatest}", greatest);
             connection.execute_unprepared(&sql).await?;
         }

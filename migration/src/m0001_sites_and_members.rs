@@ -36,21 +36,20 @@ CREATE TABLE program (
 )
 ;;
 CREATE TABLE member (
-    id {uuid} PRIMARY KEY,
     site_id {uuid} NOT NULL REFERENCES site (id),
+    id {uuid} NOT NULL,
     external_id text,
     email text,
     name text,
     contact_id {uuid} NOT NULL,
     created_at bigint NOT NULL,
-    updated_at bigint NOT NULL
-)
+    updated_at bigint NOT NULL,
+    PRIMARY KEY (site_id, id)
+){clustered}
 ;;
 CREATE UNIQUE INDEX member_external_id ON member (site_id, external_id)
 ;;
 CREATE UNIQUE INDEX member_contact ON member (site_id, contact_id)
-;;
-CREATE UNIQUE INDEX member_page ON member (site_id, id)
 ";
 
 #[async_trait::async_trait]

@@ -9,8 +9,8 @@ pub(crate) struct Migration;
 /// a check for each row would cost as much as the row. The triggers below keep accounts that have entries.
 const TABLES: &str = "
 CREATE TABLE account (
-    id {uuid} PRIMARY KEY,
     site_id {uuid} NOT NULL,
+    id {uuid} NOT NULL,
     member_id {uuid} NOT NULL,
     contact_id {uuid} NOT NULL,
     balance bigint NOT NULL CHECK (balance >= 0),
@@ -24,10 +24,11 @@ CREATE TABLE account (
     last_activity_at bigint,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
+    PRIMARY KEY (site_id, id),
     FOREIGN KEY (site_id, member_id) REFERENCES member (site_id, id)
-)
+){clustered}
 ;;
-CREATE UNIQUE INDEX account_member ON account (site_id, member_id)
+CREATE UNIQUE INDEX account_member ON account (site_id, member_id){include_id}
 ;;
 CREATE TABLE followed_channel (
     account_id {uuid} NOT NULL,

@@ -77,8 +77,8 @@ CREATE TABLE signed_event (
 )
 ;;
 CREATE TABLE delivery (
-    id {uuid} PRIMARY KEY,
     site_id {uuid} NOT NULL,
+    id {uuid} NOT NULL,
     subscription_id {uuid} NOT NULL,
     event_id {uuid} NOT NULL,
     status text NOT NULL,
@@ -88,12 +88,11 @@ CREATE TABLE delivery (
     lease_id {uuid} NOT NULL,
     lease_until bigint NOT NULL,
     created_at bigint NOT NULL,
-    finished_at bigint
-)
+    finished_at bigint,
+    PRIMARY KEY (site_id, id)
+){clustered}
 ;;
 CREATE INDEX delivery_due ON delivery ({greatest}(next_attempt_at, lease_until)) WHERE status IN ('PENDING', 'RETRYING')
-;;
-CREATE INDEX delivery_page ON delivery (site_id, id)
 ;;
 CREATE INDEX delivery_subscription ON delivery (subscription_id, id)
 ;;

@@ -77,7 +77,7 @@ pub async fn find_member(
     site: SiteId,
     id: MemberId,
 ) -> Result<Option<member::Model>, DbErr> {
-    member::Entity::find_by_id(id).filter(member::Column::SiteId.eq(site)).one(db).await
+    member::Entity::find_by_id((site, id)).one(db).await
 }
 
 /// Members of `site` from the newest, after the one called `before`.

@@ -219,9 +219,6 @@ const OF_ENTRIES: &[Tampering] = &[
             names.account("its number of entries is 3, its ledger says 2"),
         ]
     }),
-    ("UPDATE ledger_entry SET site_id = {other} WHERE account_id = {account} AND sequence = 1", |names| {
-        vec![names.entry(1, "it belongs to another site than its account")]
-    }),
     (
         "UPDATE ledger_entry SET entry_type = 'ADJUST' WHERE account_id = {account} AND sequence = 1",
         |names| {
@@ -242,6 +239,10 @@ const OF_ENTRIES: &[Tampering] = &[
             ]
         },
     ),
+    // Looked for after all accounts.
+    ("UPDATE ledger_entry SET site_id = {other} WHERE account_id = {account} AND sequence = 1", |names| {
+        vec![names.entry(1, "its site has no such account")]
+    }),
 ];
 
 const OF_ACCOUNTS: &[Tampering] = &[
@@ -331,7 +332,7 @@ on_both! {
         assert_eq!(
             faults,
             [format!(
-                "account {}: entry {} (number 1) is wrong: its account does not exist",
+                "account {}: entry {} (number 1) is wrong: its site has no such account",
                 Uuid::from_u128(9),
                 Uuid::from_u128(7)
             )]
@@ -351,7 +352,7 @@ on_both! {
         let last = rows.last_mut().unwrap();
         last.balance = 1;
         let last = last.id;
-        let write = accounts::insertion(&rows.iter().collect::<Vec<_>>());
+        let write = accounts::insertion(&tx, &rows.iter().collect::<Vec<_>>());
         rows::write_all(tx.conn(), vec![write]).await.unwrap();
         tx.commit().await.unwrap();
 
