@@ -7,7 +7,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use entity::id::Timestamp;
@@ -23,6 +23,11 @@ use crate::ids::IdGenerator;
 
 /// Readers beside the writer on SQLite.
 const SQLITE_READERS: u32 = 3;
+/// Memory for pages, in KiB and negative as SQLite wants it; what does not fit is read from the system's cache.
+const SQLITE_WRITER_CACHE: &str = "-8000";
+const SQLITE_READER_CACHE: &str = "-4000";
+/// Rows that a query on SQLite may be ahead of who reads them.
+const SQLITE_ROWS_AHEAD: usize = 512;
 /// Connections to PostgreSQL per node.
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// After how much rest a connection is tested before it is used.
@@ -119,8 +124,8 @@ impl Db {
         ids: Arc<dyn IdGenerator>,
     ) -> Result<Self, OpenError> {
         if url.starts_with("sqlite:") {
-            let writer = sqlite(url, 1).await?;
-            let reader = sqlite(url, SQLITE_READERS).await?;
+            let writer = sqlite(url, 1, SQLITE_WRITER_CACHE).await?;
+            let reader = sqlite(url, SQLITE_READERS, SQLITE_READER_CACHE).await?;
             Ok(Self { reader, writer, clock, ids, url: url.into(), of_threads: Arc::default(), lock: None })
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let pool = postgres(url).await?;
@@ -156,7 +161,7 @@ impl Db {
     pub async fn prepare(url: &str) -> Result<(), OpenError> {
         let _lock = lock_file(url)?;
         let connection = if url.starts_with("sqlite:") {
-            sqlite(url, 1).await?
+            sqlite(url, 1, SQLITE_WRITER_CACHE).await?
         } else {
             Database::connect(options(url, 1)).await.map_err(OpenError::Unreachable)?
         };
@@ -201,7 +206,7 @@ impl Db {
         };
         // Read after the lock is held, so that within one process time order and commit order agree.
         let now = self.clock.now();
-        Ok(Tx { inner, now, ids: Arc::clone(&self.ids) })
+        Ok(Tx { inner, now, now_text: OnceLock::new(), ids: Arc::clone(&self.ids) })
     }
 
     /// SQLite or PostgreSQL.
@@ -274,6 +279,7 @@ impl Db {
 pub struct Tx {
     inner: DatabaseTransaction,
     now: Timestamp,
+    now_text: OnceLock<String>,
     ids: Arc<dyn IdGenerator>,
 }
 
@@ -288,6 +294,12 @@ impl Tx {
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// The same in RFC 3339.
+    #[must_use]
+    pub fn now_text(&self) -> &str {
+        self.now_text.get_or_init(|| self.now.to_rfc3339())
     }
 
     /// A new id of this instant.
@@ -348,11 +360,12 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
     options
 }
 
-async fn sqlite(url: &str, connections: u32) -> Result<DatabaseConnection, OpenError> {
+async fn sqlite(url: &str, connections: u32, cache: &'static str) -> Result<DatabaseConnection, OpenError> {
     let mut options = options(url, connections);
-    options.idle_timeout(None).max_lifetime(None).map_sqlx_sqlite_opts(|sqlite| {
+    options.idle_timeout(None).max_lifetime(None).map_sqlx_sqlite_opts(move |sqlite| {
         sqlite
             .create_if_missing(true)
+            .row_buffer_size(SQLITE_ROWS_AHEAD)
             .pragma("journal_mode", "WAL")
             .pragma("synchronous", "FULL")
             .pragma("foreign_keys", "ON")
@@ -360,7 +373,7 @@ async fn sqlite(url: &str, connections: u32) -> Result<DatabaseConnection, OpenE
             .pragma("recursive_triggers", "ON")
             .pragma("busy_timeout", "5000")
             .pragma("wal_autocheckpoint", LOG_PAGES_MAX)
-            .pragma("cache_size", "-8000")
+            .pragma("cache_size", cache)
             .pragma("temp_store", "MEMORY")
     });
     Database::connect(options).await.map_err(OpenError::Unreachable)

@@ -2,7 +2,7 @@
 //!
 //! A [`Rows`] is a small table held in memory. In SQL it is a derived table named by the caller: on PostgreSQL an
 //! `UNNEST` over one array per column, on SQLite `VALUES` of one of a few fixed lengths. So the SQL text hardly ever depends
-//! on the number of rows, and prepared statements are reused.
+//! on the number of rows, and prepared statements are reused. What is the same in every row is one parameter.
 
 use std::fmt::Write as _;
 
@@ -88,6 +88,8 @@ pub struct Rows<'a, T> {
 #[derive(Default)]
 struct Table {
     columns: Vec<(&'static str, Cells)>,
+    /// Columns with the same cell in every row: name, PostgreSQL's type, cell.
+    constants: Vec<(&'static str, &'static str, Value)>,
     len: usize,
 }
 
@@ -97,16 +99,37 @@ pub struct Write {
     table: Table,
 }
 
-/// Runs `writes`: as one statement on PostgreSQL, where none of them sees what another writes, one after the other on SQLite.
-/// Those without rows are left out.
+/// Runs `writes` in one round trip; those without rows are left out. None of them may build on what another writes:
+/// PostgreSQL runs them as one statement, SQLite one after the other in no particular order.
 pub async fn write_all(db: &impl ConnectionTrait, writes: Vec<Write>) -> Result<(), DbErr> {
-    let mut writes: Vec<Write> = writes.into_iter().filter(|write| write.table.len > 0).collect();
-    if db.get_database_backend() != DatabaseBackend::Postgres {
-        for write in writes {
-            write.run_in_parts(db).await?;
-        }
+    let writes: Vec<Write> = writes.into_iter().filter(|write| write.table.len > 0).collect();
+    if writes.is_empty() {
         return Ok(());
     }
+    match db.get_database_backend() {
+        DatabaseBackend::Postgres => write_at_once(db, writes).await,
+        _ => write_in_turn(db, writes).await,
+    }
+}
+
+/// On SQLite as one command of several statements, each over at most [`PART_MAX`] rows: a statement over many parameters
+/// costs memory for as long as it is kept prepared.
+async fn write_in_turn(db: &impl ConnectionTrait, writes: Vec<Write>) -> Result<(), DbErr> {
+    let (mut text, mut values) = (String::new(), Vec::new());
+    for Write { sql, mut table } in writes {
+        while table.len > PART_MAX {
+            let rest = table.split_off(PART_MAX);
+            db.execute_raw(table.statement(DatabaseBackend::Sqlite, &sql, &[])).await?;
+            table = rest;
+        }
+        text.push_str(&table.in_order(&sql, &[], &mut values));
+        text.push_str(";\n");
+    }
+    db.execute_raw(Statement::from_sql_and_values(DatabaseBackend::Sqlite, text, values)).await?;
+    Ok(())
+}
+
+async fn write_at_once(db: &impl ConnectionTrait, mut writes: Vec<Write>) -> Result<(), DbErr> {
     let Some(last) = writes.pop() else { return Ok(()) };
     let (mut text, mut values) = (String::new(), Vec::new());
     for (index, write) in writes.into_iter().enumerate() {
@@ -121,25 +144,11 @@ pub async fn write_all(db: &impl ConnectionTrait, writes: Vec<Write>) -> Result<
     Ok(())
 }
 
-impl Write {
-    /// On SQLite a statement over many parameters costs memory for as long as it is kept prepared.
-    async fn run_in_parts(self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
-        let Self { sql, mut table } = self;
-        while table.len > PART_MAX {
-            let rest = table.split_off(PART_MAX);
-            db.execute_raw(table.statement(DatabaseBackend::Sqlite, &sql, &[])).await?;
-            table = rest;
-        }
-        db.execute_raw(table.statement(DatabaseBackend::Sqlite, &sql, &[])).await?;
-        Ok(())
-    }
-}
-
 impl<'a, T> Rows<'a, T> {
     /// A table with one row per item and no columns yet.
     #[must_use]
     pub const fn new(items: &'a [T]) -> Self {
-        Self { items, table: Table { columns: Vec::new(), len: items.len() } }
+        Self { items, table: Table { columns: Vec::new(), constants: Vec::new(), len: items.len() } }
     }
 
     /// Adds a column of ids.
@@ -184,6 +193,29 @@ impl<'a, T> Rows<'a, T> {
         })
     }
 
+    /// Adds a column with the same id in every row.
+    #[must_use]
+    pub fn same_uuid(self, name: &'static str, cell: Uuid) -> Self {
+        self.add_constant(name, "uuid", cell)
+    }
+
+    /// Adds a column with the same integer in every row.
+    #[must_use]
+    pub fn same_int(self, name: &'static str, cell: i64) -> Self {
+        self.add_constant(name, "bigint", cell)
+    }
+
+    /// Adds a column with the same text in every row.
+    #[must_use]
+    pub fn same_text(self, name: &'static str, cell: &str) -> Self {
+        self.add_constant(name, "text", cell)
+    }
+
+    fn add_constant(mut self, name: &'static str, ty: &'static str, cell: impl Into<Value>) -> Self {
+        self.table.constants.push((name, ty, cell.into()));
+        self
+    }
+
     fn add(mut self, name: &'static str, cells: impl FnOnce(&'a [T]) -> Cells) -> Self {
         self.table.columns.push((name, cells(self.items)));
         self
@@ -193,7 +225,7 @@ impl<'a, T> Rows<'a, T> {
     /// ` ON CONFLICT DO NOTHING`.
     #[must_use]
     pub fn insert(self, table: &str, tail: &str) -> Write {
-        let names = self.table.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let names = self.table.names().collect::<Vec<_>>().join(", ");
         // SQLite reads `SELECT … FROM r ON CONFLICT` as a join condition; `WHERE true` ends the select.
         let sql = format!("INSERT INTO {table} ({names}) SELECT {names} FROM {{rows}} AS r WHERE true{tail}");
         Write { sql, table: self.table }
@@ -222,9 +254,14 @@ impl<'a, T> Rows<'a, T> {
 }
 
 impl Table {
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        let columns = self.columns.iter().map(|(name, _)| *name);
+        columns.chain(self.constants.iter().map(|(name, ..)| *name))
+    }
+
     fn split_off(&mut self, at: usize) -> Self {
         let columns = self.columns.iter_mut().map(|(name, cells)| (*name, cells.split_off(at))).collect();
-        let rest = Self { columns, len: self.len - at };
+        let rest = Self { columns, constants: self.constants.clone(), len: self.len - at };
         self.len = at;
         rest
     }
@@ -289,6 +326,10 @@ impl Table {
                 let _ = write!(select, "{comma}{name}");
             }
         }
+        for (name, ty, cell) in self.constants {
+            values.push(cell);
+            let _ = write!(select, ", ${}::{ty} AS {name}", values.len());
+        }
         format!("(SELECT {select} FROM UNNEST({casts}) AS u ({names}))")
     }
 
@@ -306,12 +347,18 @@ impl Table {
             let _ = write!(select, "{comma}column{} AS {name}", index + 1);
         }
         let width = self.columns.len();
-        let mut values = vec![Value::Int(None); padded * width];
-        for (index, (_, cells)) in self.columns.into_iter().enumerate() {
-            cells.spread(&mut values, index, width);
+        let before = self.constants.len();
+        let mut values = vec![Value::Int(None); before + padded * width];
+        for (place, (name, _, cell)) in values.iter_mut().zip(self.constants) {
+            *place = cell;
+            let _ = write!(select, ", ? AS {name}");
         }
-        let row = format!("({})", vec!["?"; width].join(","));
-        let table = vec![row; padded].join(",");
+        for (index, (_, cells)) in self.columns.into_iter().enumerate() {
+            cells.spread(&mut values, before + index, width);
+        }
+        let row = format!("({}?),", "?,".repeat(width.saturating_sub(1)));
+        let table = row.repeat(padded);
+        let table = table.trim_end_matches(',');
         let source =
             format!("(SELECT {select} FROM (VALUES {table}) WHERE column1 IS NOT NULL LIMIT {padded})");
         (source, values)
@@ -319,9 +366,9 @@ impl Table {
 }
 
 /// Numbers of rows that have a text of their own on SQLite.
-const SIZES: [usize; 6] = [1, 8, 32, 64, 128, 512];
+const SIZES: [usize; 6] = [1, 8, 32, 64, 128, PART_MAX];
 /// Rows that one statement writes on SQLite.
-const PART_MAX: usize = 64;
+const PART_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -348,7 +395,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_row_is_written_and_read_whatever_their_number() -> Result<(), DbErr> {
-        for count in [0, 1, 2, 8, 9, 63, 64, 65, 200, 700] {
+        for count in [0, 1, 2, 8, 9, 63, 64, 65, 200, 256, 257, 700] {
             let db = table().await?;
             let items = items(count);
             write_all(&db, vec![rows(&items).insert("t", "")]).await?;

@@ -48,9 +48,8 @@ impl AccountsApi {
         let site = caller.site_with(Scope::ManageLoyalty)?;
         let contact = ContactId(body.0.contact_id);
         let identity = caller.0.identity();
-        let (row, fresh) =
-            super::create_account(&self.app.db, &self.app.configs, site, contact, &identity).await?;
-        self.app.dispatcher.offer(fresh);
+        let App { db, configs, dispatcher, .. } = &self.app;
+        let row = super::create_account(db, configs, dispatcher, site, contact, &identity).await?;
         Ok(Json(AccountResponse { account: row.into() }))
     }
 

@@ -11,6 +11,7 @@ use crate::access::Identity;
 use crate::db::{self, Db, Tx};
 use crate::rows::{self, Rows, Write};
 use crate::sites::config::SiteConfigs;
+use crate::webhooks::dispatcher::Dispatcher;
 use crate::webhooks::outbox::{self, FreshDeliveries};
 use crate::webhooks::{EventType, event};
 
@@ -68,22 +69,27 @@ pub async fn find_account(
     query.one(db).await
 }
 
-/// Makes the account of the member behind `contact`.
+/// Makes the account of the member behind `contact`, and has it told.
 pub async fn create_account(
     database: &Db,
     configs: &SiteConfigs,
+    dispatcher: &Dispatcher,
     site: SiteId,
     contact: ContactId,
     identity: &Identity,
-) -> Result<(account::Model, FreshDeliveries), CreateAccountError> {
+) -> Result<account::Model, CreateAccountError> {
     let mut tries = 1;
     loop {
-        match create_once(database, configs, site, contact, identity).await {
+        match create_once(database, configs, dispatcher, site, contact, identity).await {
             // A first follow made the account meanwhile; looking again finds it.
             Err(CreateAccountError::Store(error)) if db::lost_a_race(&error) && tries < db::TRIES_MAX => {
                 tries += 1;
             }
-            created => return created,
+            created => {
+                let (model, fresh) = created?;
+                dispatcher.offer(fresh);
+                return Ok(model);
+            }
         }
     }
 }
@@ -91,6 +97,7 @@ pub async fn create_account(
 async fn create_once(
     db: &Db,
     configs: &SiteConfigs,
+    dispatcher: &Dispatcher,
     site: SiteId,
     contact: ContactId,
     identity: &Identity,
@@ -112,8 +119,8 @@ async fn create_once(
     }
     let mut model = new_account(&tx, site, member.id, contact);
     let event = event::account_changed(&tx, EventType::AccountCreated, &mut model, identity)?;
-    let (mut writes, fresh) = outbox::prepare(&tx, &configs, vec![event]);
-    writes.push(insertion(&[&model]));
+    let (mut writes, fresh) = outbox::prepare(&tx, &configs, dispatcher, vec![event]);
+    writes.push(insertion(&tx, &[&model]));
     rows::write_all(tx.conn(), writes).await?;
     tx.commit().await?;
     Ok((model, fresh))
@@ -141,9 +148,9 @@ pub fn new_account(tx: &Tx, site: SiteId, member: MemberId, contact: ContactId) 
     }
 }
 
-/// To store new accounts.
+/// To store new accounts, made in `tx`: they may have earned, and nothing else.
 #[must_use]
-pub fn insertion(accounts: &[&account::Model]) -> Write {
+pub fn insertion(tx: &Tx, accounts: &[&account::Model]) -> Write {
     Rows::new(accounts)
         .uuid("id", |account| account.id.0)
         .uuid("site_id", |account| account.site_id.0)
@@ -151,37 +158,34 @@ pub fn insertion(accounts: &[&account::Model]) -> Write {
         .uuid("contact_id", |account| account.contact_id.0)
         .int("balance", |account| account.balance)
         .int("earned", |account| account.earned)
-        .int("adjusted", |account| account.adjusted)
-        .int("redeemed", |account| account.redeemed)
-        .int("expired", |account| account.expired)
+        .same_int("adjusted", 0)
+        .same_int("redeemed", 0)
+        .same_int("expired", 0)
         .int("revision", |account| account.revision)
         .int("event_sequence", |account| account.event_sequence)
         .int("ledger_sequence", |account| account.ledger_sequence)
         .int_or_null("last_activity_at", |account| account.last_activity_at.map(|at| at.0))
-        .int("created_at", |account| account.created_at.0)
-        .int("updated_at", |account| account.updated_at.0)
+        .same_int("created_at", tx.now().0)
+        .same_int("updated_at", tx.now().0)
         .insert("account", "")
 }
 
-/// To store the points, revision and sequences of existing accounts.
+/// To store what accounts have earned in `tx`, with their revision and sequences.
 #[must_use]
-pub fn points_update(accounts: &[&account::Model]) -> Write {
+pub fn points_update(tx: &Tx, accounts: &[&account::Model]) -> Write {
     Rows::new(accounts)
+        .uuid("site_id", |account| account.site_id.0)
         .uuid("id", |account| account.id.0)
         .int("balance", |account| account.balance)
         .int("earned", |account| account.earned)
-        .int("adjusted", |account| account.adjusted)
-        .int("redeemed", |account| account.redeemed)
-        .int("expired", |account| account.expired)
         .int("revision", |account| account.revision)
         .int("event_sequence", |account| account.event_sequence)
         .int("ledger_sequence", |account| account.ledger_sequence)
-        .int("updated_at", |account| account.updated_at.0)
+        .same_int("updated_at", tx.now().0)
         .write(
-            "UPDATE account SET balance = r.balance, earned = r.earned, adjusted = r.adjusted, \
-             redeemed = r.redeemed, expired = r.expired, revision = r.revision, \
+            "UPDATE account SET balance = r.balance, earned = r.earned, revision = r.revision, \
              event_sequence = r.event_sequence, ledger_sequence = r.ledger_sequence, \
              last_activity_at = r.updated_at, updated_at = r.updated_at \
-             FROM {rows} AS r WHERE account.id = r.id",
+             FROM {rows} AS r WHERE account.site_id = r.site_id AND account.id = r.id",
         )
 }

@@ -11,13 +11,14 @@ use entity::kinds::{Channel, Evidence, FollowSource, ProgramStatus};
 use entity::{account, followed_channel, ledger_entry};
 use sea_orm::{ConnectionTrait, DatabaseBackend, DbErr, FromQueryResult};
 
-use super::{Follow, FollowError, FollowResult, Subject};
+use super::{FOLLOW, Follow, FollowError, FollowResult, Subject, read_follow};
 use crate::accounts;
 use crate::db::Tx;
 use crate::points;
 use crate::rows::{Rows, Write};
 use crate::sites::config::{Configs, SiteConfigs};
 use crate::webhooks::EventType;
+use crate::webhooks::dispatcher::Dispatcher;
 use crate::webhooks::event::{self, NewEvent};
 use crate::webhooks::outbox::{self, FreshDeliveries};
 
@@ -51,7 +52,12 @@ pub(super) struct Plan {
 }
 
 /// Decides about `follows` in order.
-pub(super) async fn plan(tx: &Tx, configs: &SiteConfigs, follows: &[Follow]) -> Result<Plan, FollowError> {
+pub(super) async fn plan(
+    tx: &Tx,
+    configs: &SiteConfigs,
+    dispatcher: &Dispatcher,
+    follows: &[Follow],
+) -> Result<Plan, FollowError> {
     let mut sites: Vec<SiteId> = follows.iter().map(|follow| follow.site).collect();
     sites.sort_unstable();
     sites.dedup();
@@ -66,7 +72,7 @@ pub(super) async fn plan(tx: &Tx, configs: &SiteConfigs, follows: &[Follow]) -> 
             result => result,
         });
     }
-    let (writes, fresh) = batch.into_writes(tx, &configs);
+    let (writes, fresh) = batch.into_writes(tx, &configs, dispatcher);
     Ok(Plan { results, writes, fresh })
 }
 
@@ -98,7 +104,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Notes the contacts of `members` and gives the accounts of those who have one.
+    /// Gives the accounts of `members` and notes the contacts of those who have none.
     async fn read_members(
         &mut self,
         tx: &Tx,
@@ -112,17 +118,18 @@ impl Batch {
             .uuid("id", |(_, member)| member.0)
             .query(
                 tx.conn(),
-                "SELECT m.id AS found_member, m.site_id AS found_site, m.contact_id AS found_contact, a.* \
-                 FROM {rows} r JOIN member m ON m.site_id = r.site_id AND m.id = r.id \
-                 LEFT JOIN account a ON a.site_id = m.site_id AND a.member_id = m.id",
+                // The keys are NULL where there is nothing to look for.
+                "SELECT r.site_id AS for_site, r.id AS for_member, m.contact_id AS for_contact, a.* FROM {rows} r \
+                 LEFT JOIN account a ON a.site_id = r.site_id AND a.member_id = r.id \
+                 LEFT JOIN member m ON m.site_id = CASE WHEN a.id IS NULL THEN r.site_id END AND m.id = r.id",
             )
             .await?;
         let mut accounts = Vec::new();
         for row in rows {
-            let contact = (row.try_get("", "found_site")?, row.try_get("", "found_contact")?);
-            self.contacts.insert(row.try_get("", "found_member")?, contact);
-            if row.try_get::<Option<AccountId>>("", "id")?.is_some() {
-                accounts.push(account::Model::from_query_result(&row, "")?);
+            if let Some(contact) = row.try_get_by(2)? {
+                self.contacts.insert(row.try_get_by(1)?, (row.try_get_by(0)?, contact));
+            } else if let Some(account) = account::Model::from_query_result_optional(&row, "")? {
+                accounts.push(account);
             }
         }
         Ok(accounts)
@@ -135,11 +142,15 @@ impl Batch {
         }
         let rows = Rows::new(&ids)
             .uuid("id", |id| id.0)
-            .query(tx.conn(), "SELECT f.* FROM {rows} r JOIN followed_channel f ON f.account_id = r.id")
+            .query(
+                tx.conn(),
+                &format!("SELECT {FOLLOW} FROM {{rows}} r JOIN followed_channel f ON f.account_id = r.id"),
+            )
             .await?;
         for row in rows {
-            let follow = followed_channel::Model::from_query_result(&row, "")?;
-            self.follows.insert((follow.account_id, follow.channel), follow);
+            if let Some(follow) = read_follow(&row)? {
+                self.follows.insert((follow.account_id, follow.channel), follow);
+            }
         }
         Ok(())
     }
@@ -250,7 +261,12 @@ impl Batch {
     }
 
     /// Writes each table once.
-    fn into_writes(self, tx: &Tx, configs: &Configs) -> (Vec<Write>, FreshDeliveries) {
+    fn into_writes(
+        self,
+        tx: &Tx,
+        configs: &Configs,
+        dispatcher: &Dispatcher,
+    ) -> (Vec<Write>, FreshDeliveries) {
         let mut new: Vec<&account::Model> = self
             .new_accounts
             .iter()
@@ -265,12 +281,12 @@ impl Batch {
             .filter(|state| state.has_changed && !state.is_new)
             .map(|state| &state.model)
             .collect();
-        let (mut writes, fresh) = outbox::prepare(tx, configs, self.new_events);
+        let (mut writes, fresh) = outbox::prepare(tx, configs, dispatcher, self.new_events);
         writes.extend([
-            accounts::insertion(&new),
-            accounts::points_update(&changed),
-            insertion(&self.new_follows),
-            points::insertion(&self.new_entries),
+            accounts::insertion(tx, &new),
+            accounts::points_update(tx, &changed),
+            insertion(tx, &self.new_follows),
+            points::insertion(tx, &self.new_entries),
         ]);
         (writes, fresh)
     }
@@ -292,7 +308,7 @@ async fn lock_accounts(tx: &Tx, accounts: &[(SiteId, AccountId)]) -> Result<Vec<
     found.iter().map(|row| account::Model::from_query_result(row, "")).collect()
 }
 
-fn insertion(rows: &[followed_channel::Model]) -> Write {
+fn insertion(tx: &Tx, rows: &[followed_channel::Model]) -> Write {
     Rows::new(rows)
         .uuid("id", |row| row.id.0)
         .uuid("site_id", |row| row.site_id.0)
@@ -301,6 +317,6 @@ fn insertion(rows: &[followed_channel::Model]) -> Write {
         .text("source", |row| row.source.as_str())
         .text("evidence", |row| row.evidence.as_str())
         .text_or_null("idempotency_key", |row| row.idempotency_key.as_deref())
-        .int("created_at", |row| row.created_at.0)
+        .same_int("created_at", tx.now().0)
         .insert("followed_channel", "")
 }

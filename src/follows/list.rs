@@ -4,21 +4,29 @@ use std::collections::HashMap;
 
 use entity::followed_channel;
 use entity::id::{AccountId, MemberId, SiteId};
-use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr};
+use uuid::Uuid;
 
-use super::{FollowError, ListResult, Subject};
+use super::{FOLLOW, FollowError, ListResult, Subject, read_follow};
 use crate::rows::Rows;
-
-const COLUMNS: &str = "a.id AS subject_account, a.member_id AS subject_member, f.*";
 
 type Found = HashMap<(SiteId, Subject), Vec<followed_channel::Model>>;
 
-/// What each subject follows, newest first. When the query fails, all of them do.
+/// A member's row in the table of accounts is not needed: the index by member knows its id.
+const OF_MEMBERS: &str = "FROM {rows} r JOIN account a ON a.site_id = r.site_id AND a.member_id = r.id \
+     LEFT JOIN followed_channel f ON f.account_id = a.id";
+/// An account that follows something exists; only for the others it is looked up, the key being NULL for the rest.
+const OF_ACCOUNTS: &str = "FROM {rows} r \
+     LEFT JOIN followed_channel f ON f.account_id = r.id AND f.site_id = r.site_id \
+     LEFT JOIN account a ON a.site_id = CASE WHEN f.id IS NULL THEN r.site_id END AND a.id = r.id \
+     WHERE f.id IS NOT NULL OR a.id IS NOT NULL";
+
+/// What each subject follows, newest first. When a query fails, all of them do.
 pub(super) async fn list_followed_channels(
     db: &impl ConnectionTrait,
     asked: &[(SiteId, Subject)],
 ) -> Vec<ListResult> {
-    match read(db, asked).await {
+    match read_all(db, asked).await {
         Ok(found) => asked.iter().map(|subject| Ok(found.get(subject).cloned())).collect(),
         Err(error) => {
             let error = FollowError::from(error);
@@ -27,63 +35,44 @@ pub(super) async fn list_followed_channels(
     }
 }
 
-async fn read(db: &impl ConnectionTrait, asked: &[(SiteId, Subject)]) -> Result<Found, DbErr> {
-    let mut members: Vec<(SiteId, MemberId)> = Vec::new();
-    let mut accounts: Vec<(SiteId, AccountId)> = Vec::new();
+async fn read_all(db: &impl ConnectionTrait, asked: &[(SiteId, Subject)]) -> Result<Found, DbErr> {
+    let mut members: Vec<(SiteId, Uuid)> = Vec::new();
+    let mut accounts: Vec<(SiteId, Uuid)> = Vec::new();
     for (site, subject) in asked {
         match subject {
-            Subject::Member(member) => members.push((*site, *member)),
-            Subject::Account(account) => accounts.push((*site, *account)),
+            Subject::Member(member) => members.push((*site, member.0)),
+            Subject::Account(account) => accounts.push((*site, account.0)),
         }
     }
-    members.sort_unstable();
-    members.dedup();
-    accounts.sort_unstable();
-    accounts.dedup();
-    let mut found = Found::new();
-    if !members.is_empty() {
-        let sql = format!(
-            "SELECT {COLUMNS}, r.site_id AS subject_site FROM {{rows}} r JOIN account a \
-             ON a.site_id = r.site_id AND a.member_id = r.member_id \
-             LEFT JOIN followed_channel f ON f.account_id = a.id"
-        );
-        let rows = Rows::new(&members)
-            .uuid("site_id", |(site, _)| site.0)
-            .uuid("member_id", |(_, member)| member.0)
-            .query(db, &sql)
-            .await?;
-        for row in rows {
-            let subject = Subject::Member(row.try_get("", "subject_member")?);
-            add(&mut found, &row, subject)?;
-        }
-    }
-    if !accounts.is_empty() {
-        let sql = format!(
-            "SELECT {COLUMNS}, r.site_id AS subject_site FROM {{rows}} r JOIN account a \
-             ON a.id = r.id AND a.site_id = r.site_id \
-             LEFT JOIN followed_channel f ON f.account_id = a.id"
-        );
-        let rows = Rows::new(&accounts)
-            .uuid("site_id", |(site, _)| site.0)
-            .uuid("id", |(_, account)| account.0)
-            .query(db, &sql)
-            .await?;
-        for row in rows {
-            let subject = Subject::Account(row.try_get("", "subject_account")?);
-            add(&mut found, &row, subject)?;
-        }
-    }
+    let mut found = Found::with_capacity(asked.len());
+    read(db, &mut found, members, OF_MEMBERS, |id| Subject::Member(MemberId(id))).await?;
+    read(db, &mut found, accounts, OF_ACCOUNTS, |id| Subject::Account(AccountId(id))).await?;
     for channels in found.values_mut() {
         channels.sort_unstable_by_key(|row| std::cmp::Reverse((row.created_at, row.id)));
     }
     Ok(found)
 }
 
-fn add(found: &mut Found, row: &QueryResult, subject: Subject) -> Result<(), DbErr> {
-    let site: SiteId = row.try_get("", "subject_site")?;
-    let channels = found.entry((site, subject)).or_default();
-    if row.try_get::<Option<uuid::Uuid>>("", "id")?.is_some() {
-        channels.push(followed_channel::Model::from_query_result(row, "")?);
+async fn read(
+    db: &impl ConnectionTrait,
+    found: &mut Found,
+    mut asked: Vec<(SiteId, Uuid)>,
+    source: &str,
+    subject: impl Fn(Uuid) -> Subject,
+) -> Result<(), DbErr> {
+    if asked.is_empty() {
+        return Ok(());
+    }
+    asked.sort_unstable();
+    asked.dedup();
+    let rows = Rows::new(&asked)
+        .uuid("site_id", |(site, _)| site.0)
+        .uuid("id", |(_, id)| *id)
+        .query(db, &format!("SELECT {FOLLOW}, r.site_id, r.id {source}"))
+        .await?;
+    for row in rows {
+        let of = (row.try_get_by(8)?, subject(row.try_get_by(9)?));
+        found.entry(of).or_default().extend(read_follow(&row)?);
     }
     Ok(())
 }

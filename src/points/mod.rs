@@ -39,9 +39,9 @@ pub fn earn(tx: &Tx, account: &mut account::Model, amount: i64, channel: Channel
     }
 }
 
-/// To append `entries`.
+/// To append `entries`, made in `tx`.
 #[must_use]
-pub fn insertion(entries: &[ledger_entry::Model]) -> Write {
+pub fn insertion(tx: &Tx, entries: &[ledger_entry::Model]) -> Write {
     Rows::new(entries)
         .uuid("id", |entry| entry.id.0)
         .uuid("site_id", |entry| entry.site_id.0)
@@ -53,6 +53,6 @@ pub fn insertion(entries: &[ledger_entry::Model]) -> Write {
         .text("description", |entry| entry.description.as_str())
         .text_or_null("channel", |entry| entry.channel.map(Channel::as_str))
         .text_or_null("award_key", |entry| entry.award_key.as_deref())
-        .int("created_at", |entry| entry.created_at.0)
+        .same_int("created_at", tx.now().0)
         .insert("ledger_entry", "")
 }

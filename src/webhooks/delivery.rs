@@ -5,6 +5,7 @@
 //! outcome counts only if the delivery still has the lease of the job, so a node that slept through its lease cannot
 //! overwrite its successor.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -18,10 +19,9 @@ use sea_orm::{
     QueryResult,
 };
 use tokio::sync::OnceCell;
-use uuid::Uuid;
 
 use super::outbox::LEASE_MS;
-use super::{Job, OutgoingEvent, SharedToken, SignedToken};
+use super::{Job, Lease, OutgoingEvent, SharedToken, SignedToken};
 use crate::db::{Db, Tx};
 use crate::rows::{self, Rows, Write};
 use crate::sites::config::{self, Target};
@@ -109,7 +109,7 @@ const JOB_COLUMNS: &str = "d.id AS delivery_id, d.lease_id, d.attempt_count, d.s
 pub async fn claim_due<S: std::hash::BuildHasher>(
     db: &Db,
     busy: &[SubscriptionId],
-    held: &HashMap<DeliveryId, Uuid, S>,
+    held: &HashMap<DeliveryId, Lease, S>,
 ) -> Result<Vec<Job>, DbErr> {
     let rows = if db.backend() == DatabaseBackend::Postgres {
         claim_with_leases(db, busy).await?
@@ -135,7 +135,7 @@ const fn claimable(backend: DatabaseBackend) -> &'static str {
 fn due(backend: DatabaseBackend) -> String {
     let claimable = claimable(backend);
     format!(
-        "SELECT d.id FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
+        "SELECT d.site_id, d.id FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
          WHERE d.status IN ('PENDING', 'RETRYING') AND {claimable} <= {{1}} \
            AND s.status = 'ENABLED' AND d.subscription_id NOT IN (SELECT id FROM {{rows}} AS busy) \
          ORDER BY {claimable} LIMIT {{2}}"
@@ -147,7 +147,7 @@ async fn claim_with_leases(db: &Db, busy: &[SubscriptionId]) -> Result<Vec<Query
     let sql = format!(
         "WITH due AS ({due} FOR UPDATE OF d SKIP LOCKED), \
          d AS (UPDATE delivery SET lease_id = {{3}}, lease_until = {{4}} FROM due \
-           WHERE delivery.id = due.id RETURNING delivery.*) \
+           WHERE delivery.site_id = due.site_id AND delivery.id = due.id RETURNING delivery.*) \
          SELECT {JOB_COLUMNS} FROM d {JOB_TABLES}"
     );
     let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
@@ -162,19 +162,23 @@ async fn claim_with_leases(db: &Db, busy: &[SubscriptionId]) -> Result<Vec<Query
 async fn claim_in_memory<S: std::hash::BuildHasher>(
     db: &Db,
     busy: &[SubscriptionId],
-    held: &HashMap<DeliveryId, Uuid, S>,
+    held: &HashMap<DeliveryId, Lease, S>,
 ) -> Result<Vec<QueryResult>, DbErr> {
     let limit = i64::try_from(CLAIM_MAX + held.len()).unwrap_or(i64::MAX);
     let values = [db.now().0.into(), limit.into()];
     let due =
         Rows::new(busy).uuid("id", |id| id.0).query_with(db.read(), &due(db.backend()), &values).await?;
-    let due: Vec<DeliveryId> = due.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
-    let due: Vec<_> = due.into_iter().filter(|id| !held.contains_key(id)).take(CLAIM_MAX).collect();
+    let due: Vec<(SiteId, DeliveryId)> =
+        due.iter().map(|row| Ok((row.try_get_by(0)?, row.try_get_by(1)?))).collect::<Result<_, DbErr>>()?;
+    let due: Vec<_> = due.into_iter().filter(|(_, id)| !held.contains_key(id)).take(CLAIM_MAX).collect();
     if due.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = format!("SELECT {JOB_COLUMNS} FROM {{rows}} r JOIN delivery d ON d.id = r.id {JOB_TABLES}");
-    Rows::new(&due).uuid("id", |id| id.0).query(db.read(), &sql).await
+    let sql = format!(
+        "SELECT {JOB_COLUMNS} FROM {{rows}} r JOIN delivery d ON d.site_id = r.site_id AND d.id = r.id {JOB_TABLES}"
+    );
+    let rows = Rows::new(&due).uuid("site_id", |(site, _)| site.0).uuid("id", |(_, id)| id.0);
+    rows.query(db.read(), &sql).await
 }
 
 /// On SQLite, forgets the leases of an earlier process: this one is alone, so they can only be left over. Called once
@@ -197,35 +201,45 @@ pub async fn recover(db: &Db) -> Result<(), DbErr> {
 
 fn jobs(rows: &[QueryResult]) -> Result<Vec<Job>, DbErr> {
     let mut targets: HashMap<SubscriptionId, Arc<Target>> = HashMap::new();
+    let mut events: HashMap<EventId, Arc<OutgoingEvent>> = HashMap::new();
     let mut tokens: HashMap<(EventId, AppId), Arc<SharedToken>> = HashMap::new();
     let mut jobs = Vec::with_capacity(rows.len());
     for row in rows {
         let subscription = subscription::Model::from_query_result(row, "")?;
         let target = targets.entry(subscription.id).or_insert_with(|| Arc::new(Target::from(subscription)));
         let event_id: EventId = row.try_get("", "event_id")?;
+        let event = match events.entry(event_id) {
+            Entry::Occupied(entry) => Arc::clone(entry.get()),
+            Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::new(outgoing_event(event_id, row)?))),
+        };
         let token = match tokens.entry((event_id, target.app_id)) {
-            std::collections::hash_map::Entry::Occupied(entry) => Arc::clone(entry.get()),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                Arc::clone(entry.insert(Arc::new(stored_token(row)?)))
-            }
+            Entry::Occupied(entry) => Arc::clone(entry.get()),
+            Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::new(stored_token(row)?))),
         };
         jobs.push(Job {
-            delivery_id: row.try_get("", "delivery_id")?,
-            lease_id: row.try_get("", "lease_id")?,
+            lease: Lease {
+                site_id: target.site_id,
+                delivery_id: row.try_get("", "delivery_id")?,
+                lease_id: row.try_get("", "lease_id")?,
+            },
             attempt_count: row.try_get("", "attempt_count")?,
             schedule_step: row.try_get("", "schedule_step")?,
-            event: Arc::new(OutgoingEvent {
-                id: event_id,
-                event_type: row.try_get("", "event_type")?,
-                data: row.try_get("", "data")?,
-                identity: row.try_get("", "identity")?,
-                occurred_at: row.try_get("", "occurred_at")?,
-            }),
+            event,
             token,
             target: Arc::clone(target),
         });
     }
     Ok(jobs)
+}
+
+fn outgoing_event(id: EventId, row: &QueryResult) -> Result<OutgoingEvent, DbErr> {
+    Ok(OutgoingEvent {
+        id,
+        event_type: row.try_get("", "event_type")?,
+        data: row.try_get("", "data")?,
+        identity: row.try_get("", "identity")?,
+        occurred_at: row.try_get("", "occurred_at")?,
+    })
 }
 
 fn stored_token(row: &QueryResult) -> Result<SharedToken, DbErr> {
@@ -245,7 +259,7 @@ pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<(), DbErr> 
     let tx = db.write().await?;
     let accepted = settle(&tx, outcomes).await?;
     let accepted: Vec<&Outcome> =
-        outcomes.iter().filter(|outcome| accepted.contains(&outcome.job.delivery_id)).collect();
+        outcomes.iter().filter(|outcome| accepted.contains(&outcome.job.lease.delivery_id)).collect();
     rows::write_all(tx.conn(), vec![attempts_write(&accepted), tokens_write(outcomes)]).await?;
     let gone: HashSet<(SubscriptionId, SiteId)> = accepted
         .iter()
@@ -260,8 +274,9 @@ pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<(), DbErr> 
 
 async fn settle(tx: &Tx, outcomes: &[Outcome]) -> Result<HashSet<DeliveryId>, DbErr> {
     let rows = Rows::new(outcomes)
-        .uuid("id", |outcome| outcome.job.delivery_id.0)
-        .uuid("lease_id", |outcome| outcome.job.lease_id)
+        .uuid("site_id", |outcome| outcome.job.lease.site_id.0)
+        .uuid("id", |outcome| outcome.job.lease.delivery_id.0)
+        .uuid("lease_id", |outcome| outcome.job.lease.lease_id)
         .text("status", |outcome| outcome.status().as_str())
         .int("schedule_step", |outcome| i64::from(outcome.job.schedule_step) + 1)
         .int("next_attempt_at", |outcome| outcome.next_attempt_at().0)
@@ -271,7 +286,7 @@ async fn settle(tx: &Tx, outcomes: &[Outcome]) -> Result<HashSet<DeliveryId>, Db
             "UPDATE delivery SET status = r.status, attempt_count = attempt_count + 1, \
              schedule_step = r.schedule_step, next_attempt_at = r.next_attempt_at, lease_until = 0, \
              finished_at = r.finished_at FROM {rows} AS r \
-             WHERE delivery.id = r.id AND delivery.lease_id = r.lease_id \
+             WHERE delivery.site_id = r.site_id AND delivery.id = r.id AND delivery.lease_id = r.lease_id \
              AND delivery.status IN ('PENDING', 'RETRYING') RETURNING delivery.id",
         )
         .await?;
@@ -280,9 +295,9 @@ async fn settle(tx: &Tx, outcomes: &[Outcome]) -> Result<HashSet<DeliveryId>, Db
 
 fn attempts_write(outcomes: &[&Outcome]) -> Write {
     Rows::new(outcomes)
-        .uuid("delivery_id", |outcome| outcome.job.delivery_id.0)
+        .uuid("delivery_id", |outcome| outcome.job.lease.delivery_id.0)
         .int("number", |outcome| i64::from(outcome.job.attempt_count) + 1)
-        .uuid("site_id", |outcome| outcome.job.target.site_id.0)
+        .uuid("site_id", |outcome| outcome.job.lease.site_id.0)
         .int("started_at", |outcome| outcome.attempt.started_at.0)
         .int("duration_ms", |outcome| i64::from(outcome.attempt.duration_ms))
         .int_or_null("status_code", |outcome| outcome.attempt.status_code.map(i64::from))
@@ -329,18 +344,19 @@ async fn disable(tx: &Tx, subscription: SubscriptionId, site: SiteId) -> Result<
 }
 
 /// Prolongs the leases of what this process holds, or gives them back when `until` is zero.
-pub async fn set_leases(db: &Db, held: &[(DeliveryId, Uuid)], until: Timestamp) -> Result<(), DbErr> {
+pub async fn set_leases(db: &Db, held: &[Lease], until: Timestamp) -> Result<(), DbErr> {
     if held.is_empty() {
         return Ok(());
     }
     let tx = db.write().await?;
     let leases = Rows::new(held)
-        .uuid("id", |(delivery, _)| delivery.0)
-        .uuid("lease_id", |(_, lease)| *lease)
-        .int("until", |_| until.0)
+        .uuid("site_id", |lease| lease.site_id.0)
+        .uuid("id", |lease| lease.delivery_id.0)
+        .uuid("lease_id", |lease| lease.lease_id)
+        .same_int("until", until.0)
         .write(
             "UPDATE delivery SET lease_until = r.until FROM {rows} AS r \
-             WHERE delivery.id = r.id AND delivery.lease_id = r.lease_id",
+             WHERE delivery.site_id = r.site_id AND delivery.id = r.id AND delivery.lease_id = r.lease_id",
         );
     rows::write_all(tx.conn(), vec![leases]).await?;
     tx.commit().await

@@ -6,19 +6,18 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use entity::id::{DeliveryId, SubscriptionId, Timestamp};
+use entity::id::{SubscriptionId, Timestamp};
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, header};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 use super::delivery::{self, Outcome, Verdict};
 use super::outbox::{FreshDeliveries, LEASE_MS};
 use super::queues::{HELD_MAX, QUEUE_MAX, Queue, State};
 use super::signing::Signer;
-use super::{Job, SignedToken, answer};
+use super::{Job, Lease, SignedToken, answer};
 use crate::db::Db;
 use crate::metrics::Metrics;
 use crate::outbound::{Answer, Client, OutboundRequest, SendError};
@@ -28,7 +27,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// Ticks between two renewals of the leases.
 const TICKS_PER_RENEWAL: u32 = 10;
 /// How long outcomes are gathered, and how many, before they are written.
-const OUTCOMES_WAIT: Duration = Duration::from_millis(10);
+const OUTCOMES_WAIT: Duration = Duration::from_millis(20);
 const OUTCOMES_MAX: usize = 256;
 /// Outcomes that may wait to be written; then tries wait too.
 const OUTCOMES_QUEUE_MAX: usize = 1_024;
@@ -107,11 +106,23 @@ impl Dispatcher {
     /// Takes the deliveries of a transaction that has committed. What does not fit waits in the database, free to be
     /// claimed when there is room.
     pub fn offer(&self, fresh: FreshDeliveries) {
-        let refused = self.queue(fresh.0);
+        if fresh.jobs.is_empty() && fresh.behind.is_empty() {
+            return;
+        }
+        for subscription in fresh.behind {
+            self.lock().leave_behind(subscription);
+        }
+        let refused = self.queue(fresh.jobs);
         if !refused.is_empty() {
             let dispatcher = self.clone();
             self.0.runtime.spawn(async move { dispatcher.give_back(&refused).await });
         }
+    }
+
+    /// How many more deliveries of `subscription` there is room for in memory.
+    #[must_use]
+    pub fn room(&self, subscription: SubscriptionId) -> usize {
+        self.lock().room(subscription)
     }
 
     /// Looks for due deliveries now rather than at the next tick.
@@ -138,7 +149,7 @@ impl Dispatcher {
         self.wake();
     }
 
-    async fn give_back(&self, queued: &[(DeliveryId, Uuid)]) {
+    async fn give_back(&self, queued: &[Lease]) {
         if let Err(error) = delivery::set_leases(&self.0.db, queued, Timestamp(0)).await {
             tracing::warn!(%error, "leases could not be given back; they end by themselves");
         }
@@ -169,15 +180,15 @@ impl Dispatcher {
 
     /// Starts nothing more, waits for the tries under way and writes their outcomes; what is queued goes back.
     pub async fn stop(&self) {
-        let queued: Vec<(DeliveryId, Uuid)> = {
+        let queued: Vec<Lease> = {
             let mut state = self.lock();
             state.is_stopping = true;
             state.ring.clear();
             let queues: Vec<Queue> = state.queues.drain().map(|(_, queue)| queue).collect();
             let jobs = queues.into_iter().flat_map(|queue| queue.first.into_iter().chain(queue.resends));
-            let given_back: Vec<_> = jobs.map(|job| (job.delivery_id, job.lease_id)).collect();
-            for (delivery, _) in &given_back {
-                state.held.remove(delivery);
+            let given_back: Vec<_> = jobs.map(|job| job.lease).collect();
+            for lease in &given_back {
+                state.held.remove(&lease.delivery_id);
             }
             given_back
         };
@@ -204,16 +215,13 @@ impl Dispatcher {
     }
 
     /// Takes `jobs` and gives those for which there is no room.
-    fn queue(&self, jobs: Vec<Job>) -> Vec<(DeliveryId, Uuid)> {
-        if jobs.is_empty() {
-            return Vec::new();
-        }
+    fn queue(&self, jobs: Vec<Job>) -> Vec<Lease> {
         let mut refused = Vec::new();
         {
             let mut state = self.lock();
             for job in jobs {
-                let lease = (job.delivery_id, job.lease_id);
-                if !state.held.contains_key(&job.delivery_id) && !state.push(job) {
+                let lease = job.lease;
+                if !state.held.contains_key(&lease.delivery_id) && !state.push(job) {
                     refused.push(lease);
                 }
             }
@@ -280,7 +288,7 @@ impl Dispatcher {
         if self.0.db.backend() == sea_orm::DatabaseBackend::Sqlite {
             return Ok(());
         }
-        let held: Vec<_> = self.lock().held.iter().map(|(id, lease)| (*id, *lease)).collect();
+        let held: Vec<_> = self.lock().held.values().copied().collect();
         delivery::set_leases(&self.0.db, &held, self.0.db.now().plus_ms(LEASE_MS)).await
     }
 }
@@ -355,7 +363,7 @@ async fn sign_and_send(
             sent
         }
         Err(error) => {
-            tracing::error!(%error, delivery.id = %job.delivery_id, "an event could not be signed");
+            tracing::error!(%error, delivery.id = %job.lease.delivery_id, "an event could not be signed");
             Err(SendError::InvalidRequest(error.to_string()))
         }
     }
@@ -397,7 +405,7 @@ async fn write_outcomes(dispatcher: Dispatcher, mut unwritten: mpsc::Receiver<Ou
             let mut state = dispatcher.lock();
             let mut queued = Vec::new();
             for outcome in &outcomes {
-                state.held.remove(&outcome.job.delivery_id);
+                state.held.remove(&outcome.job.lease.delivery_id);
                 if outcome.verdict == Verdict::Gone {
                     // From here on the database says that it is disabled. Both at once, or a job that came in between
                     // would stay in a queue that nobody looks at.
@@ -428,7 +436,7 @@ async fn write_batch(dispatcher: &Dispatcher, outcomes: &[Outcome]) {
     for outcome in outcomes {
         let alone = std::slice::from_ref(outcome);
         if let Err(error) = delivery::write_outcomes(&dispatcher.0.db, alone).await {
-            let delivery = outcome.job.delivery_id;
+            let delivery = outcome.job.lease.delivery_id;
             tracing::error!(%error, delivery.id = %delivery, "an outcome is let go; its delivery is tried again");
         }
     }

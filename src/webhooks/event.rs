@@ -1,5 +1,7 @@
 //! What happens, in the words and JSON of the Wix events, fixed as text at commit time.
 
+use std::borrow::Cow;
+
 use entity::id::{AccountId, EventId, SiteId, Timestamp};
 use entity::{account, followed_channel};
 use serde::Serialize;
@@ -84,47 +86,45 @@ pub struct NewEvent {
     pub data: String,
     /// Who caused it, as JSON text.
     pub identity: String,
-    /// When.
-    pub occurred_at: Timestamp,
 }
 
 /// A followed channel as the wire knows it (`wix.loyalty.socialmedia.v1.followed_channel`).
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct FollowedChannelJson {
+struct FollowedChannelJson<'a> {
     id: Uuid,
     account_id: Uuid,
     channel: &'static str,
-    created_date: String,
+    created_date: Cow<'a, str>,
 }
 
-impl From<&followed_channel::Model> for FollowedChannelJson {
-    fn from(row: &followed_channel::Model) -> Self {
+impl<'a> FollowedChannelJson<'a> {
+    fn new(tx: &'a Tx, row: &followed_channel::Model) -> Self {
         Self {
             id: row.id.0,
             account_id: row.account_id.0,
             channel: row.channel.as_str(),
-            created_date: row.created_at.to_rfc3339(),
+            created_date: date(tx, row.created_at),
         }
     }
 }
 
 /// An account as the wire knows it (`wix.loyalty.v1.account`).
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct AccountJson {
+struct AccountJson<'a> {
     id: Uuid,
     contact_id: Uuid,
     member_id: Uuid,
     points: PointsJson,
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_activity_date: Option<String>,
-    created_date: String,
-    updated_date: String,
+    last_activity_date: Option<Cow<'a, str>>,
+    created_date: Cow<'a, str>,
+    updated_date: Cow<'a, str>,
     revision: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct PointsJson {
     balance: i64,
     earned: i64,
@@ -133,8 +133,8 @@ struct PointsJson {
     expired: i64,
 }
 
-impl From<&account::Model> for AccountJson {
-    fn from(row: &account::Model) -> Self {
+impl<'a> AccountJson<'a> {
+    fn new(tx: &'a Tx, row: &account::Model) -> Self {
         Self {
             id: row.id.0,
             contact_id: row.contact_id.0,
@@ -146,12 +146,17 @@ impl From<&account::Model> for AccountJson {
                 redeemed: row.redeemed,
                 expired: row.expired,
             },
-            last_activity_date: row.last_activity_at.map(Timestamp::to_rfc3339),
-            created_date: row.created_at.to_rfc3339(),
-            updated_date: row.updated_at.to_rfc3339(),
+            last_activity_date: row.last_activity_at.map(|at| date(tx, at)),
+            created_date: date(tx, row.created_at),
+            updated_date: date(tx, row.updated_at),
             revision: row.revision.to_string(),
         }
     }
+}
+
+/// Most dates in an event are the instant of its transaction, written once.
+fn date(tx: &Tx, at: Timestamp) -> Cow<'_, str> {
+    if at == tx.now() { Cow::Borrowed(tx.now_text()) } else { Cow::Owned(at.to_rfc3339()) }
 }
 
 /// Exactly one of the three is there.
@@ -201,7 +206,7 @@ struct Data<'a, T> {
     entity_id: Uuid,
     #[serde(flatten)]
     body: &'a Body<T>,
-    event_time: String,
+    event_time: &'a str,
     triggered_by_anonymize_request: bool,
     originated_from: Option<&'static str>,
     entity_event_sequence: String,
@@ -213,7 +218,8 @@ pub fn followed_channel_created(
     row: &followed_channel::Model,
     identity: &Identity,
 ) -> serde_json::Result<NewEvent> {
-    let body = Body { created: Some(Created { entity: FollowedChannelJson::from(row) }), ..Body::default() };
+    let body =
+        Body { created: Some(Created { entity: FollowedChannelJson::new(tx, row) }), ..Body::default() };
     let subject =
         Subject { site_id: row.site_id, entity_id: row.id.0, account_id: row.account_id, sequence: 1 };
     event(tx, EventType::FollowedChannelCreated, &subject, &body, identity)
@@ -234,7 +240,7 @@ pub fn account_changed(
         account_id: row.id,
         sequence: row.event_sequence,
     };
-    let json = AccountJson::from(&*row);
+    let json = AccountJson::new(tx, row);
     let body = match kind {
         EventType::AccountCreated | EventType::FollowedChannelCreated => {
             Body { created: Some(Created { entity: json }), ..Body::default() }
@@ -271,7 +277,7 @@ fn event<T: Serialize>(
         slug: kind.slug(),
         entity_id: subject.entity_id,
         body,
-        event_time: tx.now().to_rfc3339(),
+        event_time: tx.now_text(),
         triggered_by_anonymize_request: false,
         originated_from: None,
         entity_event_sequence: subject.sequence.to_string(),
@@ -285,6 +291,5 @@ fn event<T: Serialize>(
         sequence: subject.sequence,
         data,
         identity: identity.to_json(),
-        occurred_at: tx.now(),
     })
 }

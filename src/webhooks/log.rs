@@ -51,7 +51,7 @@ pub async fn find_delivery(
     site: SiteId,
     id: DeliveryId,
 ) -> Result<Option<(delivery::Model, Vec<attempt::Model>)>, DbErr> {
-    let row = delivery::Entity::find_by_id(id).filter(delivery::Column::SiteId.eq(site)).one(db).await?;
+    let row = delivery::Entity::find_by_id((site, id)).one(db).await?;
     let Some(row) = row else { return Ok(None) };
     let attempts = attempt::Entity::find()
         .filter(attempt::Column::DeliveryId.eq(id))
@@ -78,8 +78,7 @@ pub enum RedeliverError {
 /// Makes the delivery `id` of `site` due now, with the whole schedule before it; its attempts so far are kept. One that is
 /// under way at this moment is left alone.
 pub async fn redeliver(tx: &Tx, site: SiteId, id: DeliveryId) -> Result<delivery::Model, RedeliverError> {
-    let mut row = delivery::Entity::find_by_id(id)
-        .filter(delivery::Column::SiteId.eq(site))
+    let mut row = delivery::Entity::find_by_id((site, id))
         .lock_exclusive()
         .one(tx.conn())
         .await?

@@ -27,7 +27,7 @@ pub mod subscriptions;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use entity::id::{DeliveryId, EventId, Timestamp};
+use entity::id::{DeliveryId, EventId, SiteId, Timestamp};
 pub use event::EventType;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -66,13 +66,22 @@ pub struct SignedToken {
     pub stored: bool,
 }
 
+/// A delivery that this process may try: nobody else's outcome counts while the lease lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The delivery's site.
+    pub site_id: SiteId,
+    /// The delivery.
+    pub delivery_id: DeliveryId,
+    /// What the delivery's row has to say still.
+    pub lease_id: Uuid,
+}
+
 /// One delivery on its way.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// The delivery.
-    pub delivery_id: DeliveryId,
-    /// The lease that its outcome must carry.
-    pub lease_id: Uuid,
+    /// The delivery, and the lease that its outcome must carry.
+    pub lease: Lease,
     /// Tries before this one.
     pub attempt_count: i32,
     /// Resends of the schedule used up.

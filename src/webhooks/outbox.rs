@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use entity::id::DeliveryId;
+use entity::id::{DeliveryId, SubscriptionId};
 use entity::kinds::DeliveryStatus;
 use uuid::Uuid;
 
+use super::dispatcher::Dispatcher;
 use super::event::NewEvent;
-use super::{Job, OutgoingEvent, SharedToken};
+use super::{Job, Lease, OutgoingEvent, SharedToken};
 use crate::db::Tx;
 use crate::rows::{Rows, Write};
 use crate::sites::config::Configs;
@@ -20,10 +21,20 @@ pub const LEASE_MS: i64 = 15_000;
 /// happens, they are found when their lease ends.
 #[derive(Debug, Default)]
 #[must_use = "hand these to the dispatcher after the commit"]
-pub struct FreshDeliveries(pub Vec<Job>);
+pub struct FreshDeliveries {
+    /// Those that it had room for.
+    pub jobs: Vec<Job>,
+    /// Subscriptions with deliveries that it had no room for: they are in the database, free to be claimed.
+    pub behind: Vec<SubscriptionId>,
+}
 
-/// To record `events`, and for each one delivery per enabled subscription of its site and type.
-pub fn prepare(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> (Vec<Write>, FreshDeliveries) {
+/// To record `events`, which happen now, and for each one delivery per enabled subscription of its site and type.
+pub fn prepare(
+    tx: &Tx,
+    configs: &Configs,
+    dispatcher: &Dispatcher,
+    events: Vec<NewEvent>,
+) -> (Vec<Write>, FreshDeliveries) {
     let events_write = Rows::new(&events)
         .uuid("site_id", |event| event.site_id.0)
         .uuid("id", |event| event.id.0)
@@ -33,13 +44,15 @@ pub fn prepare(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> (Vec<Write>
         .int("sequence", |event| event.sequence)
         .text("data", |event| event.data.as_str())
         .text("identity", |event| event.identity.as_str())
-        .int("occurred_at", |event| event.occurred_at.0)
+        .same_int("occurred_at", tx.now().0)
         .insert("event", "");
-    let jobs = fan_out(tx, configs, events);
-    (vec![events_write, deliveries_write(tx, &jobs)], FreshDeliveries(jobs))
+    let lease_id = tx.new_id();
+    let jobs = fan_out(tx, configs, events, lease_id);
+    let (deliveries, fresh) = deliveries_write(tx, dispatcher, jobs, lease_id);
+    (vec![events_write, deliveries], fresh)
 }
 
-fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Vec<Job> {
+fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>, lease_id: Uuid) -> Vec<Job> {
     let mut jobs = Vec::new();
     for event in events {
         let Some(config) = configs.get(&event.site_id) else {
@@ -56,13 +69,12 @@ fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Vec<Job> {
             event_type: kind.as_str().to_owned(),
             data: event.data,
             identity: event.identity,
-            occurred_at: event.occurred_at,
+            occurred_at: tx.now(),
         });
         let mut tokens: HashMap<_, Arc<SharedToken>> = HashMap::new();
         for target in targets {
             jobs.push(Job {
-                delivery_id: DeliveryId(tx.new_id()),
-                lease_id: Uuid::nil(),
+                lease: Lease { site_id: target.site_id, delivery_id: DeliveryId(tx.new_id()), lease_id },
                 attempt_count: 0,
                 schedule_step: 0,
                 event: Arc::clone(&outgoing),
@@ -71,26 +83,50 @@ fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Vec<Job> {
             });
         }
     }
-    let lease = tx.new_id();
-    for job in &mut jobs {
-        job.lease_id = lease;
-    }
     jobs
 }
 
-fn deliveries_write(tx: &Tx, jobs: &[Job]) -> Write {
+/// To record `jobs`, with a lease as far as there is room for them in memory.
+fn deliveries_write(
+    tx: &Tx,
+    dispatcher: &Dispatcher,
+    jobs: Vec<Job>,
+    lease_id: Uuid,
+) -> (Write, FreshDeliveries) {
     let now = tx.now();
-    Rows::new(jobs)
-        .uuid("id", |job| job.delivery_id.0)
-        .uuid("site_id", |job| job.target.site_id.0)
-        .uuid("subscription_id", |job| job.target.subscription_id.0)
-        .uuid("event_id", |job| job.event.id.0)
-        .text("status", |_| DeliveryStatus::Pending.as_str())
-        .int("attempt_count", |_| 0)
-        .int("schedule_step", |_| 0)
-        .int("next_attempt_at", |_| now.0)
-        .uuid("lease_id", |job| job.lease_id)
-        .int("lease_until", |_| now.plus_ms(LEASE_MS).0)
-        .int("created_at", |_| now.0)
-        .insert("delivery", "")
+    let mut rooms: HashMap<SubscriptionId, usize> = HashMap::new();
+    let mut fits = |job: &Job| {
+        let subscription = job.target.subscription_id;
+        let room = rooms.entry(subscription).or_insert_with(|| dispatcher.room(subscription));
+        let fits = *room > 0;
+        *room = room.saturating_sub(1);
+        fits
+    };
+    let with_room = |job| {
+        let fits = fits(&job);
+        (job, fits)
+    };
+    let jobs: Vec<(Job, bool)> = jobs.into_iter().map(with_room).collect();
+    let write = Rows::new(&jobs)
+        .uuid("id", |(job, _)| job.lease.delivery_id.0)
+        .uuid("site_id", |(job, _)| job.lease.site_id.0)
+        .uuid("subscription_id", |(job, _)| job.target.subscription_id.0)
+        .uuid("event_id", |(job, _)| job.event.id.0)
+        .int("lease_until", |(_, fits)| if *fits { now.plus_ms(LEASE_MS).0 } else { 0 })
+        .same_text("status", DeliveryStatus::Pending.as_str())
+        .same_int("attempt_count", 0)
+        .same_int("schedule_step", 0)
+        .same_int("next_attempt_at", now.0)
+        .same_uuid("lease_id", lease_id)
+        .same_int("created_at", now.0)
+        .insert("delivery", "");
+    let mut fresh = FreshDeliveries::default();
+    for (job, fits) in jobs {
+        if fits {
+            fresh.jobs.push(job);
+        } else if fresh.behind.last() != Some(&job.target.subscription_id) {
+            fresh.behind.push(job.target.subscription_id);
+        }
+    }
+    (write, fresh)
 }

@@ -4,9 +4,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use entity::id::{DeliveryId, SubscriptionId};
-use uuid::Uuid;
 
-use super::Job;
+use super::{Job, Lease};
 
 /// Tries under way at once.
 const IN_FLIGHT_MAX: usize = 512;
@@ -15,13 +14,14 @@ const RESENDS_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX / 4 * 3;
 /// Jobs kept in memory.
 pub(super) const HELD_MAX: usize = 20_000;
 /// Jobs kept in memory per subscription; the rest waits in the database.
-pub(super) const QUEUE_MAX: usize = 1_000;
+pub(super) const QUEUE_MAX: usize = 512;
+
 /// Every queue, and what is on its way.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) queues: HashMap<SubscriptionId, Queue>,
     pub(super) ring: VecDeque<SubscriptionId>,
-    pub(super) held: HashMap<DeliveryId, Uuid>,
+    pub(super) held: HashMap<DeliveryId, Lease>,
     pub(super) in_flight: usize,
     pub(super) resends_in_flight: usize,
     /// Subscriptions whose receiver answered 410, until that is written: nothing more is sent to them.
@@ -50,15 +50,31 @@ impl Queue {
 }
 
 impl State {
+    /// How many more jobs of `subscription` have room.
+    pub(super) fn room(&self, subscription: SubscriptionId) -> usize {
+        if self.is_stopping {
+            return 0;
+        }
+        let queued = self.queues.get(&subscription).map_or(0, Queue::len);
+        HELD_MAX.saturating_sub(self.held.len()).min(QUEUE_MAX.saturating_sub(queued))
+    }
+
+    /// Notes that `subscription` has deliveries in the database that have to be claimed.
+    pub(super) fn leave_behind(&mut self, subscription: SubscriptionId) {
+        let queue = self.queues.entry(subscription).or_default();
+        queue.has_more = true;
+        self.wants_more |= queue.len() < QUEUE_MAX / 4;
+    }
+
     /// Takes `job` if there is room.
     pub(super) fn push(&mut self, job: Job) -> bool {
         let subscription = job.target.subscription_id;
-        let queue = self.queues.entry(subscription).or_default();
-        if self.is_stopping || self.held.len() >= HELD_MAX || queue.len() >= QUEUE_MAX {
-            queue.has_more = true;
+        if self.room(subscription) == 0 {
+            self.leave_behind(subscription);
             return false;
         }
-        self.held.insert(job.delivery_id, job.lease_id);
+        let queue = self.queues.entry(subscription).or_default();
+        self.held.insert(job.lease.delivery_id, job.lease);
         if job.attempt_count == 0 {
             queue.first.push_back(job);
         } else {
@@ -115,13 +131,13 @@ impl State {
     }
 
     /// Takes what is queued for `subscription` out of memory.
-    pub(super) fn forget(&mut self, subscription: SubscriptionId) -> Vec<(DeliveryId, Uuid)> {
+    pub(super) fn forget(&mut self, subscription: SubscriptionId) -> Vec<Lease> {
         let Some(queue) = self.queues.get_mut(&subscription) else { return Vec::new() };
         let jobs: Vec<Job> = queue.first.drain(..).chain(queue.resends.drain(..)).collect();
         for job in &jobs {
-            self.held.remove(&job.delivery_id);
+            self.held.remove(&job.lease.delivery_id);
         }
-        jobs.into_iter().map(|job| (job.delivery_id, job.lease_id)).collect()
+        jobs.into_iter().map(|job| job.lease).collect()
     }
 
     /// Frees the slot of `job`.

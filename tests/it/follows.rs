@@ -1,6 +1,7 @@
 //! The follow: its rule in its order, its refusals, and G1, G2.
 
 use futures_util::future::join_all;
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
 use crate::on_both;
@@ -260,5 +261,27 @@ on_both! {
         app.follow(&two, "X").await;
 
         assert_eq!(app.account(&two).await["points"]["balance"], 7);
+    }
+}
+
+on_both! {
+    async fn a_member_whose_account_was_removed_by_hand_gets_a_new_one(app: &TestApp) {
+        let site = app.site().await;
+        let settings = json!({"socialMediaSettings": {"revision": "2", "channels": [
+            {"type": "X", "enabled": true, "id": "nordbrew", "points": 0},
+        ]}});
+        app.call("PATCH", "/admin/v1/social-media-settings").key(ADMIN_KEY, &site.id).json(&settings).ok().await;
+        let member = app.member(&site, "u-1").await;
+        let first = app.follow(&member, "X").await;
+        for table in ["followed_channel", "account"] {
+            app.app.db.read().execute_unprepared(&format!("DELETE FROM {table}")).await.unwrap();
+        }
+
+        let listed = app.call("GET", PATH).auth(&member.token).ok().await;
+        assert_eq!(listed, json!({"followedChannels": []}));
+        let second = app.follow(&member, "X").await;
+        assert_ne!(first["accountId"], second["accountId"]);
+        let listed = app.call("GET", PATH).auth(&member.token).ok().await;
+        assert_eq!(listed, json!({"followedChannels": [second]}));
     }
 }

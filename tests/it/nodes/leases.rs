@@ -78,8 +78,8 @@ async fn g3_a_lease_that_ran_out_is_claimed_by_another_node_and_the_late_outcome
     assert!(lease.claim(b).await.is_empty());
     lease.first.clock.advance_ms(1);
     let quick = lease.claim(b).await;
-    assert_eq!((quick.len(), quick[0].delivery_id), (1, slow[0].delivery_id));
-    assert_ne!(quick[0].lease_id, slow[0].lease_id);
+    assert_eq!((quick.len(), quick[0].lease.delivery_id), (1, slow[0].lease.delivery_id));
+    assert_ne!(quick[0].lease.lease_id, slow[0].lease.lease_id);
     assert!(lease.claim(a).await.is_empty());
 
     // The sleeper wakes before its successor is done: nothing changes.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod atomicity;
+mod backlog;
 mod changes;
 mod deletions;
 mod envelope;
