@@ -20,12 +20,10 @@ pub enum GatherError {
 }
 
 type Call<Q, A> = (Q, oneshot::Sender<A>);
-type Waiting<Q, A> = Arc<Mutex<mpsc::Receiver<Call<Q, A>>>>;
 
 /// The turn to run a batch. The next batch is taken, by another worker, when this value is dropped: the later, the more calls
 /// are in it.
-#[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "held for its end")] OwnedMutexGuard<()>);
+pub struct Turn<Q, A>(OwnedMutexGuard<mpsc::Receiver<Call<Q, A>>>);
 
 /// The callers' end of a gathered operation. Cheap to clone.
 pub struct Gather<Q, A> {
@@ -52,7 +50,7 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
     /// one answer each, in order.
     pub fn start<F, R>(limits: GatherLimits, run: F) -> Self
     where
-        F: Fn(Vec<Q>, Turn) -> R + Send + Sync + 'static,
+        F: Fn(Vec<Q>, Turn<Q, A>) -> R + Send + Sync + 'static,
         R: Future<Output = Vec<A>> + Send + 'static,
     {
         let (queue, source) = Source::new(limits);
@@ -64,7 +62,7 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
     /// them would queue behind the requests of a shared runtime.
     pub fn start_on_threads<F, R>(limits: GatherLimits, name: &str, runs: Vec<F>) -> io::Result<Self>
     where
-        F: Fn(Vec<Q>, Turn) -> R + Send + 'static,
+        F: Fn(Vec<Q>, Turn<Q, A>) -> R + Send + 'static,
         R: Future<Output = Vec<A>> + Send + 'static,
     {
         let (queue, source) = Source::new(limits);
@@ -87,45 +85,44 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
         answer.await.map_err(|_| GatherError::Stopped)
     }
 }
+
 /// Where the workers get their batches from.
 struct Source<Q, A> {
-    waiting: Waiting<Q, A>,
-    turn: Arc<Mutex<()>>,
+    waiting: Arc<Mutex<mpsc::Receiver<Call<Q, A>>>>,
     batch_max: usize,
 }
 
 impl<Q, A> Clone for Source<Q, A> {
     fn clone(&self) -> Self {
-        Self { waiting: Arc::clone(&self.waiting), turn: Arc::clone(&self.turn), batch_max: self.batch_max }
+        Self { waiting: Arc::clone(&self.waiting), batch_max: self.batch_max }
     }
 }
 
 impl<Q, A> Source<Q, A> {
     fn new(limits: GatherLimits) -> (mpsc::Sender<Call<Q, A>>, Self) {
         let (queue, waiting) = mpsc::channel(limits.queue_max);
-        let waiting = Arc::new(Mutex::new(waiting));
-        (queue, Self { waiting, turn: Arc::default(), batch_max: limits.batch_max })
+        (queue, Self { waiting: Arc::new(Mutex::new(waiting)), batch_max: limits.batch_max })
     }
 
     /// The next batch; `None` when every caller is gone.
-    async fn next(&self) -> Option<(Vec<Call<Q, A>>, Turn)> {
-        let turn = Arc::clone(&self.turn).lock_owned().await;
-        let mut waiting = self.waiting.lock().await;
-        let mut calls = vec![waiting.recv().await?];
+    async fn next(&self) -> Option<(Vec<Call<Q, A>>, Turn<Q, A>)> {
+        let mut turn = Turn(Arc::clone(&self.waiting).lock_owned().await);
+        let mut calls = vec![turn.0.recv().await?];
         // Whoever is ready to call at this moment gets into the batch; when idle nobody is, and it goes at once.
         tokio::task::yield_now().await;
         while calls.len() < self.batch_max
-            && let Ok(call) = waiting.try_recv()
+            && let Ok(call) = turn.0.try_recv()
         {
             calls.push(call);
         }
-        Some((calls, Turn(turn)))
+        Some((calls, turn))
     }
 }
 
 /// Runs batches until every caller is gone.
-async fn work<Q, A, R>(source: &Source<Q, A>, run: &impl Fn(Vec<Q>, Turn) -> R)
+async fn work<Q, A, R>(source: &Source<Q, A>, run: &impl Fn(Vec<Q>, Turn<Q, A>) -> R)
 where
+    Q: Send + 'static,
     A: Send + 'static,
     R: Future<Output = Vec<A>> + Send + 'static,
 {

@@ -234,7 +234,7 @@ async fn create_batch(
     configs: SiteConfigs,
     dispatcher: Dispatcher,
     follows: Vec<Follow>,
-    turn: Turn,
+    turn: Turn<Follow, FollowResult>,
 ) -> Vec<FollowResult> {
     match create_together(&db, &configs, &dispatcher, &follows, Some(turn)).await {
         Ok(results) => results,
@@ -259,7 +259,7 @@ async fn create_together(
     configs: &SiteConfigs,
     dispatcher: &Dispatcher,
     follows: &[Follow],
-    mut turn: Option<Turn>,
+    mut turn: Option<Turn<Follow, FollowResult>>,
 ) -> Result<Vec<FollowResult>, FollowError> {
     let mut tries = 0;
     loop {

@@ -131,19 +131,19 @@ const fn claimable(backend: DatabaseBackend) -> &'static str {
     }
 }
 
-/// Finds up to `{2}` deliveries that can be claimed at `{1}`, but for subscriptions in `{rows}`.
-fn due(backend: DatabaseBackend) -> String {
+/// Finds up to `{2}` deliveries that can be claimed at `{1}`, but for subscriptions in `{rows}`, the oldest first.
+fn due(backend: DatabaseBackend, columns: &str) -> String {
     let claimable = claimable(backend);
     format!(
-        "SELECT d.site_id, d.id FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
+        "SELECT {columns} FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
          WHERE d.status IN ('PENDING', 'RETRYING') AND {claimable} <= {{1}} \
-           AND s.status = 'ENABLED' AND d.subscription_id NOT IN (SELECT id FROM {{rows}} AS busy) \
+           AND s.status = 'ENABLED' AND d.subscription_id NOT IN (SELECT id FROM {{rows}} AS apart) \
          ORDER BY {claimable} LIMIT {{2}}"
     )
 }
 
 async fn claim_with_leases(db: &Db, busy: &[SubscriptionId]) -> Result<Vec<QueryResult>, DbErr> {
-    let due = due(DatabaseBackend::Postgres);
+    let due = due(DatabaseBackend::Postgres, "d.site_id, d.id");
     let sql = format!(
         "WITH due AS ({due} FOR UPDATE OF d SKIP LOCKED), \
          d AS (UPDATE delivery SET lease_id = {{3}}, lease_until = {{4}} FROM due \
@@ -166,8 +166,10 @@ async fn claim_in_memory<S: std::hash::BuildHasher>(
 ) -> Result<Vec<QueryResult>, DbErr> {
     let limit = i64::try_from(CLAIM_MAX + held.len()).unwrap_or(i64::MAX);
     let values = [db.now().0.into(), limit.into()];
-    let due =
-        Rows::new(busy).uuid("id", |id| id.0).query_with(db.read(), &due(db.backend()), &values).await?;
+    let due = Rows::new(busy)
+        .uuid("id", |id| id.0)
+        .query_with(db.read(), &due(db.backend(), "d.site_id, d.id"), &values)
+        .await?;
     let due: Vec<(SiteId, DeliveryId)> =
         due.iter().map(|row| Ok((row.try_get_by(0)?, row.try_get_by(1)?))).collect::<Result<_, DbErr>>()?;
     let due: Vec<_> = due.into_iter().filter(|(_, id)| !held.contains_key(id)).take(CLAIM_MAX).collect();
@@ -384,13 +386,8 @@ pub async fn changed_subscriptions(
 
 /// When the oldest due delivery became due that nobody has taken, apart from subscriptions that are `troubled`.
 pub async fn oldest_untaken(db: &Db, troubled: &[SubscriptionId]) -> Result<Option<Timestamp>, DbErr> {
-    let now = db.now();
-    let claimable = claimable(db.backend());
-    let sql = format!(
-        "SELECT d.next_attempt_at FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
-         WHERE d.status IN ('PENDING', 'RETRYING') AND {claimable} <= {{1}} AND s.status = 'ENABLED' \
-           AND d.subscription_id NOT IN (SELECT id FROM {{rows}} AS troubled) ORDER BY {claimable} LIMIT 1"
-    );
-    let rows = Rows::new(troubled).uuid("id", |id| id.0).query_with(db.read(), &sql, &[now.0.into()]).await?;
+    let sql = due(db.backend(), "d.next_attempt_at");
+    let values = [db.now().0.into(), 1_i64.into()];
+    let rows = Rows::new(troubled).uuid("id", |id| id.0).query_with(db.read(), &sql, &values).await?;
     rows.first().map(|row| row.try_get("", "next_attempt_at")).transpose()
 }
