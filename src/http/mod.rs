@@ -33,7 +33,7 @@ use crate::follows::api::FollowsApi;
 use crate::members::api::MembersApi;
 use crate::programs::api::ProgramsApi;
 use crate::sites::api::SitesApi;
-use crate::webhooks::api::WebhooksApi;
+use crate::webhooks::api::{WebhookLogApi, WebhookSubscriptionsApi};
 
 /// One deadline for a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -79,7 +79,8 @@ type Apis = (
     MembersApi,
     AccessApi,
     AppsApi,
-    WebhooksApi,
+    WebhookSubscriptionsApi,
+    WebhookLogApi,
     OperationsApi,
 );
 
@@ -95,7 +96,8 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         MembersApi { app: app() },
         AccessApi { app: app() },
         AppsApi { app: app() },
-        WebhooksApi { app: app() },
+        WebhookSubscriptionsApi { app: app() },
+        WebhookLogApi { app: app() },
         OperationsApi { app: app() },
     );
     OpenApiService::new(apis, "Followpoints", env!("CARGO_PKG_VERSION"))

@@ -1,0 +1,320 @@
+//! What was sent and what happened: deliveries with their attempts, and events.
+
+use entity::id::{DeliveryId, EventId, SubscriptionId, Timestamp};
+use entity::{attempt, delivery, event, kinds};
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::types::Any;
+use poem_openapi::{Enum, Object, OpenApi};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::EventTypeName;
+use crate::app::App;
+use crate::http::Tag;
+use crate::http::auth::AdminCaller;
+use crate::http::paging::{PageRequest, PagingMetadata};
+use crate::http::problem::Problem;
+use crate::webhooks::EventType;
+use crate::webhooks::log::{self, DeliveryFilter, EventFilter, RedeliverError};
+
+/// The operations.
+pub struct WebhookLogApi {
+    /// The running service.
+    pub app: App,
+}
+
+/// State of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::DeliveryStatus", rename = "DeliveryStatus", rename_all = "SCREAMING_SNAKE_CASE")]
+enum DeliveryStatusName {
+    /// Not tried yet.
+    Pending,
+    /// Tried and failed; tried again at `nextAttemptDate`.
+    Retrying,
+    /// The receiver accepted it.
+    Delivered,
+    /// Every try failed.
+    Exhausted,
+    /// Its subscription was deleted first.
+    Cancelled,
+}
+
+/// One event for one subscription.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+struct WebhookDelivery {
+    /// Its id.
+    id: Uuid,
+    /// The subscription.
+    subscription_id: Uuid,
+    /// The event.
+    event_id: Uuid,
+    /// How far it is.
+    status: DeliveryStatusName,
+    /// Tries so far.
+    attempt_count: i32,
+    /// When it is tried next; absent once it is done.
+    next_attempt_date: Option<String>,
+    /// When it was made.
+    created_date: String,
+    /// When it reached a final state.
+    finished_date: Option<String>,
+    /// Every try, oldest first; only when a single delivery is read.
+    attempts: Option<Vec<Attempt>>,
+}
+
+impl From<delivery::Model> for WebhookDelivery {
+    fn from(row: delivery::Model) -> Self {
+        let is_waiting = row.finished_at.is_none();
+        Self {
+            id: row.id.0,
+            subscription_id: row.subscription_id.0,
+            event_id: row.event_id.0,
+            status: row.status.into(),
+            attempt_count: row.attempt_count,
+            next_attempt_date: is_waiting.then(|| row.next_attempt_at.to_rfc3339()),
+            created_date: row.created_at.to_rfc3339(),
+            finished_date: row.finished_at.map(Timestamp::to_rfc3339),
+            attempts: None,
+        }
+    }
+}
+
+/// One HTTP try.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+struct Attempt {
+    /// 1, 2, 3 …
+    number: i32,
+    /// When the request went out.
+    started_date: String,
+    /// Milliseconds until the answer was read or given up.
+    duration_ms: i32,
+    /// The receiver's status, if one came.
+    status_code: Option<i32>,
+    /// Why no status came: `TIMEOUT`, `DNS_FAILED`, `CONNECT_FAILED`, `TLS_FAILED`, `FORBIDDEN_ADDRESS` …
+    error_class: Option<String>,
+    /// The same in words.
+    error: Option<String>,
+    /// The headers of the answer.
+    response_headers: Option<Any<Value>>,
+    /// Up to 16 KiB of the answer.
+    response_body: Option<String>,
+}
+
+impl From<attempt::Model> for Attempt {
+    fn from(row: attempt::Model) -> Self {
+        Self {
+            number: row.number,
+            started_date: row.started_at.to_rfc3339(),
+            duration_ms: row.duration_ms,
+            status_code: row.status_code,
+            error_class: row.error_class,
+            error: row.error,
+            response_headers: row.response_headers.and_then(|text| serde_json::from_str(&text).ok()).map(Any),
+            response_body: row.response_body,
+        }
+    }
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct DeliveryResponse {
+    webhook_delivery: WebhookDelivery,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct ListDeliveriesResponse {
+    webhook_deliveries: Vec<WebhookDelivery>,
+    paging_metadata: PagingMetadata,
+}
+
+/// Something that happened.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", rename = "Event")]
+struct EventJson {
+    /// Its id: the same in every webhook about it.
+    id: Uuid,
+    /// Its type.
+    event_type: String,
+    /// What it is about.
+    entity_id: Uuid,
+    /// The account concerned.
+    account_id: Uuid,
+    /// Grows per entity; a number as text.
+    entity_event_sequence: String,
+    /// When it happened.
+    event_date: String,
+    /// The event as webhooks carry it.
+    data: Any<Value>,
+    /// Who caused it.
+    identity: Any<Value>,
+}
+
+impl From<event::Model> for EventJson {
+    fn from(row: event::Model) -> Self {
+        let json = |text: &str| Any(serde_json::from_str(text).unwrap_or_default());
+        Self {
+            data: json(&row.data),
+            identity: json(&row.identity),
+            id: row.id.0,
+            event_type: row.event_type,
+            entity_id: row.entity_id,
+            account_id: row.account_id.0,
+            entity_event_sequence: row.sequence.to_string(),
+            event_date: row.occurred_at.to_rfc3339(),
+        }
+    }
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct ListEventsResponse {
+    events: Vec<EventJson>,
+    paging_metadata: PagingMetadata,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct DeliveryCursor {
+    subscription: Option<Uuid>,
+    event: Option<Uuid>,
+    status: Option<kinds::DeliveryStatus>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct EventCursor {
+    event_type: Option<String>,
+    since: Option<Timestamp>,
+}
+
+#[OpenApi(prefix_path = "/admin/v1", tag = "Tag::Webhooks")]
+impl WebhookLogApi {
+    /// List webhook deliveries
+    ///
+    /// Newest first.
+    #[oai(path = "/webhook-deliveries", method = "get", operation_id = "listWebhookDeliveries")]
+    async fn list_webhook_deliveries(
+        &self,
+        caller: AdminCaller,
+        /// Only for this subscription.
+        #[oai(name = "subscriptionId")]
+        subscription_id: Query<Option<Uuid>>,
+        /// Only of this event.
+        #[oai(name = "eventId")]
+        event_id: Query<Option<Uuid>>,
+        /// Only in this state.
+        status: Query<Option<DeliveryStatusName>>,
+        /// Where to go on.
+        cursor: Query<Option<String>>,
+        /// Items of a page, 1 to 100.
+        limit: Query<Option<u32>>,
+    ) -> Result<Json<ListDeliveriesResponse>, Problem> {
+        let site = caller.site()?;
+        let cursor_filter = DeliveryCursor {
+            subscription: subscription_id.0,
+            event: event_id.0,
+            status: status.0.map(Into::into),
+        };
+        let page = PageRequest::new(cursor.0.as_deref(), limit.0, cursor_filter)?;
+        let filter = DeliveryFilter {
+            subscription: page.filter.subscription.map(SubscriptionId),
+            event: page.filter.event.map(EventId),
+            status: page.filter.status,
+        };
+        let before = page.after.map(DeliveryId);
+        let rows = log::list_deliveries(self.app.db.read(), site, filter, before, page.rows()).await?;
+        let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
+        let webhook_deliveries = rows.into_iter().map(WebhookDelivery::from).collect();
+        Ok(Json(ListDeliveriesResponse { webhook_deliveries, paging_metadata }))
+    }
+
+    /// Get a webhook delivery with its attempts
+    #[oai(path = "/webhook-deliveries/:id", method = "get", operation_id = "getWebhookDelivery")]
+    async fn get_webhook_delivery(
+        &self,
+        caller: AdminCaller,
+        /// The delivery.
+        id: Path<Uuid>,
+    ) -> Result<Json<DeliveryResponse>, Problem> {
+        let found = log::find_delivery(self.app.db.read(), caller.site()?, DeliveryId(id.0)).await?;
+        let (row, attempts) = found.ok_or(RedeliverError::NotFound)?;
+        let mut webhook_delivery = WebhookDelivery::from(row);
+        webhook_delivery.attempts = Some(attempts.into_iter().map(Attempt::from).collect());
+        Ok(Json(DeliveryResponse { webhook_delivery }))
+    }
+
+    /// Send a webhook delivery again
+    ///
+    /// At once, with the whole schedule of resends before it and the same event id; its attempts so far are kept.
+    #[oai(
+        path = "/webhook-deliveries/:id/redeliver",
+        method = "post",
+        operation_id = "redeliverWebhookDelivery"
+    )]
+    async fn redeliver_webhook_delivery(
+        &self,
+        caller: AdminCaller,
+        /// The delivery.
+        id: Path<Uuid>,
+    ) -> Result<Json<DeliveryResponse>, Problem> {
+        let site = caller.site()?;
+        let tx = self.app.db.write().await?;
+        let row = log::redeliver(&tx, site, DeliveryId(id.0)).await?;
+        tx.commit().await?;
+        self.app.dispatcher.wake();
+        Ok(Json(DeliveryResponse { webhook_delivery: row.into() }))
+    }
+
+    /// List events
+    ///
+    /// Newest first: everything that happened on the site, whether or not anybody subscribed to it.
+    #[oai(path = "/events", method = "get", operation_id = "listEvents")]
+    async fn list_events(
+        &self,
+        caller: AdminCaller,
+        /// Only of this type.
+        #[oai(name = "type")]
+        event_type: Query<Option<EventTypeName>>,
+        /// Only from this instant on, RFC 3339.
+        since: Query<Option<String>>,
+        /// Where to go on.
+        cursor: Query<Option<String>>,
+        /// Items of a page, 1 to 100.
+        limit: Query<Option<u32>>,
+    ) -> Result<Json<ListEventsResponse>, Problem> {
+        let site = caller.site()?;
+        let event_type = event_type.0.map(|name| EventType::from(name).as_str().to_owned());
+        let since = since.0.as_deref().map(instant).transpose()?;
+        let page = PageRequest::new(cursor.0.as_deref(), limit.0, EventCursor { event_type, since })?;
+        let filter = EventFilter { event_type: page.filter.event_type.clone(), since: page.filter.since };
+        let before = page.after.map(EventId);
+        let rows = log::list_events(self.app.db.read(), site, &filter, before, page.rows()).await?;
+        let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
+        Ok(Json(ListEventsResponse {
+            events: rows.into_iter().map(EventJson::from).collect(),
+            paging_metadata,
+        }))
+    }
+}
+
+fn instant(text: &str) -> Result<Timestamp, Problem> {
+    chrono::DateTime::parse_from_rfc3339(text)
+        .map(|at| Timestamp(at.timestamp_millis()))
+        .map_err(|_| Problem::invalid("since", "FORMAT", "is not an instant like 2024-08-01T11:51:41.431Z"))
+}
+
+impl From<RedeliverError> for Problem {
+    fn from(error: RedeliverError) -> Self {
+        let text = error.to_string();
+        match error {
+            RedeliverError::NotFound => Self::not_found("WEBHOOK_DELIVERY_NOT_FOUND", text),
+            RedeliverError::SubscriptionNotEnabled => {
+                Self::precondition("WEBHOOK_SUBSCRIPTION_NOT_ENABLED", text)
+            }
+            RedeliverError::Store(cause) => Self::from(cause),
+        }
+    }
+}

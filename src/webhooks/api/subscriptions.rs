@@ -1,0 +1,286 @@
+//! Subscriptions: make, list, read, change, delete.
+
+use entity::id::{AppId, SubscriptionId};
+use entity::{kinds, subscription};
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::{Enum, Object, OpenApi};
+use uuid::Uuid;
+
+use super::EventTypeName;
+use crate::app::App;
+use crate::http::Tag;
+use crate::http::auth::AdminCaller;
+use crate::http::body::Body;
+use crate::http::paging::{PageRequest, PagingMetadata};
+use crate::http::problem::Problem;
+use crate::http::wire::{self, Empty};
+use crate::webhooks::EventType;
+use crate::webhooks::subscriptions::{self, SubscriptionChange, SubscriptionError};
+
+/// The operations.
+pub struct WebhookSubscriptionsApi {
+    /// The running service.
+    pub app: App,
+}
+
+/// Whether a subscription receives events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(
+    remote = "kinds::SubscriptionStatus",
+    rename = "SubscriptionStatus",
+    rename_all = "SCREAMING_SNAKE_CASE"
+)]
+enum SubscriptionStatusName {
+    /// Events are recorded for it and sent.
+    Enabled,
+    /// Nothing new is recorded and nothing is sent; what was waiting is kept.
+    Disabled,
+}
+
+/// A subscription: the events of a site that go to a URL of an app.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+struct WebhookSubscription {
+    /// Its id.
+    id: Uuid,
+    /// The app whose key signs.
+    app_id: Uuid,
+    /// The installation named in the envelope.
+    app_instance_id: Uuid,
+    /// Which events.
+    event_types: Vec<EventTypeName>,
+    /// Where they go.
+    url: String,
+    /// Whether it receives events.
+    status: SubscriptionStatusName,
+    /// Why it is disabled.
+    status_reason: Option<String>,
+    /// Time limit of one try in milliseconds.
+    timeout_ms: i32,
+    /// Tries at once.
+    max_in_flight: i32,
+    /// Grows with every change; a number as text.
+    revision: String,
+    /// When it was made.
+    created_date: String,
+    /// When it last changed.
+    updated_date: String,
+}
+
+impl From<subscription::Model> for WebhookSubscription {
+    fn from(row: subscription::Model) -> Self {
+        let names: Vec<String> = serde_json::from_str(&row.event_types).unwrap_or_default();
+        let event_types =
+            names.iter().filter_map(|name| EventType::parse(name)).map(EventTypeName::from).collect();
+        Self {
+            id: row.id.0,
+            app_id: row.app_id.0,
+            app_instance_id: row.app_instance_id.0,
+            event_types,
+            url: row.url,
+            status: row.status.into(),
+            status_reason: row.status_reason,
+            timeout_ms: row.timeout_ms,
+            max_in_flight: row.in_flight_max,
+            revision: row.revision.to_string(),
+            created_date: row.created_at.to_rfc3339(),
+            updated_date: row.updated_at.to_rfc3339(),
+        }
+    }
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct CreateSubscriptionRequest {
+    webhook_subscription: NewSubscription,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct NewSubscription {
+    /// The app; it must be installed on the site.
+    app_id: Uuid,
+    /// Which events.
+    #[oai(validator(min_items = 1, max_items = 20))]
+    event_types: Vec<EventTypeName>,
+    /// Where they go: https, and not into a private network unless the operator allows it.
+    #[oai(validator(min_length = 1, max_length = 2048))]
+    url: String,
+    /// Time limit of one try in milliseconds; 1250 by default, as Wix has it.
+    #[oai(validator(minimum(value = "100"), maximum(value = "15000")))]
+    timeout_ms: Option<i32>,
+    /// Tries at once; 64 by default.
+    #[oai(validator(minimum(value = "1"), maximum(value = "256")))]
+    max_in_flight: Option<i32>,
+    /// `ENABLED` by default.
+    status: Option<SubscriptionStatusName>,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct UpdateSubscriptionRequest {
+    webhook_subscription: SubscriptionUpdate,
+}
+
+/// What is absent stays.
+#[derive(Debug, Object)]
+#[oai(rename = "WebhookSubscriptionUpdate", rename_all = "camelCase")]
+struct SubscriptionUpdate {
+    /// Which events.
+    #[oai(validator(min_items = 1, max_items = 20))]
+    event_types: Option<Vec<EventTypeName>>,
+    /// Where they go.
+    #[oai(validator(min_length = 1, max_length = 2048))]
+    url: Option<String>,
+    /// Time limit of one try in milliseconds.
+    #[oai(validator(minimum(value = "100"), maximum(value = "15000")))]
+    timeout_ms: Option<i32>,
+    /// Tries at once.
+    #[oai(validator(minimum(value = "1"), maximum(value = "256")))]
+    max_in_flight: Option<i32>,
+    /// Whether it receives events.
+    status: Option<SubscriptionStatusName>,
+    /// The revision that was read; a newer one answers 409.
+    #[oai(validator(max_length = 20))]
+    revision: Option<String>,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct SubscriptionResponse {
+    webhook_subscription: WebhookSubscription,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct ListSubscriptionsResponse {
+    webhook_subscriptions: Vec<WebhookSubscription>,
+    paging_metadata: PagingMetadata,
+}
+
+#[OpenApi(prefix_path = "/admin/v1", tag = "Tag::Webhooks")]
+impl WebhookSubscriptionsApi {
+    /// Create a webhook subscription
+    ///
+    /// The app must be installed on the site. Every event committed from now on goes to the URL, at least once.
+    #[oai(path = "/webhook-subscriptions", method = "post", operation_id = "createWebhookSubscription")]
+    async fn create_webhook_subscription(
+        &self,
+        caller: AdminCaller,
+        body: Body<CreateSubscriptionRequest>,
+    ) -> Result<Json<SubscriptionResponse>, Problem> {
+        let site = caller.site()?;
+        let new = body.0.webhook_subscription;
+        let change = SubscriptionChange {
+            url: Some(new.url),
+            event_types: Some(new.event_types.into_iter().map(EventType::from).collect()),
+            status: new.status.map(Into::into),
+            timeout_ms: new.timeout_ms,
+            in_flight_max: new.max_in_flight,
+            revision: None,
+        };
+        let whose = (caller.viewer()?, site, AppId(new.app_id));
+        let tx = self.app.db.write().await?;
+        let row = subscriptions::create_subscription(&tx, self.app.client.guard(), whose, change).await?;
+        tx.commit().await?;
+        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
+    }
+
+    /// List webhook subscriptions
+    ///
+    /// Newest first.
+    #[oai(path = "/webhook-subscriptions", method = "get", operation_id = "listWebhookSubscriptions")]
+    async fn list_webhook_subscriptions(
+        &self,
+        caller: AdminCaller,
+        /// Where to go on.
+        cursor: Query<Option<String>>,
+        /// Items of a page, 1 to 100.
+        limit: Query<Option<u32>>,
+    ) -> Result<Json<ListSubscriptionsResponse>, Problem> {
+        let site = caller.site()?;
+        let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
+        let before = page.after.map(SubscriptionId);
+        let rows = subscriptions::list_subscriptions(self.app.db.read(), site, before, page.rows()).await?;
+        let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
+        let webhook_subscriptions = rows.into_iter().map(WebhookSubscription::from).collect();
+        Ok(Json(ListSubscriptionsResponse { webhook_subscriptions, paging_metadata }))
+    }
+
+    /// Get a webhook subscription
+    #[oai(path = "/webhook-subscriptions/:id", method = "get", operation_id = "getWebhookSubscription")]
+    async fn get_webhook_subscription(
+        &self,
+        caller: AdminCaller,
+        /// The subscription.
+        id: Path<Uuid>,
+    ) -> Result<Json<SubscriptionResponse>, Problem> {
+        let id = SubscriptionId(id.0);
+        let row = subscriptions::find_subscription(self.app.db.read(), caller.site()?, id).await?;
+        let row = row.ok_or(SubscriptionError::NotFound)?;
+        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
+    }
+
+    /// Update a webhook subscription
+    ///
+    /// Enabling it again sends what was waiting.
+    #[oai(path = "/webhook-subscriptions/:id", method = "patch", operation_id = "updateWebhookSubscription")]
+    async fn update_webhook_subscription(
+        &self,
+        caller: AdminCaller,
+        /// The subscription.
+        id: Path<Uuid>,
+        body: Body<UpdateSubscriptionRequest>,
+    ) -> Result<Json<SubscriptionResponse>, Problem> {
+        let site = caller.site()?;
+        let update = body.0.webhook_subscription;
+        let change = SubscriptionChange {
+            url: update.url,
+            event_types: update.event_types.map(|names| names.into_iter().map(EventType::from).collect()),
+            status: update.status.map(Into::into),
+            timeout_ms: update.timeout_ms,
+            in_flight_max: update.max_in_flight,
+            revision: wire::revision(update.revision.as_deref(), "webhookSubscription.revision")?,
+        };
+        let tx = self.app.db.write().await?;
+        let whose = (site, SubscriptionId(id.0));
+        let row = subscriptions::change_subscription(&tx, self.app.client.guard(), whose, change).await?;
+        tx.commit().await?;
+        self.app.dispatcher.requeue(row.id).await;
+        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
+    }
+
+    /// Delete a webhook subscription
+    ///
+    /// What was still waiting for it is cancelled.
+    #[oai(path = "/webhook-subscriptions/:id", method = "delete", operation_id = "deleteWebhookSubscription")]
+    async fn delete_webhook_subscription(
+        &self,
+        caller: AdminCaller,
+        /// The subscription.
+        id: Path<Uuid>,
+    ) -> Result<Json<Empty>, Problem> {
+        let site = caller.site()?;
+        let tx = self.app.db.write().await?;
+        subscriptions::delete_subscription(&tx, site, SubscriptionId(id.0)).await?;
+        tx.commit().await?;
+        self.app.dispatcher.requeue(SubscriptionId(id.0)).await;
+        Ok(Json(Empty {}))
+    }
+}
+
+impl From<SubscriptionError> for Problem {
+    fn from(error: SubscriptionError) -> Self {
+        let text = error.to_string();
+        match error {
+            SubscriptionError::NotFound => Self::not_found("WEBHOOK_SUBSCRIPTION_NOT_FOUND", text),
+            SubscriptionError::AppNotFound => Self::not_found("APP_NOT_FOUND", text),
+            SubscriptionError::AppNotInstalled => Self::precondition("APP_NOT_INSTALLED", text),
+            SubscriptionError::Url(_) => Self::invalid("webhookSubscription.url", "FORMAT", text),
+            SubscriptionError::StaleRevision => Self::stale_revision(),
+            SubscriptionError::TooMany => Self::precondition("TOO_MANY_SUBSCRIPTIONS", text),
+            SubscriptionError::Store(cause) => Self::from(cause),
+        }
+    }
+}
