@@ -107,6 +107,15 @@ kinds! {
         /// Nothing is sent; what was waiting is kept.
         Disabled = "DISABLED",
     }
+    /// Which waits lie between the tries of a delivery.
+    RetryProfile {
+        /// Wix's twelve resends, 47 h 11 min in all.
+        Wix = "WIX",
+        /// The nine resends of the Standard Webhooks specification's example, 75 h 35 min in all.
+        Standard = "STANDARD",
+        /// The subscription's own.
+        Custom = "CUSTOM",
+    }
     /// State of a delivery.
     DeliveryStatus {
         /// Not tried yet.

@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use crate::id::{AppId, AppInstanceId, SiteId, SubscriptionId, Timestamp};
-use crate::kinds::SubscriptionStatus;
+use crate::kinds::{RetryProfile, SubscriptionStatus};
 
 /// App × event types × URL.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -30,6 +30,10 @@ pub struct Model {
     pub timeout_ms: i32,
     /// How many tries may run at once.
     pub in_flight_max: i32,
+    /// Which waits lie between tries.
+    pub retry_profile: RetryProfile,
+    /// The waits of a profile of its own: JSON array of seconds.
+    pub retry_delays: Option<String>,
     /// Grows with every change.
     pub revision: i64,
     /// When it was made.

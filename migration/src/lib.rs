@@ -9,6 +9,7 @@ mod m0001_sites_and_members;
 mod m0002_loyalty;
 mod m0003_callers;
 mod m0004_webhooks;
+mod m0005_webhook_operations;
 
 /// The ordered list of steps.
 pub struct Migrator;
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_loyalty::Migration),
             Box::new(m0003_callers::Migration),
             Box::new(m0004_webhooks::Migration),
+            Box::new(m0005_webhook_operations::Migration),
         ]
     }
 }

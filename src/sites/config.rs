@@ -16,7 +16,7 @@ use sea_orm::{
 
 use crate::db::Tx;
 use crate::rows::Rows;
-use crate::webhooks::EventType;
+use crate::webhooks::{EventType, schedule};
 
 /// Sites whose configuration stays in memory.
 const SITES_CACHED_MAX: usize = 10_000;
@@ -38,6 +38,8 @@ pub struct Target {
     pub timeout_ms: u32,
     /// How many tries may run at once.
     pub in_flight_max: usize,
+    /// The waits between tries, in milliseconds.
+    pub resends_ms: Vec<i64>,
     /// What it subscribes to.
     pub event_types: Vec<EventType>,
 }
@@ -45,6 +47,8 @@ pub struct Target {
 impl From<subscription::Model> for Target {
     fn from(row: subscription::Model) -> Self {
         let names: Vec<String> = serde_json::from_str(&row.event_types).unwrap_or_default();
+        let delays: Vec<i64> =
+            row.retry_delays.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         Self {
             subscription_id: row.id,
             site_id: row.site_id,
@@ -53,6 +57,7 @@ impl From<subscription::Model> for Target {
             url: row.url,
             timeout_ms: row.timeout_ms.unsigned_abs(),
             in_flight_max: usize::try_from(row.in_flight_max).unwrap_or(1).max(1),
+            resends_ms: schedule::resends_ms(row.retry_profile, &delays),
             event_types: names.iter().filter_map(|name| EventType::parse(name)).collect(),
         }
     }

@@ -19,7 +19,13 @@ pub(super) fn judge(job: &Job, sent: &Result<Answer, SendError>, at: Timestamp) 
             .and_then(|value| schedule::retry_after_ms(value, at)),
         Err(_) => None,
     };
-    match schedule::next_attempt_at(job.lease.delivery_id, job.schedule_step, at, hint) {
+    match schedule::next_attempt_at(
+        job.lease.delivery_id,
+        &job.target.resends_ms,
+        job.schedule_step,
+        at,
+        hint,
+    ) {
         Some(next) => Verdict::Retry(next),
         None => Verdict::Exhausted,
     }

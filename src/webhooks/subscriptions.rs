@@ -1,7 +1,7 @@
 //! Webhook subscriptions: which events of a site go to which URL of which app.
 
 use entity::id::{AppId, SiteId, SubscriptionId};
-use entity::kinds::{DeliveryStatus, SubscriptionStatus};
+use entity::kinds::{DeliveryStatus, RetryProfile, SubscriptionStatus};
 use entity::{delivery, subscription};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -10,6 +10,7 @@ use sea_orm::{
 };
 
 use super::EventType;
+use super::schedule::DELAY_S_MAX;
 use crate::apps::{self, Viewer};
 use crate::db::Tx;
 use crate::outbound::{Guard, UrlProblem};
@@ -35,6 +36,10 @@ pub struct SubscriptionChange {
     pub timeout_ms: Option<i32>,
     /// Tries at once.
     pub in_flight_max: Option<i32>,
+    /// Which waits lie between tries.
+    pub retry_profile: Option<RetryProfile>,
+    /// The waits of [`RetryProfile::Custom`], in seconds.
+    pub retry_delays: Option<Vec<i64>>,
     /// Only if nobody changed it since.
     pub revision: Option<i64>,
 }
@@ -54,6 +59,14 @@ pub enum SubscriptionError {
     /// The URL is not acceptable.
     #[error(transparent)]
     Url(#[from] UrlProblem),
+    /// The waits between tries are not acceptable.
+    #[error("{what}")]
+    RetryDelays {
+        /// The rule that they violate.
+        rule: &'static str,
+        /// The same in words.
+        what: &'static str,
+    },
     /// Somebody changed it since.
     #[error("entity has already changed since the requested revision")]
     StaleRevision,
@@ -74,6 +87,8 @@ pub async fn create_subscription(
 ) -> Result<subscription::Model, SubscriptionError> {
     let url = new.url.unwrap_or_default();
     guard.check_url(&url)?;
+    let (retry_profile, retry_delays) =
+        retries(new.retry_profile.unwrap_or(RetryProfile::Wix), new.retry_delays, None)?;
     apps::find_visible_app(tx.conn(), viewer, app).await?.ok_or(SubscriptionError::AppNotFound)?;
     let instance =
         apps::find_instance_of(tx.conn(), site, app).await?.ok_or(SubscriptionError::AppNotInstalled)?;
@@ -92,6 +107,8 @@ pub async fn create_subscription(
         status_reason: None,
         timeout_ms: new.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT),
         in_flight_max: new.in_flight_max.unwrap_or(IN_FLIGHT_DEFAULT),
+        retry_profile,
+        retry_delays,
         revision: 1,
         created_at: tx.now(),
         updated_at: tx.now(),
@@ -127,6 +144,8 @@ pub async fn change_subscription(
         row.status_reason =
             (status == SubscriptionStatus::Disabled).then(|| "disabled by the owner".to_owned());
     }
+    let profile = change.retry_profile.unwrap_or(row.retry_profile);
+    (row.retry_profile, row.retry_delays) = retries(profile, change.retry_delays, row.retry_delays.take())?;
     row.timeout_ms = change.timeout_ms.unwrap_or(row.timeout_ms);
     row.in_flight_max = change.in_flight_max.unwrap_or(row.in_flight_max);
     row.revision += 1;
@@ -172,6 +191,29 @@ pub async fn list_subscriptions(
         query = query.filter(subscription::Column::Id.lt(before));
     }
     query.order_by_desc(subscription::Column::Id).limit(limit).all(db).await
+}
+
+/// The profile and, if it is the subscription's own, its waits as they are stored: the new ones, else the earlier ones.
+fn retries(
+    profile: RetryProfile,
+    delays: Option<Vec<i64>>,
+    earlier: Option<String>,
+) -> Result<(RetryProfile, Option<String>), SubscriptionError> {
+    let refused = |rule, what| Err(SubscriptionError::RetryDelays { rule, what });
+    match (profile, delays) {
+        (RetryProfile::Custom, Some(delays))
+            if delays.iter().all(|delay| (1..=DELAY_S_MAX).contains(delay)) =>
+        {
+            Ok((profile, Some(serde_json::Value::from(delays).to_string())))
+        }
+        (RetryProfile::Custom, Some(_)) => refused("FORMAT", "each wait is from 1 second to 86400, a day"),
+        (RetryProfile::Custom, None) if earlier.is_some() => Ok((profile, earlier)),
+        (RetryProfile::Custom, None) => {
+            refused("REQUIRED_FIELD", "is required with retryProfile CUSTOM; an empty list means no resend")
+        }
+        (_, Some(_)) => refused("FORMAT", "is only for retryProfile CUSTOM"),
+        (_, None) => Ok((profile, None)),
+    }
 }
 
 fn names(event_types: &[EventType]) -> String {

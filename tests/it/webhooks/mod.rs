@@ -12,6 +12,7 @@ mod lists;
 mod redeliver;
 mod restart;
 mod retries;
+mod retry_profiles;
 mod subscriptions;
 
 use base64::Engine as _;
