@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::problem::Problem;
 use crate::access::authenticator::AuthError;
-use crate::access::{Caller, Scope};
+use crate::access::{Caller, Identity, Scope};
 use crate::app::App;
 use crate::apps::Viewer;
 use crate::follows::Subject;
@@ -90,6 +90,12 @@ impl AdminCaller {
     #[must_use]
     pub fn is_operator(&self) -> bool {
         matches!(*self.0, Caller::ApiKey { is_instance: true, .. }) && self.0.has(Scope::InstanceAdmin)
+    }
+
+    /// Who causes what the call brings about.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.0.identity()
     }
 
     /// Fails unless the key is instance-wide.

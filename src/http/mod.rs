@@ -33,7 +33,8 @@ use crate::follows::api::FollowsApi;
 use crate::members::api::MembersApi;
 use crate::programs::api::ProgramsApi;
 use crate::sites::api::SitesApi;
-use crate::webhooks::api::{WebhookLogApi, WebhookSubscriptionsApi};
+use crate::webhooks::api::WebhookSubscriptionsApi;
+use crate::webhooks::log_api::WebhookLogApi;
 
 /// One deadline for a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

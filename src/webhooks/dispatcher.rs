@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
-use super::delivery::{self, Outcome, Verdict};
+use super::delivery::{self, Outcome, Try, Verdict};
 use super::outbox::{FreshDeliveries, LEASE_MS};
 use super::queues::{HELD_MAX, QUEUE_MAX, Queue, State};
 use super::signing::Signer;
@@ -61,6 +61,14 @@ struct Inner {
     loops: Mutex<JoinSet<()>>,
     /// Tries run here, whichever thread offers the jobs.
     runtime: Handle,
+}
+
+/// One try and what follows from it.
+struct Tried {
+    attempt: Try,
+    verdict: Verdict,
+    new_token: Option<SignedToken>,
+    at: Timestamp,
 }
 
 /// How the dispatcher is, for readiness and metrics.
@@ -244,6 +252,25 @@ impl Dispatcher {
         }
     }
 
+    /// Sends `job` now, past the queues, and writes nothing: what the receiver said, and whether it accepted.
+    pub async fn test(&self, job: &Job) -> (Try, bool) {
+        let tried = self.try_once(job).await;
+        (tried.attempt, tried.verdict == Verdict::Delivered)
+    }
+
+    async fn try_once(&self, job: &Job) -> Tried {
+        let started_at = self.0.db.now();
+        let clock = Instant::now();
+        let mut new_token = None;
+        // A defect must cost this try and not the slot, which nobody else would free.
+        let sent = AssertUnwindSafe(sign_and_send(self, job, &mut new_token)).catch_unwind().await;
+        let sent = sent.unwrap_or_else(|_| Err(SendError::InvalidRequest("the sender failed".to_owned())));
+        let at = self.0.db.now();
+        let duration_ms = i32::try_from(clock.elapsed().as_millis()).unwrap_or(i32::MAX);
+        let verdict = answer::judge(job, &sent, at);
+        Tried { attempt: answer::record(sent, started_at, duration_ms), verdict, new_token, at }
+    }
+
     async fn claim(&self) -> Result<usize, sea_orm::DbErr> {
         // One look at a time: another's answer would be old by the time its deliveries are sent and written.
         let _looking = self.0.looking.lock().await;
@@ -329,16 +356,7 @@ async fn tick(dispatcher: Dispatcher) {
 }
 
 async fn run(dispatcher: Dispatcher, job: Job) {
-    let started_at = dispatcher.0.db.now();
-    let clock = Instant::now();
-    let mut new_token = None;
-    // A defect must cost this try and not the slot, which nobody else would free.
-    let sent = AssertUnwindSafe(sign_and_send(&dispatcher, &job, &mut new_token)).catch_unwind().await;
-    let sent = sent.unwrap_or_else(|_| Err(SendError::InvalidRequest("the sender failed".to_owned())));
-    let at = dispatcher.0.db.now();
-    let duration_ms = i32::try_from(clock.elapsed().as_millis()).unwrap_or(i32::MAX);
-    let verdict = answer::judge(&job, &sent, at);
-    let attempt = answer::record(sent, started_at, duration_ms);
+    let Tried { attempt, verdict, new_token, at } = dispatcher.try_once(&job).await;
     dispatcher.0.metrics.observe_attempt(&attempt, &job, at, verdict);
     let has_failed = verdict != Verdict::Delivered;
     if verdict == Verdict::Gone {

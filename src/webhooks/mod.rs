@@ -18,11 +18,13 @@ pub mod delivery;
 pub mod dispatcher;
 pub mod event;
 pub mod log;
+pub mod log_api;
 pub mod outbox;
 mod queues;
 pub mod schedule;
 pub mod signing;
 pub mod subscriptions;
+pub mod trial;
 
 use std::sync::Arc;
 

@@ -91,6 +91,7 @@ const ROWS: &[(&str, Row)] = &[
     ("listWebhookSubscriptions", SITE_ADMIN),
     ("getWebhookSubscription", SITE_ADMIN),
     ("updateWebhookSubscription", SITE_ADMIN),
+    ("testWebhookSubscription", SITE_ADMIN),
     ("deleteWebhookSubscription", SITE_ADMIN),
     ("listWebhookDeliveries", SITE_ADMIN),
     ("getWebhookDelivery", SITE_ADMIN),

@@ -164,7 +164,9 @@ impl Everything {
             "deleteOauthClient" => about(&self.front_end),
             "getSite" => about(&self.site.id),
             "getWebhookDelivery" | "redeliverWebhookDelivery" => about(&self.delivery_id),
-            "getWebhookSubscription" | "deleteWebhookSubscription" => about(&self.subscription_id),
+            "getWebhookSubscription" | "testWebhookSubscription" | "deleteWebhookSubscription" => {
+                about(&self.subscription_id)
+            }
             "getAccount" => about(&self.account_id),
             "getAccountBySecondaryId" => asking(format!("?memberId={}", self.member.id)),
             "listFollowedChannels" => asking(format!("?accountId={}", self.account_id)),

@@ -14,6 +14,7 @@ mod restart;
 mod retries;
 mod retry_profiles;
 mod subscriptions;
+mod test_events;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

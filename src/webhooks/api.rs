@@ -1,4 +1,4 @@
-//! Subscriptions: make, list, read, change, delete.
+//! Admin API: webhook subscriptions, made, listed, read, changed, tested and deleted.
 
 use entity::id::{AppId, SubscriptionId};
 use entity::{kinds, subscription};
@@ -7,7 +7,9 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi};
 use uuid::Uuid;
 
-use super::EventTypeName;
+use super::log_api::{Attempt, EventTypeName};
+use super::subscriptions::{self, SubscriptionChange, SubscriptionError};
+use super::{EventType, trial};
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
@@ -15,8 +17,6 @@ use crate::http::body::Body;
 use crate::http::paging::{PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
 use crate::http::wire::{self, Empty};
-use crate::webhooks::EventType;
-use crate::webhooks::subscriptions::{self, SubscriptionChange, SubscriptionError};
 
 /// The operations.
 pub struct WebhookSubscriptionsApi {
@@ -181,6 +181,24 @@ struct SubscriptionResponse {
     webhook_subscription: WebhookSubscription,
 }
 
+/// What became of a test event.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct WebhookTest {
+    /// The id of the test event.
+    event_id: Uuid,
+    /// Whether the receiver accepted it: any status from 200 to 299.
+    accepted: bool,
+    /// The one try.
+    attempt: Attempt,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct TestSubscriptionResponse {
+    webhook_test: WebhookTest,
+}
+
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 struct ListSubscriptionsResponse {
@@ -282,6 +300,31 @@ impl WebhookSubscriptionsApi {
         tx.commit().await?;
         self.app.dispatcher.requeue(row.id).await;
         Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
+    }
+
+    /// Send a test event
+    ///
+    /// At once and once, also to a subscription that is not enabled: an event of type `followpoints.webhooks.v1.test`, signed
+    /// like every other. It is not kept and not sent again.
+    #[oai(
+        path = "/webhook-subscriptions/:id/test",
+        method = "post",
+        operation_id = "testWebhookSubscription"
+    )]
+    async fn test_webhook_subscription(
+        &self,
+        caller: AdminCaller,
+        /// The subscription.
+        id: Path<Uuid>,
+    ) -> Result<Json<TestSubscriptionResponse>, Problem> {
+        let id = SubscriptionId(id.0);
+        let App { db, dispatcher, .. } = &self.app;
+        let row = subscriptions::find_subscription(db.read(), caller.site()?, id).await?;
+        let job = trial::test_job(db, row.ok_or(SubscriptionError::NotFound)?, &caller.identity());
+        let (tried, accepted) = dispatcher.test(&job).await;
+        let event_id = job.event.id.0;
+        let webhook_test = WebhookTest { event_id, accepted, attempt: Attempt::first(tried) };
+        Ok(Json(TestSubscriptionResponse { webhook_test }))
     }
 
     /// Delete a webhook subscription

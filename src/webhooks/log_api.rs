@@ -1,4 +1,4 @@
-//! What was sent and what happened: deliveries with their attempts, and events.
+//! Admin API: what happened and what was sent, events and deliveries with their attempts.
 
 use entity::id::{DeliveryId, EventId, SubscriptionId, Timestamp};
 use entity::{attempt, delivery, event, kinds};
@@ -10,19 +10,37 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::EventTypeName;
+use super::EventType;
+use super::delivery::Try;
+use super::log::{self, DeliveryFilter, EventFilter, RedeliverError};
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::paging::{PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
-use crate::webhooks::EventType;
-use crate::webhooks::log::{self, DeliveryFilter, EventFilter, RedeliverError};
 
 /// The operations.
 pub struct WebhookLogApi {
     /// The running service.
     pub app: App,
+}
+
+/// A type of event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "EventType", rename = "EventType")]
+pub(super) enum EventTypeName {
+    /// An account followed a channel.
+    #[oai(rename = "wix.loyalty.socialmedia.v1.followed_channel_created")]
+    FollowedChannelCreated,
+    /// An account was made.
+    #[oai(rename = "wix.loyalty.v1.account_created")]
+    AccountCreated,
+    /// An account changed; also on every change of points.
+    #[oai(rename = "wix.loyalty.v1.account_updated")]
+    AccountUpdated,
+    /// The points of an account changed.
+    #[oai(rename = "wix.loyalty.v1.account_points_updated")]
+    AccountPointsUpdated,
 }
 
 /// State of a delivery.
@@ -85,7 +103,7 @@ impl From<delivery::Model> for WebhookDelivery {
 /// One HTTP try.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
-struct Attempt {
+pub(super) struct Attempt {
     /// 1, 2, 3 …
     number: i32,
     /// When the request went out.
@@ -106,15 +124,34 @@ struct Attempt {
 
 impl From<attempt::Model> for Attempt {
     fn from(row: attempt::Model) -> Self {
-        Self {
-            number: row.number,
-            started_date: row.started_at.to_rfc3339(),
+        let tried = Try {
+            started_at: row.started_at,
             duration_ms: row.duration_ms,
             status_code: row.status_code,
             error_class: row.error_class,
             error: row.error,
-            response_headers: row.response_headers.and_then(|text| serde_json::from_str(&text).ok()).map(Any),
+            response_headers: row.response_headers,
             response_body: row.response_body,
+        };
+        Self { number: row.number, ..Self::first(tried) }
+    }
+}
+
+impl Attempt {
+    /// The first try of something.
+    pub(super) fn first(tried: Try) -> Self {
+        Self {
+            number: 1,
+            started_date: tried.started_at.to_rfc3339(),
+            duration_ms: tried.duration_ms,
+            status_code: tried.status_code,
+            error_class: tried.error_class,
+            error: tried.error,
+            response_headers: tried
+                .response_headers
+                .and_then(|text| serde_json::from_str(&text).ok())
+                .map(Any),
+            response_body: tried.response_body,
         }
     }
 }
