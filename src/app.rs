@@ -117,7 +117,7 @@ impl App {
         let dispatcher = Dispatcher::start(db.clone(), signer, client.clone(), metrics.clone());
         let configs = SiteConfigs::default();
         let mut upkeep = JoinSet::new();
-        upkeep.spawn(delete_expired_tokens(db.clone()));
+        upkeep.spawn(clean_up(db.clone()));
         let log_db = db.clone();
         upkeep.spawn(async move { log_db.keep_log_short().await });
         let issuers = Issuers::new(db.clone(), sealer.clone(), KeySets::new(client.clone(), seams.clock));
@@ -150,23 +150,37 @@ impl App {
     }
 }
 
-/// Deletes refresh tokens that have ended, now and then. Any number of nodes may do so at once.
-async fn delete_expired_tokens(db: Db) {
+/// Takes away what has ended, now and then. Any number of nodes may do so at once.
+async fn clean_up(db: Db) {
     let mut ticks = tokio::time::interval(CLEAN_UP_EVERY);
     loop {
         ticks.tick().await;
-        let deleted = async {
+        let done = async {
             let tx = db.write().await?;
-            let deleted = oauth::delete_expired(&tx).await?;
+            let tokens = oauth::delete_expired(&tx).await?;
             tx.commit().await?;
-            Ok::<_, DbErr>(deleted)
+            Ok::<_, DbErr>((tokens, expire_held(&db).await?))
         };
-        match deleted.await {
-            Ok(0) => {}
-            Ok(deleted) => tracing::info!(deleted, "expired refresh tokens were deleted"),
-            Err(error) => {
-                tracing::warn!(%error, "expired refresh tokens could not be deleted; it is tried again");
+        match done.await {
+            Ok((0, 0)) => {}
+            Ok((tokens, deliveries)) => {
+                tracing::info!(tokens, deliveries, "refresh tokens were deleted, held deliveries cancelled");
             }
+            Err(error) => tracing::warn!(%error, "the clean-up failed; it is tried again"),
+        }
+    }
+}
+
+/// Cancels all deliveries that were held for too long, a few at a time, so that nobody waits long for the writer.
+pub async fn expire_held(db: &Db) -> Result<usize, DbErr> {
+    let mut cancelled = 0;
+    loop {
+        let tx = db.write().await?;
+        let some = delivery::expire_held(&tx).await?;
+        tx.commit().await?;
+        cancelled += some;
+        if some == 0 {
+            return Ok(cancelled);
         }
     }
 }

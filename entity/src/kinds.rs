@@ -100,12 +100,21 @@ kinds! {
         /// Points that ran out.
         Expire = "EXPIRE",
     }
-    /// Whether a subscription receives events.
+    /// Whether a subscription receives events. They are recorded for it in any case.
     SubscriptionStatus {
-        /// Events are recorded for it and sent.
+        /// They are sent.
         Enabled = "ENABLED",
-        /// Nothing is sent; what was waiting is kept.
+        /// They are held: the owner wants a break.
+        Paused = "PAUSED",
+        /// They are held: the owner or the receiver wants no more.
         Disabled = "DISABLED",
+    }
+    /// What becomes of held deliveries.
+    HeldDeliveries {
+        /// They are sent once the subscription is enabled.
+        Release = "RELEASE",
+        /// They are cancelled.
+        Cancel = "CANCEL",
     }
     /// Which waits lie between the tries of a delivery.
     RetryProfile {

@@ -42,6 +42,8 @@ pub struct Target {
     pub resends_ms: Vec<i64>,
     /// What it subscribes to.
     pub event_types: Vec<EventType>,
+    /// Whether events are sent; else they are held.
+    pub is_enabled: bool,
 }
 
 impl From<subscription::Model> for Target {
@@ -57,6 +59,7 @@ impl From<subscription::Model> for Target {
             url: row.url,
             timeout_ms: row.timeout_ms.unsigned_abs(),
             in_flight_max: usize::try_from(row.in_flight_max).unwrap_or(1).max(1),
+            is_enabled: row.status == SubscriptionStatus::Enabled,
             resends_ms: schedule::resends_ms(row.retry_profile, &delays),
             event_types: names.iter().filter_map(|name| EventType::parse(name)).collect(),
         }
@@ -70,7 +73,7 @@ pub struct SiteConfig {
     /// State of the loyalty program.
     pub program: ProgramStatus,
     channels: Vec<site_channel::Model>,
-    /// Enabled subscriptions.
+    /// Subscriptions, whether they are enabled or not.
     pub targets: Vec<Arc<Target>>,
 }
 
@@ -126,11 +129,8 @@ impl SiteConfigs {
         let program = program::Entity::find_by_id(site).one(db).await?;
         let channels =
             site_channel::Entity::find().filter(site_channel::Column::SiteId.eq(site)).all(db).await?;
-        let targets = subscription::Entity::find()
-            .filter(subscription::Column::SiteId.eq(site))
-            .filter(subscription::Column::Status.eq(SubscriptionStatus::Enabled))
-            .all(db)
-            .await?;
+        let targets =
+            subscription::Entity::find().filter(subscription::Column::SiteId.eq(site)).all(db).await?;
         let config = Arc::new(SiteConfig {
             version,
             program: program.map_or(ProgramStatus::Draft, |program| program.status),

@@ -32,10 +32,22 @@ pub struct WebhookSubscriptionsApi {
     rename_all = "SCREAMING_SNAKE_CASE"
 )]
 enum SubscriptionStatusName {
-    /// Events are recorded for it and sent.
+    /// Events are sent.
     Enabled,
-    /// Nothing new is recorded and nothing is sent; what was waiting is kept.
+    /// Events are held, for up to 30 days.
+    Paused,
+    /// Events are held, for up to 30 days. A receiver that answers 410 brings its subscription here.
     Disabled,
+}
+
+/// What becomes of deliveries that wait for a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::HeldDeliveries", rename = "HeldDeliveries", rename_all = "SCREAMING_SNAKE_CASE")]
+enum HeldDeliveriesName {
+    /// They are sent once it is enabled.
+    Release,
+    /// They are cancelled now.
+    Cancel,
 }
 
 /// Which waits lie between the tries of a delivery. Each wait gets up to a tenth more, so that receivers which come back are
@@ -67,7 +79,7 @@ struct WebhookSubscription {
     url: String,
     /// Whether it receives events.
     status: SubscriptionStatusName,
-    /// Why it is disabled.
+    /// Why it is not enabled.
     status_reason: Option<String>,
     /// Time limit of one try in milliseconds.
     timeout_ms: i32,
@@ -170,6 +182,8 @@ struct SubscriptionUpdate {
     retry_delays_seconds: Option<Vec<i64>>,
     /// Whether it receives events.
     status: Option<SubscriptionStatusName>,
+    /// What becomes of the deliveries that wait for it at this moment; `RELEASE` by default.
+    held_deliveries: Option<HeldDeliveriesName>,
     /// The revision that was read; a newer one answers 409.
     #[oai(validator(max_length = 20))]
     revision: Option<String>,
@@ -227,6 +241,7 @@ impl WebhookSubscriptionsApi {
             in_flight_max: new.max_in_flight,
             retry_profile: new.retry_profile.map(Into::into),
             retry_delays: new.retry_delays_seconds,
+            held: None,
             revision: None,
         };
         let whose = (caller.viewer()?, site, AppId(new.app_id));
@@ -273,7 +288,7 @@ impl WebhookSubscriptionsApi {
 
     /// Update a webhook subscription
     ///
-    /// Enabling it again sends what was waiting.
+    /// While it is paused or disabled, events are held for it; enabling it sends them, or not with `heldDeliveries` `CANCEL`.
     #[oai(path = "/webhook-subscriptions/:id", method = "patch", operation_id = "updateWebhookSubscription")]
     async fn update_webhook_subscription(
         &self,
@@ -292,6 +307,7 @@ impl WebhookSubscriptionsApi {
             in_flight_max: update.max_in_flight,
             retry_profile: update.retry_profile.map(Into::into),
             retry_delays: update.retry_delays_seconds,
+            held: update.held_deliveries.map(Into::into),
             revision: wire::revision(update.revision.as_deref(), "webhookSubscription.revision")?,
         };
         let tx = self.app.db.write().await?;

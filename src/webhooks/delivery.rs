@@ -16,7 +16,7 @@ use entity::{delivery, subscription};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, DatabaseBackend, DbErr, EntityTrait, ExprTrait as _, FromQueryResult, QueryFilter,
-    QueryResult,
+    QueryResult, QuerySelect as _, QueryTrait as _,
 };
 use tokio::sync::OnceCell;
 
@@ -28,6 +28,12 @@ use crate::sites::config::{self, Target};
 
 /// Deliveries taken by one claim.
 pub const CLAIM_MAX: usize = 256;
+/// How long deliveries are held for a subscription that is not enabled, in milliseconds: 30 days.
+pub const HELD_MS_MAX: i64 = 30 * 24 * 3_600_000;
+/// Held deliveries that one transaction cancels.
+pub const EXPIRED_AT_ONCE: u64 = 500;
+/// States in which a delivery is still to be sent.
+pub const WAITING: [&str; 2] = [DeliveryStatus::Pending.as_str(), DeliveryStatus::Retrying.as_str()];
 
 /// One try, as the log keeps it.
 #[derive(Debug, Clone)]
@@ -192,10 +198,7 @@ pub async fn recover(db: &Db) -> Result<(), DbErr> {
     let tx = db.write().await?;
     delivery::Entity::update_many()
         .col_expr(delivery::Column::LeaseUntil, Expr::val(0))
-        .filter(
-            delivery::Column::Status
-                .is_in([DeliveryStatus::Pending.as_str(), DeliveryStatus::Retrying.as_str()]),
-        )
+        .filter(delivery::Column::Status.is_in(WAITING))
         .exec(tx.conn())
         .await?;
     tx.commit().await
@@ -362,6 +365,35 @@ pub async fn set_leases(db: &Db, held: &[Lease], until: Timestamp) -> Result<(),
         );
     rows::write_all(tx.conn(), vec![leases]).await?;
     tx.commit().await
+}
+
+/// Cancels up to [`EXPIRED_AT_ONCE`] deliveries that have been held for [`HELD_MS_MAX`]; says how many.
+pub async fn expire_held(tx: &Tx) -> Result<usize, DbErr> {
+    let not_enabled = subscription::Entity::find()
+        .select_only()
+        .column(subscription::Column::Id)
+        .filter(subscription::Column::Status.ne(SubscriptionStatus::Enabled));
+    let held: Vec<(SiteId, DeliveryId)> = delivery::Entity::find()
+        .select_only()
+        .columns([delivery::Column::SiteId, delivery::Column::Id])
+        .filter(delivery::Column::Status.is_in(WAITING))
+        .filter(delivery::Column::CreatedAt.lte(tx.now().plus_ms(-HELD_MS_MAX)))
+        .filter(delivery::Column::SubscriptionId.in_subquery(not_enabled.into_query()))
+        .limit(EXPIRED_AT_ONCE)
+        .into_tuple()
+        .all(tx.conn())
+        .await?;
+    let cancelled = Rows::new(&held)
+        .uuid("site_id", |(site, _)| site.0)
+        .uuid("id", |(_, delivery)| delivery.0)
+        .same_int("now", tx.now().0)
+        .write(
+            "UPDATE delivery SET status = 'CANCELLED', finished_at = r.now FROM {rows} AS r \
+             WHERE delivery.site_id = r.site_id AND delivery.id = r.id \
+             AND delivery.status IN ('PENDING', 'RETRYING')",
+        );
+    rows::write_all(tx.conn(), vec![cancelled]).await?;
+    Ok(held.len())
 }
 
 /// Which of the subscriptions are no longer enabled at the URL given.

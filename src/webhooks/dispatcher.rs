@@ -180,7 +180,8 @@ impl Dispatcher {
     pub async fn oldest_due(&self) -> Result<Option<Timestamp>, sea_orm::DbErr> {
         let troubled: Vec<_> = {
             let state = self.lock();
-            let is_troubled = |queue: &Queue| queue.last_failed || queue.len() >= QUEUE_MAX / 2;
+            let is_troubled =
+                |queue: &Queue| queue.last_failed || queue.has_more || queue.len() >= QUEUE_MAX / 2;
             state.queues.iter().filter(|(_, queue)| is_troubled(queue)).map(|(id, _)| *id).collect()
         };
         delivery::oldest_untaken(&self.0.db, &troubled).await

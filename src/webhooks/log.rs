@@ -68,7 +68,7 @@ pub enum RedeliverError {
     #[error("there is no such delivery")]
     NotFound,
     /// Its subscription is gone or disabled.
-    #[error("the webhook subscription of this delivery is deleted or disabled")]
+    #[error("the webhook subscription of this delivery is deleted or not enabled")]
     SubscriptionNotEnabled,
     /// The database failed.
     #[error("the database failed")]

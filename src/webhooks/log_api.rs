@@ -55,7 +55,7 @@ enum DeliveryStatusName {
     Delivered,
     /// Every try failed.
     Exhausted,
-    /// Its subscription was deleted first.
+    /// Not sent any more: its subscription was deleted, its owner said so, or it was held for 30 days.
     Cancelled,
 }
 

@@ -28,7 +28,7 @@ pub struct FreshDeliveries {
     pub behind: Vec<SubscriptionId>,
 }
 
-/// To record `events`, which happen now, and for each one delivery per enabled subscription of its site and type.
+/// To record `events`, which happen now, and for each one delivery per subscription of its site and type.
 pub fn prepare(
     tx: &Tx,
     configs: &Configs,
@@ -86,7 +86,7 @@ fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>, lease_id: Uuid) ->
     jobs
 }
 
-/// To record `jobs`, with a lease as far as there is room for them in memory.
+/// To record `jobs`, with a lease as far as they may be sent and there is room for them in memory.
 fn deliveries_write(
     tx: &Tx,
     dispatcher: &Dispatcher,
@@ -97,6 +97,9 @@ fn deliveries_write(
     let mut rooms: HashMap<SubscriptionId, usize> = HashMap::new();
     let mut fits = |job: &Job| {
         let subscription = job.target.subscription_id;
+        if !job.target.is_enabled {
+            return false;
+        }
         let room = rooms.entry(subscription).or_insert_with(|| dispatcher.room(subscription));
         let fits = *room > 0;
         *room = room.saturating_sub(1);
@@ -124,7 +127,7 @@ fn deliveries_write(
     for (job, fits) in jobs {
         if fits {
             fresh.jobs.push(job);
-        } else if fresh.behind.last() != Some(&job.target.subscription_id) {
+        } else if job.target.is_enabled && fresh.behind.last() != Some(&job.target.subscription_id) {
             fresh.behind.push(job.target.subscription_id);
         }
     }

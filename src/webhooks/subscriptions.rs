@@ -1,7 +1,7 @@
 //! Webhook subscriptions: which events of a site go to which URL of which app.
 
 use entity::id::{AppId, SiteId, SubscriptionId};
-use entity::kinds::{DeliveryStatus, RetryProfile, SubscriptionStatus};
+use entity::kinds::{DeliveryStatus, HeldDeliveries, RetryProfile, SubscriptionStatus};
 use entity::{delivery, subscription};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -10,6 +10,7 @@ use sea_orm::{
 };
 
 use super::EventType;
+use super::delivery::WAITING;
 use super::schedule::DELAY_S_MAX;
 use crate::apps::{self, Viewer};
 use crate::db::Tx;
@@ -40,6 +41,8 @@ pub struct SubscriptionChange {
     pub retry_profile: Option<RetryProfile>,
     /// The waits of [`RetryProfile::Custom`], in seconds.
     pub retry_delays: Option<Vec<i64>>,
+    /// What becomes of the deliveries that wait for it.
+    pub held: Option<HeldDeliveries>,
     /// Only if nobody changed it since.
     pub revision: Option<i64>,
 }
@@ -141,13 +144,19 @@ pub async fn change_subscription(
     }
     if let Some(status) = change.status {
         row.status = status;
-        row.status_reason =
-            (status == SubscriptionStatus::Disabled).then(|| "disabled by the owner".to_owned());
+        row.status_reason = match status {
+            SubscriptionStatus::Enabled => None,
+            SubscriptionStatus::Paused => Some("paused by the owner".to_owned()),
+            SubscriptionStatus::Disabled => Some("disabled by the owner".to_owned()),
+        };
     }
     let profile = change.retry_profile.unwrap_or(row.retry_profile);
     (row.retry_profile, row.retry_delays) = retries(profile, change.retry_delays, row.retry_delays.take())?;
     row.timeout_ms = change.timeout_ms.unwrap_or(row.timeout_ms);
     row.in_flight_max = change.in_flight_max.unwrap_or(row.in_flight_max);
+    if change.held == Some(HeldDeliveries::Cancel) {
+        cancel_waiting(tx, id).await?;
+    }
     row.revision += 1;
     row.updated_at = tx.now();
     row.clone().into_active_model().reset_all().update(tx.conn()).await?;
@@ -158,15 +167,19 @@ pub async fn change_subscription(
 pub async fn delete_subscription(tx: &Tx, site: SiteId, id: SubscriptionId) -> Result<(), SubscriptionError> {
     config::touch(tx, site).await?;
     find_subscription(tx.conn(), site, id).await?.ok_or(SubscriptionError::NotFound)?;
-    let waiting = [DeliveryStatus::Pending.as_str(), DeliveryStatus::Retrying.as_str()];
+    cancel_waiting(tx, id).await?;
+    subscription::Entity::delete_by_id(id).exec(tx.conn()).await?;
+    Ok(())
+}
+
+async fn cancel_waiting(tx: &Tx, id: SubscriptionId) -> Result<(), DbErr> {
     delivery::Entity::update_many()
         .col_expr(delivery::Column::Status, Expr::val(DeliveryStatus::Cancelled.as_str()))
         .col_expr(delivery::Column::FinishedAt, Expr::val(tx.now().0))
         .filter(delivery::Column::SubscriptionId.eq(id))
-        .filter(delivery::Column::Status.is_in(waiting))
+        .filter(delivery::Column::Status.is_in(WAITING))
         .exec(tx.conn())
         .await?;
-    subscription::Entity::delete_by_id(id).exec(tx.conn()).await?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
-use super::outbox::{Delivery, Subscription};
+use super::outbox::{Delivery, Listening, Subscription};
 
 pub const CHANNELS: [&str; 5] = ["FACEBOOK", "INSTAGRAM", "LINKEDIN", "X", "TIKTOK"];
 
@@ -307,7 +307,7 @@ impl Site {
     fn record(&mut self, event: Event) {
         let number = self.events.len();
         for (index, subscription) in self.subscriptions.iter().enumerate() {
-            if subscription.is_enabled() && subscription.kinds.contains(event.kind) {
+            if subscription.state != Listening::Deleted && subscription.kinds.contains(event.kind) {
                 self.deliveries.insert((number, index), Delivery::new(event.at));
             }
         }

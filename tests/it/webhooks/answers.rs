@@ -60,7 +60,7 @@ on_both! {
 }
 
 on_both! {
-    async fn a_410_disables_the_subscription_and_no_later_event_is_recorded_for_it(app: &TestApp) {
+    async fn a_410_disables_the_subscription_and_later_events_are_held_for_it(app: &TestApp) {
         let (site, installed) = installed_site(app).await;
         let (leaving, staying) = (Receiver::start().await, Receiver::start().await);
         leaving.answer([Reply::status(410)]);
@@ -77,6 +77,7 @@ on_both! {
                 "id": gone, "appId": installed.id, "appInstanceId": installed.instance_id,
                 "eventTypes": [FOLLOWED], "url": leaving.url, "status": "DISABLED",
                 "statusReason": "the receiver answered 410 Gone", "timeoutMs": 1250, "maxInFlight": 64,
+                "retryProfile": "WIX",
                 "revision": "2", "createdDate": AT, "updatedDate": "2024-08-01T11:51:42.431Z",
             }})
         );
@@ -89,15 +90,16 @@ on_both! {
         let of_gone =
             |rows: &[Value]| rows.iter().filter(|row| row["subscriptionId"] == gone.as_str()).count();
         let rows = deliveries(app, &site).await;
-        assert_eq!((of_gone(&rows), rows.len()), (1, 3));
+        assert_eq!((of_gone(&rows), rows.len()), (2, 4));
+        assert_eq!(leaving.count(), 1);
 
         let enabled = patch_subscription(app, &site, &gone, &json!({"status": "ENABLED"})).await;
         assert_eq!((&enabled["status"], enabled.get("statusReason")), (&json!("ENABLED"), None));
         new_follower(app, &site, "u-3").await;
         app.drain().await;
         let rows = deliveries(app, &site).await;
-        assert_eq!((of_gone(&rows), rows.len()), (2, 5));
-        assert_eq!((leaving.count(), staying.count()), (2, 3));
+        assert_eq!((of_gone(&rows), rows.len()), (3, 6));
+        assert_eq!((leaving.count(), staying.count()), (3, 3));
         assert_eq!(rows.iter().filter(|row| row["subscriptionId"] == other.as_str()).count(), 3);
     }
 }

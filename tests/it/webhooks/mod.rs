@@ -6,6 +6,7 @@ mod backlog;
 mod changes;
 mod deletions;
 mod envelope;
+mod holding;
 mod isolation;
 mod keys;
 mod lists;

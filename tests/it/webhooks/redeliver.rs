@@ -160,7 +160,7 @@ on_both! {
         assert_eq!(unreadable.violations(), [("id".to_owned(), "FORMAT".to_owned())]);
 
         patch_subscription(app, &site, &subscription, &json!({"status": "DISABLED"})).await;
-        let description = "the webhook subscription of this delivery is deleted or disabled";
+        let description = "the webhook subscription of this delivery is deleted or not enabled";
         let refused = (
             428,
             json!({"message": description, "details": {"applicationError": {

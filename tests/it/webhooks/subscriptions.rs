@@ -30,7 +30,8 @@ on_both! {
         let mut expected = json!({
             "id": created["id"], "appId": installed.id, "appInstanceId": installed.instance_id,
             "eventTypes": ALL_EVENTS, "url": "http://127.0.0.1:9/hook", "status": "ENABLED",
-            "timeoutMs": 1250, "maxInFlight": 64, "revision": "1", "createdDate": AT, "updatedDate": AT,
+            "timeoutMs": 1250, "maxInFlight": 64, "retryProfile": "WIX", "revision": "1", "createdDate": AT,
+            "updatedDate": AT,
         });
         assert_eq!(created, expected);
 
@@ -180,7 +181,8 @@ on_both! {
             ("timeoutMs", json!("1250"), "timeoutMs", "FORMAT"),
             ("maxInFlight", json!(0), "maxInFlight", "MIN"),
             ("maxInFlight", json!(257), "maxInFlight", "MAX"),
-            ("status", json!("PAUSED"), "status", "INVALID_ENUM_VALUE"),
+            ("retryProfile", json!("OFTEN"), "retryProfile", "INVALID_ENUM_VALUE"),
+            ("status", json!("SLEEPING"), "status", "INVALID_ENUM_VALUE"),
         ] {
             let mut new = good.clone();
             new[field] = value.clone();

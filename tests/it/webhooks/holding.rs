@@ -1,0 +1,114 @@
+//! A subscription that is paused or disabled loses nothing: its events are held, then sent or cancelled as the owner says.
+
+use followpoints::app;
+use serde_json::{Value, json};
+
+use super::{
+    DELIVERIES, deliveries, installed_site, millis, new_follower, patch_subscription, subscribe_with, unfold,
+};
+use crate::on_both;
+use crate::support::receiver::Receiver;
+use crate::support::world::{Site, text};
+use crate::support::{ADMIN_KEY, TestApp};
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// A subscription in this state, and two events that are held for it.
+struct Held {
+    site: Site,
+    subscription: String,
+    receiver: Receiver,
+}
+
+impl Held {
+    async fn new(app: &TestApp, status: &str) -> Self {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        let more = json!({"status": status});
+        let subscription = text(&subscribe_with(app, &site, &installed, &receiver.url, &more).await["id"]);
+        for number in 1..=2 {
+            new_follower(app, &site, &format!("u-{number}")).await;
+        }
+        app.drain().await;
+        let held = Self { site, subscription, receiver };
+        assert_eq!((held.states(app).await, held.receiver.count()), (vec!["PENDING".to_owned(); 2], 0));
+        held
+    }
+
+    async fn states(&self, app: &TestApp) -> Vec<String> {
+        deliveries(app, &self.site).await.iter().map(|row| text(&row["status"])).collect()
+    }
+
+    async fn change(&self, app: &TestApp, change: Value) -> Value {
+        patch_subscription(app, &self.site, &self.subscription, &change).await
+    }
+}
+
+on_both! {
+    async fn g3_what_is_held_while_paused_or_disabled_is_sent_once_enabled(app: &TestApp) {
+        for status in ["PAUSED", "DISABLED"] {
+            let held = Held::new(app, status).await;
+            app.clock.advance_ms(29 * DAY_MS);
+            app::expire_held(&app.app.db).await.unwrap();
+            held.change(app, json!({"status": "ENABLED"})).await;
+            app.drain().await;
+
+            assert_eq!(held.states(app).await, ["DELIVERED"; 2], "{status}");
+            let mut sent: Vec<Value> =
+                held.receiver.bodies().iter().map(|body| unfold(body)["jti"].clone()).collect();
+            let mut events: Vec<Value> =
+                deliveries(app, &held.site).await.iter().map(|row| row["eventId"].clone()).collect();
+            sent.sort_by_key(Value::to_string);
+            events.sort_by_key(Value::to_string);
+            assert_eq!(sent, events, "{status}");
+        }
+    }
+}
+
+on_both! {
+    async fn a_pause_stops_what_waits_and_says_why(app: &TestApp) {
+        let held = Held::new(app, "PAUSED").await;
+        let paused = held.change(app, json!({"status": "PAUSED"})).await;
+        assert_eq!(
+            (&paused["status"], &paused["statusReason"]),
+            (&json!("PAUSED"), &json!("paused by the owner"))
+        );
+        let id = text(&deliveries(app, &held.site).await[0]["id"]);
+        let path = format!("{DELIVERIES}/{id}/redeliver");
+        let refused = app.call("POST", &path).key(ADMIN_KEY, &held.site.id).send().await;
+        assert_eq!(refused.error(), (428, "WEBHOOK_SUBSCRIPTION_NOT_ENABLED".to_owned()));
+        app.drain().await;
+        assert_eq!(held.receiver.count(), 0);
+    }
+}
+
+on_both! {
+    async fn the_owner_may_cancel_what_is_held_and_go_on_from_there(app: &TestApp) {
+        let held = Held::new(app, "PAUSED").await;
+        held.change(app, json!({"status": "ENABLED", "heldDeliveries": "CANCEL"})).await;
+        new_follower(app, &held.site, "u-3").await;
+        app.drain().await;
+
+        assert_eq!(held.states(app).await, ["DELIVERED", "CANCELLED", "CANCELLED"], "newest first");
+        assert_eq!(held.receiver.count(), 1);
+    }
+}
+
+on_both! {
+    async fn what_was_held_for_thirty_days_is_cancelled_and_nothing_else(app: &TestApp) {
+        let held = Held::new(app, "DISABLED").await;
+        let made = millis(&deliveries(app, &held.site).await[0]["createdDate"]);
+        app.clock.advance_ms(made + 30 * DAY_MS - app.app.db.now().0 - 1);
+        assert_eq!(app::expire_held(&app.app.db).await.unwrap(), 0);
+        new_follower(app, &held.site, "u-3").await;
+        app.clock.advance_ms(1);
+        assert_eq!(app::expire_held(&app.app.db).await.unwrap(), 2);
+
+        let rows = deliveries(app, &held.site).await;
+        assert_eq!(held.states(app).await, ["PENDING", "CANCELLED", "CANCELLED"]);
+        assert_eq!(millis(&rows[1]["finishedDate"]), app.app.db.now().0);
+        held.change(app, json!({"status": "ENABLED"})).await;
+        app.drain().await;
+        assert_eq!(held.receiver.count(), 1);
+    }
+}
