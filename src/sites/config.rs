@@ -61,7 +61,7 @@ impl From<subscription::Model> for Target {
             in_flight_max: usize::try_from(row.in_flight_max).unwrap_or(1).max(1),
             is_enabled: row.status == SubscriptionStatus::Enabled,
             resends_ms: schedule::resends_ms(row.retry_profile, &delays),
-            event_types: names.iter().filter_map(|name| EventType::parse(name)).collect(),
+            event_types: names.iter().flat_map(|pattern| EventType::matching(pattern)).collect(),
         }
     }
 }

@@ -7,9 +7,9 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi};
 use uuid::Uuid;
 
-use super::log_api::{Attempt, EventTypeName};
+use super::log_api::Attempt;
 use super::subscriptions::{self, SubscriptionChange, SubscriptionError};
-use super::{EventType, trial};
+use super::trial;
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
@@ -73,8 +73,8 @@ struct WebhookSubscription {
     app_id: Uuid,
     /// The installation named in the envelope.
     app_instance_id: Uuid,
-    /// Which events.
-    event_types: Vec<EventTypeName>,
+    /// Which events: types, or with `.*` at the end all that begin so, like `wix.loyalty.v1.*`; `*` means all.
+    event_types: Vec<String>,
     /// Where they go.
     url: String,
     /// Whether it receives events.
@@ -99,14 +99,11 @@ struct WebhookSubscription {
 
 impl From<subscription::Model> for WebhookSubscription {
     fn from(row: subscription::Model) -> Self {
-        let names: Vec<String> = serde_json::from_str(&row.event_types).unwrap_or_default();
-        let event_types =
-            names.iter().filter_map(|name| EventType::parse(name)).map(EventTypeName::from).collect();
         Self {
             id: row.id.0,
             app_id: row.app_id.0,
             app_instance_id: row.app_instance_id.0,
-            event_types,
+            event_types: serde_json::from_str(&row.event_types).unwrap_or_default(),
             url: row.url,
             status: row.status.into(),
             status_reason: row.status_reason,
@@ -132,9 +129,9 @@ struct CreateSubscriptionRequest {
 struct NewSubscription {
     /// The app; it must be installed on the site.
     app_id: Uuid,
-    /// Which events.
+    /// Which events: types, or with `.*` at the end all that begin so, like `wix.loyalty.v1.*`; `*` means all.
     #[oai(validator(min_items = 1, max_items = 20))]
-    event_types: Vec<EventTypeName>,
+    event_types: Vec<String>,
     /// Where they go: https, and not into a private network unless the operator allows it.
     #[oai(validator(min_length = 1, max_length = 2048))]
     url: String,
@@ -163,9 +160,9 @@ struct UpdateSubscriptionRequest {
 #[derive(Debug, Object)]
 #[oai(rename = "WebhookSubscriptionUpdate", rename_all = "camelCase")]
 struct SubscriptionUpdate {
-    /// Which events.
+    /// Which events: types, or with `.*` at the end all that begin so, like `wix.loyalty.v1.*`; `*` means all.
     #[oai(validator(min_items = 1, max_items = 20))]
-    event_types: Option<Vec<EventTypeName>>,
+    event_types: Option<Vec<String>>,
     /// Where they go.
     #[oai(validator(min_length = 1, max_length = 2048))]
     url: Option<String>,
@@ -235,7 +232,7 @@ impl WebhookSubscriptionsApi {
         let new = body.0.webhook_subscription;
         let change = SubscriptionChange {
             url: Some(new.url),
-            event_types: Some(new.event_types.into_iter().map(EventType::from).collect()),
+            event_types: Some(new.event_types),
             status: new.status.map(Into::into),
             timeout_ms: new.timeout_ms,
             in_flight_max: new.max_in_flight,
@@ -301,7 +298,7 @@ impl WebhookSubscriptionsApi {
         let update = body.0.webhook_subscription;
         let change = SubscriptionChange {
             url: update.url,
-            event_types: update.event_types.map(|names| names.into_iter().map(EventType::from).collect()),
+            event_types: update.event_types,
             status: update.status.map(Into::into),
             timeout_ms: update.timeout_ms,
             in_flight_max: update.max_in_flight,
@@ -370,6 +367,9 @@ impl From<SubscriptionError> for Problem {
             SubscriptionError::AppNotFound => Self::not_found("APP_NOT_FOUND", text),
             SubscriptionError::AppNotInstalled => Self::precondition("APP_NOT_INSTALLED", text),
             SubscriptionError::Url(_) => Self::invalid("webhookSubscription.url", "FORMAT", text),
+            SubscriptionError::EventType { index } => {
+                Self::invalid(format!("webhookSubscription.eventTypes[{index}]"), "INVALID_ENUM_VALUE", text)
+            }
             SubscriptionError::RetryDelays { rule, .. } => {
                 Self::invalid("webhookSubscription.retryDelaysSeconds", rule, text)
             }

@@ -43,10 +43,14 @@ impl EventType {
         }
     }
 
-    /// The type that `name` names, or `None`.
+    /// The types that `pattern` means: one by its name, those whose names begin so with `name.*`, all with `*`.
     #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    pub fn matching(pattern: &str) -> Vec<Self> {
+        let means = |kind: &Self| match pattern.strip_suffix('*') {
+            Some(start) => (start.is_empty() || start.ends_with('.')) && kind.as_str().starts_with(start),
+            None => kind.as_str() == pattern,
+        };
+        Self::ALL.into_iter().filter(means).collect()
     }
 
     const fn entity_fqdn(self) -> &'static str {
@@ -292,4 +296,26 @@ fn event<T: Serialize>(
         data,
         identity: identity.to_json(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EventType::{
+        self, AccountCreated, AccountPointsUpdated, AccountUpdated, FollowedChannelCreated,
+    };
+
+    #[test]
+    fn a_pattern_means_one_type_or_those_that_begin_so_at_a_dot() {
+        assert_eq!(EventType::matching("wix.loyalty.v1.account_created"), [AccountCreated]);
+        let of_accounts = [AccountCreated, AccountUpdated, AccountPointsUpdated];
+        assert_eq!(EventType::matching("wix.loyalty.v1.*"), of_accounts);
+        assert_eq!(EventType::matching("wix.loyalty.socialmedia.*"), [FollowedChannelCreated]);
+        assert_eq!(EventType::matching("wix.loyalty.*"), EventType::ALL);
+        assert_eq!(EventType::matching("*"), EventType::ALL);
+        for none in
+            ["", ".*", "wix.loyalty.v1", "wix.loyalty.v1.acc*", "wix.*.v1", "Wix.*", "wix.loyalty.v2.*"]
+        {
+            assert_eq!(EventType::matching(none), [], "{none}");
+        }
+    }
 }

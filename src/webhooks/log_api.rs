@@ -28,7 +28,7 @@ pub struct WebhookLogApi {
 /// A type of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(remote = "EventType", rename = "EventType")]
-pub(super) enum EventTypeName {
+enum EventTypeName {
     /// An account followed a channel.
     #[oai(rename = "wix.loyalty.socialmedia.v1.followed_channel_created")]
     FollowedChannelCreated,

@@ -29,8 +29,8 @@ pub const SUBSCRIPTIONS_MAX: u64 = 1_000;
 pub struct SubscriptionChange {
     /// Where events go.
     pub url: Option<String>,
-    /// Which events.
-    pub event_types: Option<Vec<EventType>>,
+    /// Which events: types, or patterns as [`EventType::matching`] knows them.
+    pub event_types: Option<Vec<String>>,
     /// Whether it receives events.
     pub status: Option<SubscriptionStatus>,
     /// Time limit of one try.
@@ -62,6 +62,12 @@ pub enum SubscriptionError {
     /// The URL is not acceptable.
     #[error(transparent)]
     Url(#[from] UrlProblem),
+    /// No type of event is meant.
+    #[error("is neither a type of event nor, with .* at the end, the beginning of one")]
+    EventType {
+        /// Its place in the list.
+        index: usize,
+    },
     /// The waits between tries are not acceptable.
     #[error("{what}")]
     RetryDelays {
@@ -105,7 +111,7 @@ pub async fn create_subscription(
         app_id: app,
         app_instance_id: instance.id,
         url,
-        event_types: names(&new.event_types.unwrap_or_default()),
+        event_types: patterns(&new.event_types.unwrap_or_default())?,
         status: new.status.unwrap_or(SubscriptionStatus::Enabled),
         status_reason: None,
         timeout_ms: new.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT),
@@ -140,7 +146,7 @@ pub async fn change_subscription(
         row.url = url;
     }
     if let Some(event_types) = change.event_types {
-        row.event_types = names(&event_types);
+        row.event_types = patterns(&event_types)?;
     }
     if let Some(status) = change.status {
         row.status = status;
@@ -229,7 +235,16 @@ fn retries(
     }
 }
 
-fn names(event_types: &[EventType]) -> String {
-    let names: Vec<_> = event_types.iter().map(|kind| kind.as_str()).collect();
-    serde_json::Value::from(names).to_string()
+/// The list as it is stored, each pattern once.
+fn patterns(event_types: &[String]) -> Result<String, SubscriptionError> {
+    let mut patterns: Vec<&str> = Vec::with_capacity(event_types.len());
+    for (index, pattern) in event_types.iter().enumerate() {
+        if EventType::matching(pattern).is_empty() {
+            return Err(SubscriptionError::EventType { index });
+        }
+        if !patterns.contains(&pattern.as_str()) {
+            patterns.push(pattern);
+        }
+    }
+    Ok(serde_json::Value::from(patterns).to_string())
 }

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{FOLLOWED, SUBSCRIPTIONS, installed_site};
+use super::{FOLLOWED, SUBSCRIPTIONS, installed_site, new_follower, unfold};
 use crate::on_both;
 use crate::support::client::Answer;
+use crate::support::receiver::Receiver;
 use crate::support::world::{ALL_EVENTS, Site, text};
 use crate::support::{ADMIN_KEY, Options, TestApp};
 
@@ -172,6 +173,7 @@ on_both! {
             ("eventTypes", json!([]), "eventTypes", "MIN_SIZE"),
             ("eventTypes", json!(vec![FOLLOWED; 21]), "eventTypes", "MAX_SIZE"),
             ("eventTypes", json!([FOLLOWED, "wix.unknown"]), "eventTypes[1]", "INVALID_ENUM_VALUE"),
+            ("eventTypes", json!(["wix.loyalty.v1.acc*"]), "eventTypes[0]", "INVALID_ENUM_VALUE"),
             ("eventTypes", json!(FOLLOWED), "eventTypes", "FORMAT"),
             ("url", Value::Null, "url", "REQUIRED_FIELD"),
             ("url", json!(""), "url", "MIN_LENGTH"),
@@ -264,5 +266,33 @@ on_both! {
             (unknown.status, unknown.text),
             "a foreign app is as unknown"
         );
+    }
+}
+
+on_both! {
+    async fn a_pattern_subscribes_to_every_type_that_begins_so_and_each_event_comes_once(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let (accounts, all) = (Receiver::start().await, Receiver::start().await);
+        let made = app.subscribe(&site, &installed, &["wix.loyalty.v1.*"], &accounts.url).await;
+        app.subscribe(&site, &installed, &["*", "wix.loyalty.*", FOLLOWED], &all.url).await;
+        new_follower(app, &site, "u-1").await;
+        app.drain().await;
+
+        let types = |receiver: &Receiver| {
+            let mut types: Vec<String> =
+                receiver.bodies().iter().map(|body| text(&unfold(body)["data"]["eventType"])).collect();
+            types.sort();
+            types
+        };
+        let (mut every, mut of_accounts) = (ALL_EVENTS.to_vec(), ALL_EVENTS[1..].to_vec());
+        every.sort_unstable();
+        of_accounts.sort_unstable();
+        assert_eq!((types(&accounts), types(&all)), (
+            of_accounts.into_iter().map(str::to_owned).collect(),
+            every.into_iter().map(str::to_owned).collect(),
+        ));
+        let path = format!("{SUBSCRIPTIONS}/{made}");
+        let read = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
+        assert_eq!(read["webhookSubscription"]["eventTypes"], json!(["wix.loyalty.v1.*"]));
     }
 }
