@@ -114,7 +114,7 @@ impl App {
         let metrics = Metrics::new()?;
         delivery::recover(&db).await?;
         let signer = Signer::new(db.clone(), sealer.clone());
-        let dispatcher = Dispatcher::start(db.clone(), signer, client.clone(), metrics.clone());
+        let dispatcher = Dispatcher::start(db.clone(), signer, client.clone(), metrics.clone()).await?;
         let configs = SiteConfigs::default();
         let mut upkeep = JoinSet::new();
         upkeep.spawn(clean_up(db.clone()));

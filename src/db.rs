@@ -26,8 +26,10 @@ const SQLITE_READERS: u32 = 3;
 /// Memory for pages, in KiB and negative as SQLite wants it; what does not fit is read from the system's cache.
 const SQLITE_WRITER_CACHE: &str = "-8000";
 const SQLITE_READER_CACHE: &str = "-4000";
+/// Statements that a connection to SQLite keeps prepared.
+const SQLITE_STATEMENTS: usize = 24;
 /// Rows that a query on SQLite may be ahead of who reads them.
-const SQLITE_ROWS_AHEAD: usize = 512;
+const SQLITE_ROWS_AHEAD: usize = 64;
 /// Connections to PostgreSQL per node.
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// After how much rest a connection is tested before it is used.
@@ -83,8 +85,8 @@ pub struct Db {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGenerator>,
     url: Arc<str>,
-    /// What [`Db::for_thread`] opened, to be closed with the rest.
-    of_threads: Arc<Mutex<Vec<DatabaseConnection>>>,
+    /// What [`Db::for_worker`] opened, to be closed with the rest.
+    of_workers: Arc<Mutex<Vec<DatabaseConnection>>>,
     lock: Option<Arc<FileLock>>,
 }
 
@@ -126,7 +128,7 @@ impl Db {
         if url.starts_with("sqlite:") {
             let writer = sqlite(url, 1, SQLITE_WRITER_CACHE).await?;
             let reader = sqlite(url, SQLITE_READERS, SQLITE_READER_CACHE).await?;
-            Ok(Self { reader, writer, clock, ids, url: url.into(), of_threads: Arc::default(), lock: None })
+            Ok(Self { reader, writer, clock, ids, url: url.into(), of_workers: Arc::default(), lock: None })
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let pool = postgres(url).await?;
             Ok(Self {
@@ -135,7 +137,7 @@ impl Db {
                 clock,
                 ids,
                 url: url.into(),
-                of_threads: Arc::default(),
+                of_workers: Arc::default(),
                 lock: None,
             })
         } else {
@@ -143,16 +145,16 @@ impl Db {
         }
     }
 
-    /// The same database for a thread with a runtime of its own. On PostgreSQL it gets a connection of its own, opened and
-    /// watched by that runtime; SQLite has but one writer.
-    pub async fn for_thread(&self) -> Result<Self, OpenError> {
+    /// The same database for a worker that does one thing at a time. On PostgreSQL it gets a connection of its own, opened and
+    /// watched by the runtime that uses it; SQLite has but one writer.
+    pub async fn for_worker(&self) -> Result<Self, OpenError> {
         if self.backend() == DatabaseBackend::Sqlite {
             return Ok(self.clone());
         }
         let mut options = postgres_options(&self.url, 1);
         options.min_connections(0).connect_lazy(true);
         let own = Database::connect(options).await.map_err(OpenError::Unreachable)?;
-        self.of_threads.lock().unwrap_or_else(PoisonError::into_inner).push(own.clone());
+        self.of_workers.lock().unwrap_or_else(PoisonError::into_inner).push(own.clone());
         Ok(Self { reader: own.clone(), writer: own, ..self.clone() })
     }
 
@@ -229,9 +231,9 @@ impl Db {
 
     /// Closes every connection and lets another process have the file.
     pub async fn close(&self) -> Result<(), DbErr> {
-        let of_threads = std::mem::take(&mut *self.of_threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let of_workers = std::mem::take(&mut *self.of_workers.lock().unwrap_or_else(PoisonError::into_inner));
         let closed = async {
-            for own in of_threads {
+            for own in of_workers {
                 own.close().await?;
             }
             self.reader.clone().close().await?;
@@ -366,6 +368,7 @@ async fn sqlite(url: &str, connections: u32, cache: &'static str) -> Result<Data
         sqlite
             .create_if_missing(true)
             .row_buffer_size(SQLITE_ROWS_AHEAD)
+            .statement_cache_capacity(SQLITE_STATEMENTS)
             .pragma("journal_mode", "WAL")
             .pragma("synchronous", "FULL")
             .pragma("foreign_keys", "ON")

@@ -366,9 +366,9 @@ impl Table {
 }
 
 /// Numbers of rows that have a text of their own on SQLite.
-const SIZES: [usize; 6] = [1, 8, 32, 64, 128, PART_MAX];
+const SIZES: [usize; 4] = [1, 8, PART_MAX, 256];
 /// Rows that one statement writes on SQLite.
-const PART_MAX: usize = 256;
+const PART_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {

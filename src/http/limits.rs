@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::access::Caller;
 
 /// Callers whose buckets are remembered.
-const BUCKETS_MAX: usize = 50_000;
+const BUCKETS_MAX: usize = 20_000;
 
 /// A steady rate with a burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use super::outbox::{FreshDeliveries, LEASE_MS};
 use super::queues::{HELD_MAX, QUEUE_MAX, Queue, State};
 use super::signing::Signer;
 use super::{Job, Lease, SignedToken, answer};
-use crate::db::Db;
+use crate::db::{Db, OpenError};
 use crate::metrics::Metrics;
 use crate::outbound::{Answer, Client, OutboundRequest, SendError};
 
@@ -85,8 +85,9 @@ pub struct Health {
 impl Dispatcher {
     /// Starts sending. The loop that looks for due deliveries begins with a look at once, which is the recovery after
     /// a crash.
-    #[must_use]
-    pub fn start(db: Db, signer: Signer, client: Client, metrics: Metrics) -> Self {
+    pub async fn start(db: Db, signer: Signer, client: Client, metrics: Metrics) -> Result<Self, OpenError> {
+        // The largest statements of all: only one connection should keep room for them.
+        let outcomes_db = db.for_worker().await?;
         let (outcomes, unwritten) = mpsc::channel(OUTCOMES_QUEUE_MAX);
         let dispatcher = Self(Arc::new(Inner {
             db,
@@ -105,10 +106,10 @@ impl Dispatcher {
         }));
         {
             let mut loops = dispatcher.0.loops.lock().unwrap_or_else(PoisonError::into_inner);
-            loops.spawn(write_outcomes(dispatcher.clone(), unwritten));
+            loops.spawn(write_outcomes(dispatcher.clone(), outcomes_db, unwritten));
             loops.spawn(tick(dispatcher.clone()));
         }
-        dispatcher
+        Ok(dispatcher)
     }
 
     /// Takes the deliveries of a transaction that has committed. What does not fit waits in the database, free to be
@@ -409,7 +410,7 @@ async fn send(dispatcher: &Dispatcher, job: &Job, token: &SignedToken) -> Result
         .await
 }
 
-async fn write_outcomes(dispatcher: Dispatcher, mut unwritten: mpsc::Receiver<Outcome>) {
+async fn write_outcomes(dispatcher: Dispatcher, db: Db, mut unwritten: mpsc::Receiver<Outcome>) {
     let mut outcomes = Vec::with_capacity(OUTCOMES_MAX);
     while unwritten.recv_many(&mut outcomes, OUTCOMES_MAX).await > 0 {
         let deadline = tokio::time::Instant::now() + OUTCOMES_WAIT;
@@ -419,7 +420,7 @@ async fn write_outcomes(dispatcher: Dispatcher, mut unwritten: mpsc::Receiver<Ou
                 Ok(None) | Err(_) => break,
             }
         }
-        write_batch(&dispatcher, &outcomes).await;
+        write_batch(&dispatcher, &db, &outcomes).await;
         let queued = {
             let mut state = dispatcher.lock();
             let mut queued = Vec::new();
@@ -443,9 +444,9 @@ async fn write_outcomes(dispatcher: Dispatcher, mut unwritten: mpsc::Receiver<Ou
 
 /// Writes the outcomes together; when that keeps failing, each alone, so that one that cannot be written holds up nobody
 /// else. What is let go is tried again when its lease ends.
-async fn write_batch(dispatcher: &Dispatcher, outcomes: &[Outcome]) {
+async fn write_batch(dispatcher: &Dispatcher, db: &Db, outcomes: &[Outcome]) {
     for _ in 0..OUTCOMES_TRIES_MAX {
-        let Err(error) = delivery::write_outcomes(&dispatcher.0.db, outcomes).await else { return };
+        let Err(error) = delivery::write_outcomes(db, outcomes).await else { return };
         tracing::warn!(%error, outcomes = outcomes.len(), "outcomes could not be written; trying again");
         if dispatcher.lock().is_stopping {
             return;
@@ -454,7 +455,7 @@ async fn write_batch(dispatcher: &Dispatcher, outcomes: &[Outcome]) {
     }
     for outcome in outcomes {
         let alone = std::slice::from_ref(outcome);
-        if let Err(error) = delivery::write_outcomes(&dispatcher.0.db, alone).await {
+        if let Err(error) = delivery::write_outcomes(db, alone).await {
             let delivery = outcome.job.lease.delivery_id;
             tracing::error!(%error, delivery.id = %delivery, "an outcome is let go; its delivery is tried again");
         }
