@@ -99,9 +99,15 @@ impl Verifier {
         if event["id"] != claims.jti.as_str() {
             return Err(format!("signed, but jti {} is not its event's {}", claims.jti, event["id"]));
         }
-        let entity = ["/createdEvent/entity", "/updatedEvent/currentEntity", "/actionEvent/body/account"]
-            .into_iter()
-            .find_map(|pointer| event.pointer(pointer));
+        // The last one is that of a test event.
+        let entity = [
+            "/createdEvent/entity",
+            "/updatedEvent/currentEntity",
+            "/actionEvent/body/account",
+            "/actionEvent/body",
+        ]
+        .into_iter()
+        .find_map(|pointer| event.pointer(pointer));
         Ok(Webhook {
             key_id,
             event_id: claims.jti,

@@ -81,6 +81,6 @@ fn summary(webhook: &Webhook) -> String {
     } else if let Some(channel) = entity["channel"].as_str() {
         format!("follows {channel}")
     } else {
-        String::new()
+        entity["message"].as_str().unwrap_or_default().to_owned()
     }
 }
