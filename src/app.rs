@@ -159,7 +159,7 @@ async fn clean_up(db: Db) {
             let tx = db.write().await?;
             let tokens = oauth::delete_expired(&tx).await?;
             tx.commit().await?;
-            Ok::<_, DbErr>((tokens, expire_held(&db).await?))
+            Ok::<_, DbErr>((tokens, delivery::expire_held(&db).await?))
         };
         match done.await {
             Ok((0, 0)) => {}
@@ -167,20 +167,6 @@ async fn clean_up(db: Db) {
                 tracing::info!(tokens, deliveries, "refresh tokens were deleted, held deliveries cancelled");
             }
             Err(error) => tracing::warn!(%error, "the clean-up failed; it is tried again"),
-        }
-    }
-}
-
-/// Cancels all deliveries that were held for too long, a few at a time, so that nobody waits long for the writer.
-pub async fn expire_held(db: &Db) -> Result<usize, DbErr> {
-    let mut cancelled = 0;
-    loop {
-        let tx = db.write().await?;
-        let some = delivery::expire_held(&tx).await?;
-        tx.commit().await?;
-        cancelled += some;
-        if some == 0 {
-            return Ok(cancelled);
         }
     }
 }

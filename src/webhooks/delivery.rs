@@ -367,8 +367,22 @@ pub async fn set_leases(db: &Db, held: &[Lease], until: Timestamp) -> Result<(),
     tx.commit().await
 }
 
-/// Cancels up to [`EXPIRED_AT_ONCE`] deliveries that have been held for [`HELD_MS_MAX`]; says how many.
-pub async fn expire_held(tx: &Tx) -> Result<usize, DbErr> {
+/// Cancels the deliveries that have been held for [`HELD_MS_MAX`], up to [`EXPIRED_AT_ONCE`] in a transaction, so that nobody
+/// waits long for the writer; says how many.
+pub async fn expire_held(db: &Db) -> Result<usize, DbErr> {
+    let mut cancelled = 0;
+    loop {
+        let tx = db.write().await?;
+        let some = expire_some(&tx).await?;
+        tx.commit().await?;
+        cancelled += some;
+        if some == 0 {
+            return Ok(cancelled);
+        }
+    }
+}
+
+async fn expire_some(tx: &Tx) -> Result<usize, DbErr> {
     let not_enabled = subscription::Entity::find()
         .select_only()
         .column(subscription::Column::Id)

@@ -1,6 +1,6 @@
 //! A subscription that is paused or disabled loses nothing: its events are held, then sent or cancelled as the owner says.
 
-use followpoints::app;
+use followpoints::webhooks::delivery;
 use serde_json::{Value, json};
 
 use super::{
@@ -49,7 +49,7 @@ on_both! {
         for status in ["PAUSED", "DISABLED"] {
             let held = Held::new(app, status).await;
             app.clock.advance_ms(29 * DAY_MS);
-            app::expire_held(&app.app.db).await.unwrap();
+            delivery::expire_held(&app.app.db).await.unwrap();
             held.change(app, json!({"status": "ENABLED"})).await;
             app.drain().await;
 
@@ -99,10 +99,10 @@ on_both! {
         let held = Held::new(app, "DISABLED").await;
         let made = millis(&deliveries(app, &held.site).await[0]["createdDate"]);
         app.clock.advance_ms(made + 30 * DAY_MS - app.app.db.now().0 - 1);
-        assert_eq!(app::expire_held(&app.app.db).await.unwrap(), 0);
+        assert_eq!(delivery::expire_held(&app.app.db).await.unwrap(), 0);
         new_follower(app, &held.site, "u-3").await;
         app.clock.advance_ms(1);
-        assert_eq!(app::expire_held(&app.app.db).await.unwrap(), 2);
+        assert_eq!(delivery::expire_held(&app.app.db).await.unwrap(), 2);
 
         let rows = deliveries(app, &held.site).await;
         assert_eq!(held.states(app).await, ["PENDING", "CANCELLED", "CANCELLED"]);
