@@ -19,7 +19,7 @@ use crate::follows::{Follows, WorkersError};
 use crate::http::limits::Limits;
 use crate::ids::{IdGenerator, RandomIds};
 use crate::metrics::Metrics;
-use crate::outbound::{Client, Resolve, SetupError, SystemResolver};
+use crate::outbound::{Client, Resolve, Setup, SetupError, SystemResolver};
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
 use crate::webhooks::delivery;
@@ -110,7 +110,13 @@ impl App {
         db.check_schema().await?;
         let sealer = config.sealer.clone();
         let tokens = AccessTokens::load(&db, &sealer).await?;
-        let client = Client::new(config.guard.clone(), seams.resolver, &config.extra_roots)?;
+        let client = Client::new(Setup {
+            guard: config.guard.clone(),
+            resolver: seams.resolver,
+            clock: Arc::clone(&seams.clock),
+            extra_roots: &config.extra_roots,
+            proxy: config.webhook_proxy.clone(),
+        })?;
         let metrics = Metrics::new()?;
         delivery::recover(&db).await?;
         let signer = Signer::new(db.clone(), sealer.clone());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::db::sqlite_path;
 use crate::http::limits::{Rate, Rates};
-use crate::outbound::{AllowListError, Guard};
+use crate::outbound::{AllowListError, Guard, Proxy, ProxyError};
 use crate::seal::{self, SealError, Sealer};
 
 /// Where it listens by default.
@@ -62,6 +62,9 @@ pub enum ConfigError {
         "FOLLOWPOINTS_WEBHOOK_ALLOW_NETS: {0}; it must be a comma-separated list of networks like 10.0.0.0/8,127.0.0.1"
     )]
     AllowNets(#[from] AllowListError),
+    /// Not a proxy. Its value, which may hold a password, is not shown.
+    #[error("FOLLOWPOINTS_WEBHOOK_PROXY: {0}")]
+    WebhookProxy(#[from] ProxyError),
     /// Not a rate.
     #[error("{0} is {1:?}; it must be requests a second, a slash and a burst, like 100/1000")]
     Rate(&'static str, String),
@@ -119,6 +122,8 @@ pub struct Config {
     pub guard: Guard,
     /// More certificate authorities for webhooks, PEM.
     pub extra_roots: Vec<u8>,
+    /// What webhooks and key sets are called through.
+    pub webhook_proxy: Option<Proxy>,
     /// Rate limits.
     pub rates: Rates,
 }
@@ -144,6 +149,7 @@ impl Config {
     /// | `FOLLOWPOINTS_MASTER_KEY` | beside the SQLite file | 32 bytes in base64, seals secrets |
     /// | `FOLLOWPOINTS_WEBHOOK_ALLOW_NETS` | none | private networks that webhooks may reach |
     /// | `FOLLOWPOINTS_WEBHOOK_CA_FILE` | none | more certificate authorities for webhooks, PEM |
+    /// | `FOLLOWPOINTS_WEBHOOK_PROXY` | none | forward proxy for webhooks, `http://user:password@host:port` |
     /// | `FOLLOWPOINTS_RATE_MEMBER` | `100/1000` | requests a second / burst of a member or visitor |
     /// | `FOLLOWPOINTS_RATE_CLIENT` | `10000/10000` | the same of an app instance or API key |
     /// | `FOLLOWPOINTS_RATE_ADDRESS` | `50/500` | the same of an address at the token endpoint |
@@ -174,6 +180,7 @@ impl Config {
             sealer: Sealer::new(&master_key(&database_url)?)?,
             guard,
             extra_roots,
+            webhook_proxy: var("FOLLOWPOINTS_WEBHOOK_PROXY").map(|url| Proxy::parse(&url)).transpose()?,
             rates: Rates {
                 member: rate("FOLLOWPOINTS_RATE_MEMBER", RATES_DEFAULT.member)?,
                 client: rate("FOLLOWPOINTS_RATE_CLIENT", RATES_DEFAULT.client)?,

@@ -84,8 +84,9 @@ impl KeySets {
             body: Bytes::new(),
             timeout: FETCH_TIMEOUT,
             body_max: SET_BYTES_MAX,
+            identity: None,
         };
-        let answer = match self.client.send(request).await {
+        let answer = match self.client.send(request).await.result {
             Ok(answer) if answer.status == 200 && !answer.truncated && answer.body_error.is_none() => answer,
             Ok(answer) => {
                 tracing::warn!(url, status = answer.status, "a key set could not be read");

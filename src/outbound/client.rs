@@ -1,68 +1,31 @@
 //! Sends one request and reads the bounded answer, all before one deadline.
 
-use std::error::Error as _;
 use std::fmt;
-use std::pin::pin;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::http::Extensions;
-use hyper::{Method, Request, Response};
-use hyper_util::client::legacy::{self, connect::capture_connection};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::header::HeaderMap;
 use tokio::time::{Instant, timeout};
 
-use super::connector::{Attempt, Connector, time_left};
+use super::connector::Connector;
 use super::error::describe_chain;
-use super::tls::{self, SetupError};
-use super::watched::Exchanges;
-use super::{BodyError, Guard, Phase, Resolve, SendError, TargetUrl};
+use super::link::{Link, describe_failure};
+use super::names::Names;
+use super::pool::{Origin, Pool};
+use super::timings::Course;
+use super::tls::{SetupError, TlsConfigs};
+use super::watched::Traffic;
+use super::{
+    BodyError, ClientIdentity, Guard, OutboundRequest, Phase, Proxy, Resolve, SendError, Timings, vetting,
+};
+use crate::clock::Clock;
 
 /// The longest deadline; longer ones are cut to it.
 const TIMEOUT_MAX: Duration = Duration::from_mins(10);
-
-/// How long an idle connection is kept: shorter than most receivers keep theirs.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-
-const IDLE_PER_HOST_MAX: usize = 64;
-
-/// The largest head of an answer, in bytes; also the size of a connection's buffer.
-const HEAD_SIZE_MAX: usize = 32 * 1024;
-
-/// These describe the connection or the framing, which the client does by itself.
-const RESERVED_HEADERS: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::HOST,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-type HttpClient = legacy::Client<Connector, Full<Bytes>>;
-
-/// A request to somebody else's address.
-#[derive(Clone, Debug)]
-pub struct OutboundRequest {
-    /// The method; anything but `CONNECT`.
-    pub method: Method,
-    /// Where it goes, as [`Guard::check_url`] accepted it.
-    pub url: TargetUrl,
-    /// The headers, user agent included; those that frame the message are added by the client and refused here.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The body; empty for none.
-    pub body: Bytes,
-    /// One deadline for name lookup, connecting, TLS, head and body. At most ten minutes.
-    pub timeout: Duration,
-    /// How many bytes of the answer's body are kept. Reading ends there and the connection is dropped.
-    pub body_max: usize,
-}
 
 /// What the receiver answered.
 #[derive(Clone, Debug)]
@@ -77,30 +40,65 @@ pub struct Answer {
     pub truncated: bool,
     /// Why the body is incomplete, if it is for a reason other than its length.
     pub body_error: Option<BodyError>,
-    /// The time from the start of the request to the last byte that was read.
-    pub elapsed: Duration,
+}
+
+/// How a request went.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// How long its parts took, whether it succeeded or failed.
+    pub timings: Timings,
+    /// What the receiver answered, or why there is no answer.
+    pub result: Result<Answer, SendError>,
+}
+
+/// What a client is made of.
+pub struct Setup<'a> {
+    /// Judges the addresses.
+    pub guard: Guard,
+    /// Finds them.
+    pub resolver: Arc<dyn Resolve>,
+    /// Says how old what it found is.
+    pub clock: Arc<dyn Clock>,
+    /// Certificates to trust beside Mozilla's roots, in PEM; empty for none.
+    pub extra_roots: &'a [u8],
+    /// What all requests go through.
+    pub proxy: Option<Proxy>,
 }
 
 /// Sends requests to addresses that the guard permits. Cloning is cheap, and clones share their connections.
 #[derive(Clone)]
 pub struct Client {
     guard: Guard,
-    pooled: HttpClient,
-    // Never reuses a connection: the second try of a request whose kept connection turned out dead must not be given
-    // the next dead one.
-    unpooled: HttpClient,
+    names: Arc<Names>,
+    connector: Arc<Connector>,
+    pool: Pool,
+}
+
+/// A request under way and what is known of it so far. It outlives the sending, which may be cut off at any point.
+struct Exchange<'a> {
+    request: &'a OutboundRequest,
+    origin: Origin,
+    deadline: Instant,
+    course: Course,
+    line: Line,
+    reading: Option<BodyReading>,
+}
+
+/// The connection in use.
+enum Line {
+    None,
+    Http1(Traffic),
+    Http2 { users: Arc<()>, first_byte: Option<Duration> },
 }
 
 impl Client {
-    /// A client that trusts Mozilla's roots and the certificates in `extra_roots` (PEM; empty for none).
-    pub fn new(guard: Guard, resolver: Arc<dyn Resolve>, extra_roots: &[u8]) -> Result<Self, SetupError> {
-        let config = tls::client_config(extra_roots)?;
-        let connector = Connector::new(guard.clone(), resolver, config);
-        Ok(Self {
-            guard,
-            pooled: http_client(connector.clone(), IDLE_PER_HOST_MAX),
-            unpooled: http_client(connector, 0),
-        })
+    /// A client that trusts Mozilla's roots and the certificates of its setup.
+    pub fn new(setup: Setup<'_>) -> Result<Self, SetupError> {
+        let Setup { guard, resolver, clock, extra_roots, proxy } = setup;
+        let names = Arc::new(Names::new(resolver, clock));
+        let connector =
+            Arc::new(Connector { names: Arc::clone(&names), tls: TlsConfigs::new(extra_roots)?, proxy });
+        Ok(Self { guard, names, connector, pool: Pool::default() })
     }
 
     /// The guard that judges the addresses, for checking URLs by the same rules.
@@ -114,30 +112,128 @@ impl Client {
     /// Any answer whose head arrived in time is `Ok`, whatever its status. A request that met a kept connection which
     /// the receiver had meanwhile closed is sent once more at once, on a new connection and before the same deadline:
     /// a receiver may therefore, rarely, see a request twice.
-    pub async fn send(&self, request: OutboundRequest) -> Result<Answer, SendError> {
-        let started = Instant::now();
-        let deadline = started + request.timeout.min(TIMEOUT_MAX);
-        let response = match receive_head(&self.pooled, &request, deadline).await {
-            Err(failure) if failure.is_stale => {
-                tracing::debug!(url.host = request.url.host(), "a kept connection was dead, connecting anew");
-                receive_head(&self.unpooled, &request, deadline).await
-            }
-            received => received,
+    pub async fn send(&self, request: OutboundRequest) -> Sent {
+        let limit = request.timeout.min(TIMEOUT_MAX);
+        let mut exchange = Exchange {
+            origin: Origin {
+                is_plain: request.is_plain(),
+                authority: request.authority(),
+                identity: request.identity.as_deref().map(ClientIdentity::id),
+            },
+            request: &request,
+            deadline: Instant::now() + limit,
+            course: Course::start(),
+            line: Line::None,
+            reading: None,
         };
-        let (head, incoming) = response.map_err(|failure| failure.error)?.into_parts();
-        let mut reading = BodyReading::new(request.body_max);
-        let is_read_in_time = timeout(time_left(deadline), reading.read(incoming)).await.is_ok();
-        if !is_read_in_time {
-            reading.error = Some(BodyError::Timeout);
+        let ended = timeout(limit, self.exchange(&mut exchange)).await;
+        let Exchange { origin, course, line, mut reading, .. } = exchange;
+        let failure = match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => {
+                if let Line::Http2 { users, .. } = &line {
+                    self.pool.retire(&origin, users);
+                }
+                if let Some(reading) = &mut reading {
+                    reading.error = Some(BodyError::Timeout);
+                }
+                Some(SendError::Timeout(course.phase()))
+            }
+        };
+        let timings = course.end(match &line {
+            Line::None => None,
+            Line::Http1(traffic) => traffic.first_byte(),
+            Line::Http2 { first_byte, .. } => *first_byte,
+        });
+        let result = match (reading, failure) {
+            (Some(reading), _) => Ok(reading.answer()),
+            (None, failure) => Err(failure.unwrap_or(SendError::Timeout(Phase::ResponseHead))),
+        };
+        Sent { timings, result }
+    }
+
+    async fn exchange(&self, exchange: &mut Exchange<'_>) -> Result<(), SendError> {
+        let headers = exchange.request.checked_headers()?;
+        let addresses = self.vetted_addresses(exchange).await?;
+        if let Some(kept) = self.pool.take(&exchange.origin, &addresses) {
+            match self.exchange_on(kept, headers.clone(), exchange).await {
+                Err(failure) if failure.is_stale => {
+                    let host = exchange.request.url.host();
+                    tracing::debug!(url.host = host, "a kept connection was dead, connecting anew");
+                    exchange.course.repeat();
+                    exchange.line = Line::None;
+                }
+                ended => return ended.map_err(|failure| failure.error),
+            }
         }
-        Ok(Answer {
+        // A connection that is opened is the exception, and the room that it needs is not for every request.
+        let Exchange { origin, request, deadline, course, .. } = exchange;
+        let identity = request.identity.as_deref();
+        let opening = self.connector.open((origin, &addresses), identity, *deadline, course);
+        let link = Box::pin(opening).await?;
+        self.pool.share(&exchange.origin, &link);
+        self.exchange_on(link, headers, exchange).await.map_err(|failure| failure.error)
+    }
+
+    async fn vetted_addresses(&self, exchange: &mut Exchange<'_>) -> Result<Vec<IpAddr>, SendError> {
+        let Exchange { request, origin, course, .. } = exchange;
+        let host = request.url.host();
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if let Ok(literal) = bare.unwrap_or(host).parse::<IpAddr>() {
+            return vetting::permitted(&self.guard, host, &[literal], origin.is_plain);
+        }
+        let lookup = self.names.look_up(host);
+        let found = match lookup.known() {
+            Some(found) => found,
+            None => {
+                course.enter(Phase::Dns);
+                lookup.end().await
+            }
+        };
+        let found = found.map_err(|reason| SendError::dns(host, reason))?;
+        vetting::permitted(&self.guard, host, &found, origin.is_plain)
+    }
+
+    async fn exchange_on(
+        &self,
+        mut link: Link,
+        headers: HeaderMap,
+        exchange: &mut Exchange<'_>,
+    ) -> Result<(), Failure> {
+        let is_http2 = link.is_http2();
+        let proxy = self.connector.proxy.as_ref();
+        let request = exchange.request.on_connection(headers, is_http2, link.form, (link.address, proxy))?;
+        exchange.course.enter(Phase::ResponseHead);
+        exchange.line = if is_http2 {
+            Line::Http2 { users: Arc::clone(&link.users), first_byte: None }
+        } else {
+            Line::Http1(link.traffic.clone())
+        };
+        let response = match link.send(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                return Err(Failure { is_stale: link.is_stale(&error), error: describe_failure(&error) });
+            }
+        };
+        if let Line::Http2 { first_byte, .. } = &mut exchange.line {
+            *first_byte = Some(exchange.course.in_phase());
+        }
+        let (head, incoming) = response.into_parts();
+        let reading = exchange.reading.insert(BodyReading {
             status: head.status.as_u16(),
             headers: head.headers,
-            body: reading.kept.into(),
-            truncated: reading.is_truncated,
-            body_error: reading.error,
-            elapsed: started.elapsed(),
-        })
+            kept: BytesMut::new(),
+            kept_max: exchange.request.body_max,
+            is_truncated: false,
+            error: None,
+        });
+        reading.read(incoming).await;
+        let is_whole = !reading.is_truncated && reading.error.is_none();
+        if (is_whole || is_http2) && link.is_ready_again().await {
+            self.pool.put(&exchange.origin, link);
+        }
+        Ok(())
     }
 }
 
@@ -145,15 +241,6 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("guard", &self.guard).finish_non_exhaustive()
     }
-}
-
-fn http_client(connector: Connector, idle_per_host_max: usize) -> HttpClient {
-    legacy::Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(idle_per_host_max)
-        .http1_max_buf_size(HEAD_SIZE_MAX)
-        .build(connector)
 }
 
 struct Failure {
@@ -168,80 +255,10 @@ impl From<SendError> for Failure {
     }
 }
 
-async fn receive_head(
-    client: &HttpClient,
-    request: &OutboundRequest,
-    deadline: Instant,
-) -> Result<Response<Incoming>, Failure> {
-    let mut http_request = build_request(request)?;
-    let connection = capture_connection(&mut http_request);
-    let mut exchange = pin!(Attempt::scope(deadline, client.request(http_request)));
-    match timeout(time_left(deadline), exchange.as_mut()).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(Failure { is_stale: is_stale(&error), error: describe_failure(&error) }),
-        Err(_) => {
-            let attempt = exchange.as_mut().take_value();
-            let reached = attempt.map_or(Phase::ResponseHead, |attempt| attempt.phase());
-            // A connection that another request gave back may have come before the one that was being opened.
-            let has_connection = connection.connection_metadata().is_some();
-            let phase = if has_connection { Phase::ResponseHead } else { reached };
-            Err(SendError::Timeout(phase).into())
-        }
-    }
-}
-
-fn build_request(request: &OutboundRequest) -> Result<Request<Full<Bytes>>, SendError> {
-    if request.method == Method::CONNECT {
-        return Err(SendError::InvalidRequest("the method CONNECT is not supported".to_owned()));
-    }
-    let mut http_request = Request::new(Full::new(request.body.clone()));
-    *http_request.method_mut() = request.method.clone();
-    *http_request.uri_mut() = request.url.uri().clone();
-    // One more for the host.
-    let mut headers = HeaderMap::with_capacity(request.headers.len() + 1);
-    for (name, value) in &request.headers {
-        if RESERVED_HEADERS.contains(name) {
-            return Err(SendError::InvalidRequest(format!("the header {name} is set by the client")));
-        }
-        let appended = headers.try_append(name.clone(), value.clone());
-        appended.map_err(|_| SendError::InvalidRequest("it has too many headers".to_owned()))?;
-    }
-    *http_request.headers_mut() = headers;
-    Ok(http_request)
-}
-
-fn is_stale(error: &legacy::Error) -> bool {
-    let mut extras = Extensions::new();
-    if let Some(connection) = error.connect_info() {
-        connection.get_extras(&mut extras);
-    }
-    extras.get::<Exchanges>().is_some_and(Exchanges::is_silent_after_reuse)
-}
-
-fn describe_failure(error: &legacy::Error) -> SendError {
-    let Some(cause) = error.source() else {
-        return SendError::Protocol(error.to_string());
-    };
-    if let Some(own) = cause.downcast_ref::<SendError>() {
-        return own.clone();
-    }
-    let Some(hyper_error) = cause.downcast_ref::<hyper::Error>() else {
-        return SendError::Protocol(describe_chain(cause));
-    };
-    if hyper_error.is_user() {
-        return SendError::InvalidRequest(describe_chain(cause));
-    }
-    SendError::Protocol(if hyper_error.is_parse() {
-        format!("it is not HTTP/1.1 as expected ({})", describe_chain(cause))
-    } else if hyper_error.is_incomplete_message() || hyper_error.is_canceled() || hyper_error.is_closed() {
-        "the connection was closed before the answer was complete".to_owned()
-    } else {
-        describe_chain(cause)
-    })
-}
-
-/// The body as far as it was read; outlives the reading, which may be cut off at any point.
+/// An answer whose head has come, with the body as far as it was read.
 struct BodyReading {
+    status: u16,
+    headers: HeaderMap,
     kept: BytesMut,
     kept_max: usize,
     is_truncated: bool,
@@ -249,10 +266,6 @@ struct BodyReading {
 }
 
 impl BodyReading {
-    fn new(kept_max: usize) -> Self {
-        Self { kept: BytesMut::new(), kept_max, is_truncated: false, error: None }
-    }
-
     /// Reads to the end, to the limit or to a failure. Dropping a body that has not ended drops its connection.
     async fn read(&mut self, mut incoming: Incoming) {
         let announced = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX);
@@ -275,5 +288,15 @@ impl BodyReading {
         let (kept, rest) = data.split_at(data.len().min(room));
         self.kept.extend_from_slice(kept);
         self.is_truncated = !rest.is_empty();
+    }
+
+    fn answer(self) -> Answer {
+        Answer {
+            status: self.status,
+            headers: self.headers,
+            body: self.kept.into(),
+            truncated: self.is_truncated,
+            body_error: self.error,
+        }
     }
 }

@@ -58,6 +58,9 @@ pub enum SendError {
         /// What the operating system said.
         reason: String,
     },
+    /// The operator's proxy opened no connection. Nothing is said of where the proxy is.
+    #[error("no connection through the proxy of this service: {0}")]
+    Proxy(String),
     /// Encryption could not be agreed on, or the certificate was not accepted.
     #[error("no encrypted connection (TLS): {0}")]
     Tls(String),
@@ -82,7 +85,7 @@ impl SendError {
         match self {
             Self::ForbiddenAddress(_) | Self::PlainHttp(_) => "FORBIDDEN_ADDRESS",
             Self::Dns { .. } => "DNS_FAILED",
-            Self::Connect { .. } => "CONNECT_FAILED",
+            Self::Connect { .. } | Self::Proxy(_) => "CONNECT_FAILED",
             Self::Tls(_) => "TLS_FAILED",
             Self::Timeout(_) => "TIMEOUT",
             Self::Protocol(_) => "PROTOCOL_ERROR",
@@ -148,6 +151,7 @@ mod tests {
                 SendError::connect(address, &io::Error::from(io::ErrorKind::ConnectionRefused)),
                 "CONNECT_FAILED",
             ),
+            (SendError::Proxy("it answered 403".to_owned()), "CONNECT_FAILED"),
             (SendError::Tls("bad certificate".to_owned()), "TLS_FAILED"),
             (SendError::Timeout(Phase::Tls), "TIMEOUT"),
             (SendError::Protocol("not HTTP".to_owned()), "PROTOCOL_ERROR"),

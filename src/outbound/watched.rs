@@ -1,65 +1,80 @@
-//! A connection that remembers whether it is in the middle of an exchange.
+//! A connection that remembers when the answer to the last request began.
 //!
 //! A kept connection may have been closed by the other side at the very moment a request is written to it. Such a
 //! request was not answered with a single byte, which is what tells it apart from one that a receiver broke off; only
-//! the former deserves an immediate second try. The HTTP library repeats what it had not begun to write, this covers
-//! what it had.
+//! the former deserves an immediate second try.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
-const FRESH: u8 = 0;
-const ANSWERED: u8 = 1;
-const WAITING_AGAIN: u8 = 2;
+/// Nothing was read since the last request.
+const SILENT: u64 = 0;
 
-/// How far the exchanges on a connection have come; shared with whoever sent the request.
+#[derive(Debug)]
+struct Marks {
+    opened: Instant,
+    /// Microseconds since `opened`.
+    asked: AtomicU64,
+    /// The same, or [`SILENT`].
+    answered: AtomicU64,
+}
+
+/// When a connection was asked and when it began to answer; shared with whoever sends the requests, one at a time.
 #[derive(Clone, Debug)]
-pub(super) struct Exchanges(Arc<AtomicU8>);
+pub(super) struct Traffic(Arc<Marks>);
 
-impl Exchanges {
+impl Traffic {
     fn new() -> Self {
-        Self(Arc::new(AtomicU8::new(FRESH)))
+        Self(Arc::new(Marks {
+            opened: Instant::now(),
+            asked: AtomicU64::new(0),
+            answered: AtomicU64::new(SILENT),
+        }))
     }
 
-    /// Whether the connection has answered before and has been silent since the last request was written.
-    pub(super) fn is_silent_after_reuse(&self) -> bool {
-        self.0.load(Ordering::Acquire) == WAITING_AGAIN
+    /// Notes that a request begins.
+    pub(super) fn ask(&self) {
+        self.0.asked.store(self.now(), Ordering::Relaxed);
+        self.0.answered.store(SILENT, Ordering::Release);
     }
 
-    fn note_write(&self) {
-        // Only the connection's own task changes the state, so a load and a store suffice.
-        if self.0.load(Ordering::Relaxed) == ANSWERED {
-            self.0.store(WAITING_AGAIN, Ordering::Release);
-        }
+    /// From the beginning of the last request to the first byte that came after it.
+    pub(super) fn first_byte(&self) -> Option<Duration> {
+        let answered = self.0.answered.load(Ordering::Acquire);
+        let took = answered.saturating_sub(self.0.asked.load(Ordering::Relaxed));
+        (answered != SILENT).then(|| Duration::from_micros(took))
     }
 
     fn note_read(&self) {
-        self.0.store(ANSWERED, Ordering::Release);
+        // Only the connection's own task reads, so a load and a store suffice.
+        if self.0.answered.load(Ordering::Acquire) == SILENT {
+            self.0.answered.store(self.now(), Ordering::Release);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.0.opened.elapsed().as_micros()).unwrap_or(u64::MAX).max(SILENT + 1)
     }
 }
 
-/// A stream whose reads and writes are noted in [`Exchanges`].
+/// A stream whose reads are noted in [`Traffic`].
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,
-    exchanges: Exchanges,
+    traffic: Traffic,
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, exchanges: Exchanges::new() }
-    }
-}
-
-impl<S: Connection> Connection for Watched<S> {
-    fn connected(&self) -> Connected {
-        self.stream.connected().extra(self.exchanges.clone())
+    pub(super) fn new(stream: S) -> (Self, Traffic) {
+        let traffic = Traffic::new();
+        (Self { stream, traffic: traffic.clone() }, traffic)
     }
 }
 
@@ -72,7 +87,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let filled_before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > filled_before {
-            self.exchanges.note_read();
+            self.traffic.note_read();
         }
         polled
     }
@@ -80,7 +95,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.exchanges.note_write();
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -101,7 +115,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.exchanges.note_write();
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 }
@@ -111,15 +124,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_silent_reused_connection_counts_as_stale() {
-        let exchanges = Exchanges::new();
-        exchanges.note_write();
-        assert!(!exchanges.is_silent_after_reuse(), "a fresh connection");
-        exchanges.note_read();
-        assert!(!exchanges.is_silent_after_reuse(), "an answered one");
-        exchanges.note_write();
-        assert!(exchanges.is_silent_after_reuse(), "a second request without an answer");
-        exchanges.note_read();
-        assert!(!exchanges.is_silent_after_reuse(), "a second request with an answer");
+    fn the_first_byte_is_that_after_the_last_request() {
+        let traffic = Traffic::new();
+        traffic.ask();
+        assert_eq!(traffic.first_byte(), None);
+        traffic.note_read();
+        let first = traffic.first_byte().expect("something was read");
+        traffic.note_read();
+        assert_eq!(traffic.first_byte(), Some(first), "later bytes change nothing");
+        traffic.ask();
+        assert_eq!(traffic.first_byte(), None, "a second request is not answered by the first answer");
     }
 }

@@ -406,8 +406,10 @@ async fn send(dispatcher: &Dispatcher, job: &Job, token: &SignedToken) -> Result
             body,
             timeout,
             body_max: ANSWER_BYTES_MAX,
+            identity: None,
         })
         .await
+        .result
 }
 
 async fn write_outcomes(dispatcher: Dispatcher, db: Db, mut unwritten: mpsc::Receiver<Outcome>) {

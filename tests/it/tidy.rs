@@ -29,7 +29,7 @@ const FOUNDATION: &[(&str, &[&str])] = &[
     ("gather", &[]),
     ("rows", &[]),
     ("seal", &[]),
-    ("outbound", &[]),
+    ("outbound", &["clock"]),
     ("db", &["clock", "ids"]),
     // It counts what the dispatcher does.
     ("metrics", &["webhooks"]),

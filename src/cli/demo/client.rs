@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use followpoints::clock::SystemClock;
 use followpoints::http::auth::SITE_HEADER;
-use followpoints::outbound::{Client, Guard, OutboundRequest, SystemResolver};
+use followpoints::outbound::{Client, Guard, OutboundRequest, Setup, SystemResolver};
 use http::{HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 
@@ -90,7 +91,14 @@ impl Api {
     pub(super) fn new(address: SocketAddr) -> Result<Self, String> {
         // The guard lets nothing but the service through, wherever it was told to listen.
         let guard = Guard::new(vec![address.ip().into()]);
-        let client = Client::new(guard, Arc::new(SystemResolver), &[]).map_err(|error| error.to_string())?;
+        let setup = Setup {
+            guard,
+            resolver: Arc::new(SystemResolver),
+            clock: Arc::new(SystemClock),
+            extra_roots: &[],
+            proxy: None,
+        };
+        let client = Client::new(setup).map_err(|error| error.to_string())?;
         Ok(Self { base: format!("http://{address}"), client })
     }
 
@@ -109,8 +117,9 @@ impl Api {
             body: call.body.as_ref().map(Value::to_string).unwrap_or_default().into(),
             timeout: ANSWER_TIMEOUT,
             body_max: ANSWER_BYTES_MAX,
+            identity: None,
         };
-        let answer = self.client.send(request).await.map_err(|error| failed(&error))?;
+        let answer = self.client.send(request).await.result.map_err(|error| failed(&error))?;
         if let Some(error) = answer.body_error {
             return Err(failed(&error));
         }

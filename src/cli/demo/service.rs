@@ -75,6 +75,7 @@ impl Service {
             sealer: Sealer::new(&master_key).map_err(|error| error.to_string())?,
             guard: Guard::parse(WEBHOOK_NETS).map_err(|error| error.to_string())?,
             extra_roots: Vec::new(),
+            webhook_proxy: None,
             rates: RATES_DEFAULT,
         };
         let app = crate::cli::serve::start(&config, false).await?;

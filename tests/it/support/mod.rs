@@ -22,7 +22,7 @@ use followpoints::config::{Config, RATES_DEFAULT};
 use followpoints::db::{Db, OpenError};
 use followpoints::http::limits::Rates;
 use followpoints::ids::SequentialIds;
-use followpoints::outbound::{Guard, Resolve, SystemResolver};
+use followpoints::outbound::{Guard, Proxy, Resolve, SystemResolver};
 use followpoints::seal::{self, Sealer};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -74,11 +74,19 @@ pub struct Options {
     pub rates: Rates,
     pub allow_nets: &'static str,
     pub resolver: Arc<dyn Resolve>,
+    pub extra_roots: &'static [u8],
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rates: RATES_DEFAULT, allow_nets: "127.0.0.0/8", resolver: Arc::new(SystemResolver) }
+        Self {
+            rates: RATES_DEFAULT,
+            allow_nets: "127.0.0.0/8",
+            resolver: Arc::new(SystemResolver),
+            extra_roots: &[],
+            proxy: None,
+        }
     }
 }
 
@@ -185,7 +193,8 @@ pub fn config(url: &str, options: &Options) -> Config {
         admin_key: Some(ADMIN_KEY.to_owned()),
         sealer: Sealer::new(&seal::new_master_key().unwrap()).unwrap(),
         guard: Guard::parse(options.allow_nets).unwrap(),
-        extra_roots: Vec::new(),
+        extra_roots: options.extra_roots.to_vec(),
+        webhook_proxy: options.proxy.clone(),
         rates: options.rates,
     }
 }
