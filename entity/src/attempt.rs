@@ -30,6 +30,18 @@ pub struct Model {
     pub response_headers: Option<String>,
     /// Up to 16 KiB of the answer.
     pub response_body: Option<String>,
+    /// Microseconds of finding the host's addresses, if it was looked up.
+    pub dns_us: Option<i64>,
+    /// Microseconds of connecting, if a connection was opened.
+    pub connect_us: Option<i64>,
+    /// Microseconds of agreeing on encryption, if it was.
+    pub tls_us: Option<i64>,
+    /// Microseconds from the request to the first byte of the answer, if one came.
+    pub first_byte_us: Option<i64>,
+    /// Microseconds of the whole request, if one was sent.
+    pub total_us: Option<i64>,
+    /// JSON object of the request's headers, secrets masked.
+    pub request_headers: Option<String>,
 }
 
 /// Relations are written as joins where they are used.

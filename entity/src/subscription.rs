@@ -34,6 +34,8 @@ pub struct Model {
     pub retry_profile: RetryProfile,
     /// The waits of a profile of its own: JSON array of seconds.
     pub retry_delays: Option<String>,
+    /// Client certificate, and its private key sealed.
+    pub client_identity: Option<Vec<u8>>,
     /// Grows with every change.
     pub revision: i64,
     /// When it was made.

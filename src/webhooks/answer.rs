@@ -1,11 +1,35 @@
 //! What a receiver's answer means, and how the log keeps it.
 
 use entity::id::Timestamp;
-use http::header;
+use http::{HeaderName, header};
+use serde_json::Value;
 
 use super::delivery::{Try, Verdict};
 use super::{Job, schedule};
-use crate::outbound::{Answer, SendError};
+use crate::outbound::{Answer, Client, OutboundRequest, SendError, Timings};
+
+/// What became of a try.
+pub(super) struct Sending {
+    /// What the receiver answered, or why it did not.
+    pub(super) result: Result<Answer, SendError>,
+    request_headers: Option<String>,
+    timings: Option<Timings>,
+}
+
+impl From<SendError> for Sending {
+    /// No request was made.
+    fn from(error: SendError) -> Self {
+        Self { result: Err(error), request_headers: None, timings: None }
+    }
+}
+
+/// Sends `request` and remembers what the log shows of it: its headers, but not the values of `secret` ones, and how long it
+/// took.
+pub(super) async fn send(client: &Client, request: OutboundRequest, secret: &[HeaderName]) -> Sending {
+    let request_headers = Some(Value::from(request.shown_headers(secret)).to_string());
+    let sent = client.send(request).await;
+    Sending { result: sent.result, request_headers, timings: Some(sent.timings) }
+}
 
 /// What follows from an answer, or from none, at `at`.
 pub(super) fn judge(job: &Job, sent: &Result<Answer, SendError>, at: Timestamp) -> Verdict {
@@ -32,7 +56,7 @@ pub(super) fn judge(job: &Job, sent: &Result<Answer, SendError>, at: Timestamp) 
 }
 
 /// The try as the log keeps it.
-pub(super) fn record(sent: Result<Answer, SendError>, started_at: Timestamp, duration_ms: i32) -> Try {
+pub(super) fn record(sent: Sending, started_at: Timestamp, duration_ms: i32) -> Try {
     let mut attempt = Try {
         started_at,
         duration_ms,
@@ -41,18 +65,20 @@ pub(super) fn record(sent: Result<Answer, SendError>, started_at: Timestamp, dur
         error: None,
         response_headers: None,
         response_body: None,
+        request_headers: sent.request_headers,
+        timings: sent.timings,
     };
-    match sent {
+    match sent.result {
         Ok(answer) => {
             attempt.status_code = Some(i32::from(answer.status));
-            let headers: serde_json::Map<String, serde_json::Value> = answer
+            let headers: serde_json::Map<String, Value> = answer
                 .headers
                 .iter()
                 .map(|(name, value)| {
                     (name.to_string(), String::from_utf8_lossy(value.as_bytes()).replace('\0', "").into())
                 })
                 .collect();
-            attempt.response_headers = Some(serde_json::Value::from(headers).to_string());
+            attempt.response_headers = Some(Value::from(headers).to_string());
             attempt.response_body =
                 (!answer.body.is_empty()).then(|| storable(&String::from_utf8_lossy(&answer.body)));
             attempt.error = answer.body_error.map(|error| storable(&error.to_string()));

@@ -8,6 +8,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use entity::id::{AppId, DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
@@ -23,6 +24,7 @@ use tokio::sync::OnceCell;
 use super::outbox::LEASE_MS;
 use super::{Job, Lease, OutgoingEvent, SharedToken, SignedToken};
 use crate::db::{Db, Tx};
+use crate::outbound::Timings;
 use crate::rows::{self, Rows, Write};
 use crate::sites::config::{self, Target};
 
@@ -52,6 +54,10 @@ pub struct Try {
     pub response_headers: Option<String>,
     /// Up to 16 KiB of the answer.
     pub response_body: Option<String>,
+    /// JSON object of the request's headers, secrets masked; none if no request was made.
+    pub request_headers: Option<String>,
+    /// How long its parts took; none if no request was made.
+    pub timings: Option<Timings>,
 }
 
 /// What a try led to.
@@ -310,7 +316,17 @@ fn attempts_write(outcomes: &[&Outcome]) -> Write {
         .text_or_null("error", |outcome| outcome.attempt.error.clone())
         .text_or_null("response_headers", |outcome| outcome.attempt.response_headers.clone())
         .text_or_null("response_body", |outcome| outcome.attempt.response_body.clone())
+        .int_or_null("dns_us", |outcome| outcome.attempt.timings.and_then(|t| micros(t.dns)))
+        .int_or_null("connect_us", |outcome| outcome.attempt.timings.and_then(|t| micros(t.connect)))
+        .int_or_null("tls_us", |outcome| outcome.attempt.timings.and_then(|t| micros(t.tls)))
+        .int_or_null("first_byte_us", |outcome| outcome.attempt.timings.and_then(|t| micros(t.first_byte)))
+        .int_or_null("total_us", |outcome| outcome.attempt.timings.and_then(|t| micros(Some(t.total))))
+        .text_or_null("request_headers", |outcome| outcome.attempt.request_headers.clone())
         .insert("attempt", "")
+}
+
+fn micros(part: Option<Duration>) -> Option<i64> {
+    part.map(|part| i64::try_from(part.as_micros()).unwrap_or(i64::MAX))
 }
 
 fn tokens_write(outcomes: &[Outcome]) -> Write {

@@ -13,14 +13,15 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+use super::answer::{self, Sending};
 use super::delivery::{self, Outcome, Try, Verdict};
 use super::outbox::{FreshDeliveries, LEASE_MS};
 use super::queues::{HELD_MAX, QUEUE_MAX, Queue, State};
 use super::signing::Signer;
-use super::{Job, Lease, SignedToken, answer};
+use super::{Job, Lease, SignedToken};
 use crate::db::{Db, OpenError};
 use crate::metrics::Metrics;
-use crate::outbound::{Answer, Client, OutboundRequest, SendError};
+use crate::outbound::{Client, OutboundRequest, SendError};
 
 /// How often due deliveries are looked for.
 const TICK: Duration = Duration::from_millis(500);
@@ -266,10 +267,10 @@ impl Dispatcher {
         let mut new_token = None;
         // A defect must cost this try and not the slot, which nobody else would free.
         let sent = AssertUnwindSafe(sign_and_send(self, job, &mut new_token)).catch_unwind().await;
-        let sent = sent.unwrap_or_else(|_| Err(SendError::InvalidRequest("the sender failed".to_owned())));
+        let sent = sent.unwrap_or_else(|_| SendError::InvalidRequest("the sender failed".to_owned()).into());
         let at = self.0.db.now();
         let duration_ms = i32::try_from(clock.elapsed().as_millis()).unwrap_or(i32::MAX);
-        let verdict = answer::judge(job, &sent, at);
+        let verdict = answer::judge(job, &sent.result, at);
         Tried { attempt: answer::record(sent, started_at, duration_ms), verdict, new_token, at }
     }
 
@@ -371,11 +372,7 @@ async fn run(dispatcher: Dispatcher, job: Job) {
     dispatcher.pump();
 }
 
-async fn sign_and_send(
-    dispatcher: &Dispatcher,
-    job: &Job,
-    new_token: &mut Option<SignedToken>,
-) -> Result<Answer, SendError> {
+async fn sign_and_send(dispatcher: &Dispatcher, job: &Job, new_token: &mut Option<SignedToken>) -> Sending {
     match dispatcher.0.signer.token(job).await {
         Ok(token) => {
             let sent = send(dispatcher, job, &token).await;
@@ -384,32 +381,32 @@ async fn sign_and_send(
         }
         Err(error) => {
             tracing::error!(%error, delivery.id = %job.lease.delivery_id, "an event could not be signed");
-            Err(SendError::InvalidRequest(error.to_string()))
+            SendError::InvalidRequest(error.to_string()).into()
         }
     }
 }
 
-async fn send(dispatcher: &Dispatcher, job: &Job, token: &SignedToken) -> Result<Answer, SendError> {
+async fn send(dispatcher: &Dispatcher, job: &Job, token: &SignedToken) -> Sending {
     let client = &dispatcher.0.client;
-    let url = client.guard().check_url(&job.target.url)?;
+    let url = match client.guard().check_url(&job.target.url) {
+        Ok(url) => url,
+        Err(problem) => return SendError::from(problem).into(),
+    };
     let headers = vec![
         (header::CONTENT_TYPE, HeaderValue::from_static("text/plain")),
         (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
     ];
     let timeout = Duration::from_millis(u64::from(job.target.timeout_ms));
-    let body = token.token.clone();
-    client
-        .send(OutboundRequest {
-            method: Method::POST,
-            url,
-            headers,
-            body,
-            timeout,
-            body_max: ANSWER_BYTES_MAX,
-            identity: None,
-        })
-        .await
-        .result
+    let request = OutboundRequest {
+        method: Method::POST,
+        url,
+        headers,
+        body: token.token.clone(),
+        timeout,
+        body_max: ANSWER_BYTES_MAX,
+        identity: None,
+    };
+    answer::send(client, request, &[]).await
 }
 
 async fn write_outcomes(dispatcher: Dispatcher, db: Db, mut unwritten: mpsc::Receiver<Outcome>) {

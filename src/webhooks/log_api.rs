@@ -1,5 +1,7 @@
 //! Admin API: what happened and what was sent, events and deliveries with their attempts.
 
+use std::time::Duration;
+
 use entity::id::{DeliveryId, EventId, SubscriptionId, Timestamp};
 use entity::{attempt, delivery, event, kinds};
 use poem_openapi::param::{Path, Query};
@@ -18,6 +20,7 @@ use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::paging::{PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
+use crate::outbound::Timings;
 
 /// The operations.
 pub struct WebhookLogApi {
@@ -120,6 +123,48 @@ pub(super) struct Attempt {
     response_headers: Option<Any<Value>>,
     /// Up to 16 KiB of the answer.
     response_body: Option<String>,
+    /// The headers of the request as it was sent; `***` instead of what the owner of the subscription keeps secret.
+    request_headers: Option<Any<Value>>,
+    /// How long the parts of the request took, as far as it came.
+    timings: Option<AttemptTimings>,
+}
+
+/// How long the parts of a request took, in milliseconds. What did not occur is absent, as connecting does on a connection that
+/// was kept.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+struct AttemptTimings {
+    /// Finding the addresses of the host's name.
+    dns_ms: Option<f64>,
+    /// Opening the connection.
+    connect_ms: Option<f64>,
+    /// Agreeing on encryption.
+    tls_ms: Option<f64>,
+    /// From the request to the first byte of the answer.
+    first_byte_ms: Option<f64>,
+    /// From the start until the answer was read or given up.
+    total_ms: f64,
+}
+
+impl From<Timings> for AttemptTimings {
+    fn from(timings: Timings) -> Self {
+        // Whole microseconds, as they are stored; no request takes an hour.
+        let ms = |part: Duration| {
+            let micros = u32::try_from(part.as_micros()).unwrap_or(u32::MAX);
+            f64::from(micros) / 1_000.0
+        };
+        Self {
+            dns_ms: timings.dns.map(ms),
+            connect_ms: timings.connect.map(ms),
+            tls_ms: timings.tls.map(ms),
+            first_byte_ms: timings.first_byte.map(ms),
+            total_ms: ms(timings.total),
+        }
+    }
+}
+
+fn duration(micros: i64) -> Duration {
+    Duration::from_micros(micros.unsigned_abs())
 }
 
 impl From<attempt::Model> for Attempt {
@@ -132,6 +177,14 @@ impl From<attempt::Model> for Attempt {
             error: row.error,
             response_headers: row.response_headers,
             response_body: row.response_body,
+            request_headers: row.request_headers,
+            timings: row.total_us.map(|total| Timings {
+                dns: row.dns_us.map(duration),
+                connect: row.connect_us.map(duration),
+                tls: row.tls_us.map(duration),
+                first_byte: row.first_byte_us.map(duration),
+                total: duration(total),
+            }),
         };
         Self { number: row.number, ..Self::first(tried) }
     }
@@ -152,6 +205,8 @@ impl Attempt {
                 .and_then(|text| serde_json::from_str(&text).ok())
                 .map(Any),
             response_body: tried.response_body,
+            request_headers: tried.request_headers.and_then(|text| serde_json::from_str(&text).ok()).map(Any),
+            timings: tried.timings.map(AttemptTimings::from),
         }
     }
 }

@@ -118,6 +118,7 @@ pub async fn create_subscription(
         in_flight_max: new.in_flight_max.unwrap_or(IN_FLIGHT_DEFAULT),
         retry_profile,
         retry_delays,
+        client_identity: None,
         revision: 1,
         created_at: tx.now(),
         updated_at: tx.now(),

@@ -63,6 +63,8 @@ fn outcome(job: &Job, at: Timestamp, status: i32, verdict: Verdict) -> Outcome {
         error: None,
         response_headers: None,
         response_body: None,
+        request_headers: None,
+        timings: None,
     };
     Outcome { job: job.clone(), attempt, verdict, new_token: None, at }
 }

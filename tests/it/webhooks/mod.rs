@@ -16,6 +16,7 @@ mod retries;
 mod retry_profiles;
 mod subscriptions;
 mod test_events;
+mod timings;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -78,7 +79,8 @@ async fn delivery_of(app: &TestApp, site: &Site, subscription: &str) -> Value {
     delivery(app, site, &text(&listed[0]["id"])).await
 }
 
-/// A delivery with its attempts, without what only the machine's clock knows: durations and `date` headers.
+/// A delivery with its attempts, without what only the machine's clock knows: durations and `date` headers. What is sent of
+/// headers is the same for all and has a test of its own.
 async fn delivery(app: &TestApp, site: &Site, id: &str) -> Value {
     let path = format!("{DELIVERIES}/{id}");
     let mut body = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
@@ -86,6 +88,10 @@ async fn delivery(app: &TestApp, site: &Site, id: &str) -> Value {
     for attempt in delivery["attempts"].as_array_mut().unwrap() {
         let attempt = attempt.as_object_mut().unwrap();
         assert!(attempt.remove("durationMs").unwrap().as_u64().is_some());
+        if let Some(timings) = attempt.remove("timings") {
+            assert!(timings["totalMs"].as_f64().unwrap() > 0.0);
+            assert_eq!(attempt.remove("requestHeaders").unwrap()["content-type"], "text/plain");
+        }
         if let Some(headers) = attempt.get_mut("responseHeaders") {
             headers.as_object_mut().unwrap().remove("date");
         }
