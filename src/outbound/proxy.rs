@@ -24,6 +24,7 @@ use super::{Phase, SendError};
 const PORT_DEFAULT: u16 = 80;
 /// How much a proxy may say before it opens a tunnel, in bytes.
 const ANSWER_BYTES_MAX: usize = 8 * 1024;
+const HEAD_END: &[u8] = b"\r\n\r\n";
 
 /// A proxy that is not given as it should be. It says nothing of what was given, which may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,7 +128,7 @@ impl Proxy {
         let broken = |_| SendError::Proxy("it closed the connection".to_owned());
         stream.write_all(&request).await.map_err(broken)?;
         let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
+        while !answer.windows(HEAD_END.len()).any(|bytes| bytes == HEAD_END) {
             let room = ANSWER_BYTES_MAX.saturating_sub(answer.len());
             let count = (&mut stream).take(room as u64).read_buf(&mut answer).await.map_err(broken)?;
             if count == 0 {
@@ -135,13 +136,11 @@ impl Proxy {
                 let what = if is_full { "its answer is too long" } else { "it closed the connection" };
                 return Err(SendError::Proxy(what.to_owned()));
             }
-            // The receiver does not speak first, so nothing can follow the head but the words of a refusal.
-            if answer.windows(4).any(|end| end == b"\r\n\r\n") {
-                break;
-            }
         }
         match status(&answer) {
-            Some(200..=299) if answer.ends_with(b"\r\n\r\n") => Ok(stream),
+            Some(200..=299) if answer.ends_with(HEAD_END) => Ok(stream),
+            // Behind an open tunnel the receiver does not speak first.
+            Some(200..=299) => Err(SendError::Proxy("its answer is not the opening of a tunnel".to_owned())),
             Some(status) => Err(SendError::Proxy(format!("it answered {status}"))),
             None => Err(SendError::Proxy("its answer is not HTTP".to_owned())),
         }

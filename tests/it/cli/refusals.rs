@@ -43,6 +43,9 @@ fn g8_a_bad_setting_is_told_with_what_it_must_be_and_secrets_are_not_repeated() 
         ("WEBHOOK_ALLOW_NETS", "10.0.0.0/33", ALLOW_NETS),
         ("WEBHOOK_ALLOW_NETS", "10.0.0.0/8,intranet", ALLOW_NETS),
         ("WEBHOOK_CA_FILE", "/nonexistent/ca.pem", CA_FILE),
+        ("WEBHOOK_PROXY", "proxy.example:3128", PROXY),
+        ("WEBHOOK_PROXY", "https://user:hunter2@proxy.example:3128", PROXY),
+        ("WEBHOOK_PROXY", "http://user:hunter2@proxy.example:3128/path", PROXY),
         ("RATE_MEMBER", "fast", RATE),
         ("RATE_CLIENT", "100", RATE),
         ("RATE_ADDRESS", "0/10", RATE),
@@ -67,6 +70,8 @@ const MASTER_KEY_FORM: &str = "{name} must be 32 bytes in base64; `openssl rand 
 const ALLOW_NETS: &str = "{name}: `{entry}` is neither an address nor a network such as 10.0.0.0/8; it must be a \
     comma-separated list of networks like 10.0.0.0/8,127.0.0.1";
 const CA_FILE: &str = "{name}: cannot read /nonexistent/ca.pem: No such file or directory (os error 2)";
+const PROXY: &str = "{name}: it must be a URL of a host and a port like http://user:password@proxy.example:3128, and \
+    nothing after it";
 const RATE: &str = "{name} is {value}; it must be requests a second, a slash and a burst, like 100/1000";
 
 #[test]

@@ -20,8 +20,8 @@ use super::tls::{CERTIFICATE, KEY, trusting_client};
 use super::{BODY_MAX, ENOUGH, SHORT, ask, post};
 
 /// A receiver that speaks HTTP/2.
-struct Http2Receiver {
-    url: String,
+pub(super) struct Http2Receiver {
+    pub(super) url: String,
     connection_count: Arc<AtomicUsize>,
 }
 
@@ -44,7 +44,7 @@ fn acceptor(protocols: &[&[u8]]) -> TlsAcceptor {
 
 impl Http2Receiver {
     /// Runs the script for every connection, with its number counted from 0.
-    async fn start<F, S>(script: S) -> Self
+    pub(super) async fn start<F, S>(script: S) -> Self
     where
         S: Fn(usize, TlsStream<TcpStream>) -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
@@ -64,7 +64,7 @@ impl Http2Receiver {
         Self { url: format!("https://hooks.test:{port}/hook?a=b"), connection_count }
     }
 
-    fn connections(&self) -> usize {
+    pub(super) fn connections(&self) -> usize {
         self.connection_count.load(Ordering::SeqCst)
     }
 }
@@ -84,7 +84,7 @@ fn answer_ok(respond: &mut SendResponse<Bytes>) {
 }
 
 /// Answers every request with 200, once its body has come.
-async fn serve(stream: TlsStream<TcpStream>) {
+pub(super) async fn serve(stream: TlsStream<TcpStream>) {
     let mut connection = server::handshake(stream).await.expect("the client speaks HTTP/2");
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         tokio::spawn(async move {
