@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::outbound::{Client, Resolve, Setup, SetupError, SystemResolver};
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
+use crate::webhooks::client_certificate::ClientCertificates;
 use crate::webhooks::delivery;
 use crate::webhooks::dispatcher::Dispatcher;
 use crate::webhooks::signing::Signer;
@@ -120,7 +121,8 @@ impl App {
         let metrics = Metrics::new()?;
         delivery::recover(&db).await?;
         let signer = Signer::new(db.clone(), sealer.clone());
-        let dispatcher = Dispatcher::start(db.clone(), signer, client.clone(), metrics.clone()).await?;
+        let secrets = (signer, ClientCertificates::new(sealer.clone()));
+        let dispatcher = Dispatcher::start(db.clone(), secrets, client.clone(), metrics.clone()).await?;
         let configs = SiteConfigs::default();
         let mut upkeep = JoinSet::new();
         upkeep.spawn(clean_up(db.clone()));

@@ -116,7 +116,7 @@ fn correct(value: &mut Value) {
             }
             if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
                 for (name, schema) in properties.iter_mut() {
-                    if name.ends_with("Date") && schema["type"] == "string" {
+                    if (name.ends_with("Date") || name == "notAfter") && schema["type"] == "string" {
                         schema["format"] = json!("date-time");
                     }
                 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connector::Connector;
 use super::error::describe_chain;
-use super::link::{Link, describe_failure};
+use super::link::Link;
 use super::names::Names;
 use super::pool::{Origin, Pool};
 use super::timings::Course;
@@ -213,7 +213,7 @@ impl Client {
         let response = match link.send(request).await {
             Ok(response) => response,
             Err(error) => {
-                return Err(Failure { is_stale: link.is_stale(&error), error: describe_failure(&error) });
+                return Err(Failure { is_stale: link.is_stale(&error), error: link.describe(&error) });
             }
         };
         if let Line::Http2 { first_byte, .. } = &mut exchange.line {

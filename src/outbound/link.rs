@@ -2,9 +2,9 @@
 
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{error, io};
@@ -55,6 +55,9 @@ pub(super) enum Form {
     Absolute,
 }
 
+/// Why the receiver ended a connection, if it was for our encryption or certificate.
+pub(super) type Refusal = Arc<OnceLock<String>>;
+
 /// An open connection.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -63,6 +66,7 @@ pub(super) struct Link {
     pub(super) address: IpAddr,
     pub(super) form: Form,
     pub(super) traffic: Traffic,
+    pub(super) refusal: Refusal,
     /// Counts who uses a connection that several requests share, the pool included.
     pub(super) users: Arc<()>,
     pub(super) is_reused: bool,
@@ -77,6 +81,7 @@ impl Link {
         };
         let (stream, traffic) = Watched::new(stream);
         let io = TokioIo::new(stream);
+        let refusal = Refusal::default();
         let failed = |error: hyper::Error| SendError::Protocol(describe_chain(&error));
         let sender = if is_http2 {
             let (sender, connection) = http2::Builder::new(TokioExecutor::new())
@@ -88,7 +93,7 @@ impl Link {
                 .await
                 .map_err(failed)?;
             let streams_max = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
-            tokio::spawn(drive(connection, Arc::clone(&streams_max)));
+            tokio::spawn(drive(counted(connection, Arc::clone(&streams_max)), Arc::clone(&refusal)));
             Sender::Http2(sender, streams_max)
         } else {
             let (sender, connection) = http1::Builder::new()
@@ -96,10 +101,10 @@ impl Link {
                 .handshake(io)
                 .await
                 .map_err(failed)?;
-            tokio::spawn(connection);
+            tokio::spawn(drive(connection, Arc::clone(&refusal)));
             Sender::Http1(sender)
         };
-        Ok(Self { sender, address, form, traffic, users: Arc::default(), is_reused: false })
+        Ok(Self { sender, address, form, traffic, refusal, users: Arc::default(), is_reused: false })
     }
 
     pub(super) const fn is_http2(&self) -> bool {
@@ -133,6 +138,24 @@ impl Link {
         }
     }
 
+    /// What went wrong before the head of the answer was complete.
+    pub(super) fn describe(&self, failure: &hyper::Error) -> SendError {
+        if failure.is_user() {
+            return SendError::InvalidRequest(describe_chain(failure));
+        }
+        let refusal = tls_cause(failure).map(ToString::to_string).or_else(|| self.refusal.get().cloned());
+        if let Some(refusal) = refusal {
+            return SendError::Tls(refusal);
+        }
+        SendError::Protocol(if failure.is_parse() {
+            format!("it is not HTTP as expected ({})", describe_chain(failure))
+        } else if failure.is_incomplete_message() || failure.is_canceled() || failure.is_closed() {
+            "the connection was closed before the answer was complete".to_owned()
+        } else {
+            describe_chain(failure)
+        })
+    }
+
     /// Waits until the next request may be sent; false when the connection is of no more use.
     pub(super) async fn is_ready_again(&mut self) -> bool {
         match &mut self.sender {
@@ -145,19 +168,28 @@ impl Link {
     }
 }
 
-/// Runs a connection and tells what the receiver says of the number of requests at once.
-async fn drive(
+/// Runs a connection to its end. What the receiver said against our encryption is noted before those who wait on the connection
+/// learn that it is gone.
+async fn drive<C: Future<Output = hyper::Result<()>>>(connection: C, refusal: Refusal) {
+    let mut connection = pin!(connection);
+    if let Err(error) = connection.as_mut().await {
+        tracing::debug!(%error, "a connection ended");
+        if let Some(reason) = tls_cause(&error) {
+            let _ = refusal.set(reason.to_string());
+        }
+    }
+}
+
+/// Tells on the way what the receiver says of the number of requests at once.
+fn counted(
     mut connection: http2::Connection<TokioIo<Watched<Stream>>, Full<Bytes>, TokioExecutor>,
     streams_max: Arc<AtomicUsize>,
-) {
-    let ended = poll_fn(|cx| {
+) -> impl Future<Output = hyper::Result<()>> {
+    poll_fn(move |cx| {
         let polled = Pin::new(&mut connection).poll(cx);
         streams_max.store(connection.current_max_send_streams(), Ordering::Relaxed);
         polled
-    });
-    if let Err(error) = ended.await {
-        tracing::debug!(%error, "a connection ended");
-    }
+    })
 }
 
 /// A stream that the receiver refused before it looked at it fails like the connection: it may be sent again.
@@ -165,7 +197,17 @@ fn is_of_connection(error: &h2::Error) -> bool {
     error.is_io() || error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM)
 }
 
+/// A receiver that does not like our certificate may say so only after we have finished the handshake.
+fn tls_cause(failure: &hyper::Error) -> Option<&rustls::Error> {
+    let broken = cause_of::<io::Error>(failure).or_else(|| h2_cause(failure)?.get_io())?;
+    broken.get_ref()?.downcast_ref()
+}
+
 fn h2_cause(failure: &hyper::Error) -> Option<&h2::Error> {
+    cause_of(failure)
+}
+
+fn cause_of<E: error::Error + 'static>(failure: &hyper::Error) -> Option<&E> {
     let mut cause = error::Error::source(failure);
     while let Some(error) = cause {
         if let Some(own) = error.downcast_ref() {
@@ -174,20 +216,6 @@ fn h2_cause(failure: &hyper::Error) -> Option<&h2::Error> {
         cause = error.source();
     }
     None
-}
-
-/// What went wrong before the head of the answer was complete.
-pub(super) fn describe_failure(failure: &hyper::Error) -> SendError {
-    if failure.is_user() {
-        return SendError::InvalidRequest(describe_chain(failure));
-    }
-    SendError::Protocol(if failure.is_parse() {
-        format!("it is not HTTP as expected ({})", describe_chain(failure))
-    } else if failure.is_incomplete_message() || failure.is_canceled() || failure.is_closed() {
-        "the connection was closed before the answer was complete".to_owned()
-    } else {
-        describe_chain(failure)
-    })
 }
 
 impl AsyncRead for Stream {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hyper::http::uri::Authority;
 use tokio::time::Instant;
 
-use super::link::{Form, Link, Sender};
+use super::link::{Form, Link, Refusal, Sender};
 use super::watched::Traffic;
 
 /// How long an idle connection is kept: shorter than most receivers keep theirs.
@@ -40,6 +40,7 @@ struct Kept {
     address: IpAddr,
     form: Form,
     traffic: Traffic,
+    refusal: Refusal,
     users: Arc<()>,
     since: Instant,
 }
@@ -98,13 +99,14 @@ impl Pool {
                 address: kept.address,
                 form: kept.form,
                 traffic: kept.traffic.clone(),
+                refusal: Arc::clone(&kept.refusal),
                 users: Arc::clone(&kept.users),
                 is_reused: true,
             });
         }
-        let Kept { sender, address, form, traffic, users, .. } = kept.remove(found);
+        let Kept { sender, address, form, traffic, refusal, users, .. } = kept.remove(found);
         *count -= 1;
-        Some(Link { sender, address, form, traffic, users, is_reused: true })
+        Some(Link { sender, address, form, traffic, refusal, users, is_reused: true })
     }
 
     /// Keeps a connection that is ready for another request, if there is room.
@@ -134,6 +136,7 @@ impl Pool {
             address: link.address,
             form: link.form,
             traffic: link.traffic.clone(),
+            refusal: Arc::clone(&link.refusal),
             users: Arc::clone(&link.users),
             is_reused: true,
         };
@@ -151,12 +154,12 @@ impl Pool {
     }
 
     fn keep(&self, state: &mut State, origin: &Origin, link: Link, since: Instant) {
-        let Link { sender, address, form, traffic, users, .. } = link;
+        let Link { sender, address, form, traffic, refusal, users, .. } = link;
         let State { by_origin, count, is_swept } = state;
         if *count >= IDLE_MAX {
             return;
         }
-        let new = Kept { sender, address, form, traffic, users, since };
+        let new = Kept { sender, address, form, traffic, refusal, users, since };
         match by_origin.get_mut(origin) {
             Some(kept) if kept.len() >= IDLE_PER_HOST_MAX => return,
             Some(kept) => kept.push(new),

@@ -44,6 +44,8 @@ pub struct Target {
     pub event_types: Vec<EventType>,
     /// Whether events are sent; else they are held.
     pub is_enabled: bool,
+    /// The certificate that it shows, as it is stored, if it has one.
+    pub client_certificate: Option<Arc<[u8]>>,
 }
 
 impl From<subscription::Model> for Target {
@@ -60,6 +62,7 @@ impl From<subscription::Model> for Target {
             timeout_ms: row.timeout_ms.unsigned_abs(),
             in_flight_max: usize::try_from(row.in_flight_max).unwrap_or(1).max(1),
             is_enabled: row.status == SubscriptionStatus::Enabled,
+            client_certificate: row.client_identity.map(Arc::from),
             resends_ms: schedule::resends_ms(row.retry_profile, &delays),
             event_types: names.iter().flat_map(|pattern| EventType::matching(pattern)).collect(),
         }

@@ -1,12 +1,14 @@
 //! Admin API: webhook subscriptions, made, listed, read, changed, tested and deleted.
 
-use entity::id::{AppId, SubscriptionId};
+use entity::id::{AppId, SiteId, SubscriptionId, Timestamp};
 use entity::{kinds, subscription};
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{Enum, Object, OpenApi};
 use uuid::Uuid;
 
+use super::client_certificate::{self, CertificateChange, CertificateError, facts};
 use super::log_api::Attempt;
 use super::subscriptions::{self, SubscriptionChange, SubscriptionError};
 use super::trial;
@@ -17,6 +19,7 @@ use crate::http::body::Body;
 use crate::http::paging::{PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
 use crate::http::wire::{self, Empty};
+use crate::outbound::CertificateFacts;
 
 /// The operations.
 pub struct WebhookSubscriptionsApi {
@@ -89,6 +92,8 @@ struct WebhookSubscription {
     retry_profile: RetryProfileName,
     /// The waits of profile `CUSTOM`, in seconds.
     retry_delays_seconds: Option<Vec<i64>>,
+    /// The certificate that is shown to a receiver which asks for one.
+    client_certificate: Option<ClientCertificate>,
     /// Grows with every change; a number as text.
     revision: String,
     /// When it was made.
@@ -110,12 +115,47 @@ impl From<subscription::Model> for WebhookSubscription {
             timeout_ms: row.timeout_ms,
             max_in_flight: row.in_flight_max,
             retry_profile: row.retry_profile.into(),
+            client_certificate: row.client_identity.and_then(|stored| facts(&stored)).map(Into::into),
             retry_delays_seconds: row.retry_delays.and_then(|text| serde_json::from_str(&text).ok()),
             revision: row.revision.to_string(),
             created_date: row.created_at.to_rfc3339(),
             updated_date: row.updated_at.to_rfc3339(),
         }
     }
+}
+
+/// A client certificate. Its private key is never shown.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+struct ClientCertificate {
+    /// The common name of its subject, if it has one.
+    subject: Option<String>,
+    /// SHA-256 of the certificate in hexadecimal.
+    sha256_fingerprint: String,
+    /// Until when it is good.
+    not_after: String,
+}
+
+impl From<CertificateFacts> for ClientCertificate {
+    fn from(facts: CertificateFacts) -> Self {
+        Self {
+            subject: facts.subject,
+            sha256_fingerprint: facts.sha256_fingerprint,
+            not_after: Timestamp(facts.not_after_ms).to_rfc3339(),
+        }
+    }
+}
+
+/// A client certificate to show to the receiver.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct NewClientCertificate {
+    /// The certificate in PEM, and behind it those between it and the receiver's root.
+    #[oai(validator(min_length = 1, max_length = 32768))]
+    certificate_pem: String,
+    /// Its private key in PEM, not encrypted: RSA, P-256, P-384, P-521 or Ed25519.
+    #[oai(validator(min_length = 1, max_length = 16384))]
+    private_key_pem: String,
 }
 
 #[derive(Debug, Object)]
@@ -148,6 +188,8 @@ struct NewSubscription {
     retry_delays_seconds: Option<Vec<i64>>,
     /// `ENABLED` by default.
     status: Option<SubscriptionStatusName>,
+    /// The certificate to show to a receiver that asks for one.
+    client_certificate: Option<NewClientCertificate>,
 }
 
 #[derive(Debug, Object)]
@@ -181,6 +223,8 @@ struct SubscriptionUpdate {
     status: Option<SubscriptionStatusName>,
     /// What becomes of the deliveries that wait for it at this moment; `RELEASE` by default.
     held_deliveries: Option<HeldDeliveriesName>,
+    /// The certificate to show to a receiver that asks for one; `null` removes the one there is.
+    client_certificate: MaybeUndefined<NewClientCertificate>,
     /// The revision that was read; a newer one answers 409.
     #[oai(validator(max_length = 20))]
     revision: Option<String>,
@@ -238,6 +282,10 @@ impl WebhookSubscriptionsApi {
             in_flight_max: new.max_in_flight,
             retry_profile: new.retry_profile.map(Into::into),
             retry_delays: new.retry_delays_seconds,
+            certificate: match new.client_certificate {
+                Some(certificate) => self.certificate(site, &certificate)?,
+                None => CertificateChange::Keep,
+            },
             held: None,
             revision: None,
         };
@@ -304,6 +352,11 @@ impl WebhookSubscriptionsApi {
             in_flight_max: update.max_in_flight,
             retry_profile: update.retry_profile.map(Into::into),
             retry_delays: update.retry_delays_seconds,
+            certificate: match update.client_certificate {
+                MaybeUndefined::Undefined => CertificateChange::Keep,
+                MaybeUndefined::Null => CertificateChange::Remove,
+                MaybeUndefined::Value(certificate) => self.certificate(site, &certificate)?,
+            },
             held: update.held_deliveries.map(Into::into),
             revision: wire::revision(update.revision.as_deref(), "webhookSubscription.revision")?,
         };
@@ -356,6 +409,28 @@ impl WebhookSubscriptionsApi {
         tx.commit().await?;
         self.app.dispatcher.requeue(SubscriptionId(id.0)).await;
         Ok(Json(Empty {}))
+    }
+}
+
+impl WebhookSubscriptionsApi {
+    fn certificate(&self, site: SiteId, new: &NewClientCertificate) -> Result<CertificateChange, Problem> {
+        let App { sealer, db, .. } = &self.app;
+        let pair = (new.certificate_pem.as_str(), new.private_key_pem.as_str());
+        Ok(CertificateChange::Set(client_certificate::store(sealer, site, db.now(), pair)?))
+    }
+}
+
+impl From<CertificateError> for Problem {
+    fn from(error: CertificateError) -> Self {
+        let text = error.to_string();
+        let refused = |field, text| {
+            Self::invalid(format!("webhookSubscription.clientCertificate.{field}"), "FORMAT", text)
+        };
+        match error {
+            CertificateError::Certificate(_) => refused("certificatePem", text),
+            CertificateError::PrivateKey(_) => refused("privateKeyPem", text),
+            CertificateError::Seal(cause) => Self::from(cause),
+        }
     }
 }
 

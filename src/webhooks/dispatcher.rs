@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use super::answer::{self, Sending};
+use super::client_certificate::ClientCertificates;
 use super::delivery::{self, Outcome, Try, Verdict};
 use super::outbox::{FreshDeliveries, LEASE_MS};
 use super::queues::{HELD_MAX, QUEUE_MAX, Queue, State};
@@ -50,6 +51,7 @@ pub struct Dispatcher(Arc<Inner>);
 struct Inner {
     db: Db,
     signer: Signer,
+    certificates: ClientCertificates,
     client: Client,
     metrics: Metrics,
     outcomes: mpsc::Sender<Outcome>,
@@ -86,13 +88,19 @@ pub struct Health {
 impl Dispatcher {
     /// Starts sending. The loop that looks for due deliveries begins with a look at once, which is the recovery after
     /// a crash.
-    pub async fn start(db: Db, signer: Signer, client: Client, metrics: Metrics) -> Result<Self, OpenError> {
+    pub async fn start(
+        db: Db,
+        (signer, certificates): (Signer, ClientCertificates),
+        client: Client,
+        metrics: Metrics,
+    ) -> Result<Self, OpenError> {
         // The largest statements of all: only one connection should keep room for them.
         let outcomes_db = db.for_worker().await?;
         let (outcomes, unwritten) = mpsc::channel(OUTCOMES_QUEUE_MAX);
         let dispatcher = Self(Arc::new(Inner {
             db,
             signer,
+            certificates,
             client,
             metrics,
             outcomes,
@@ -396,6 +404,10 @@ async fn send(dispatcher: &Dispatcher, job: &Job, token: &SignedToken) -> Sendin
         (header::CONTENT_TYPE, HeaderValue::from_static("text/plain")),
         (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
     ];
+    let identity = match dispatcher.0.certificates.of(&job.target) {
+        Ok(identity) => identity,
+        Err(error) => return error.into(),
+    };
     let timeout = Duration::from_millis(u64::from(job.target.timeout_ms));
     let request = OutboundRequest {
         method: Method::POST,
@@ -404,7 +416,7 @@ async fn send(dispatcher: &Dispatcher, job: &Job, token: &SignedToken) -> Sendin
         body: token.token.clone(),
         timeout,
         body_max: ANSWER_BYTES_MAX,
-        identity: None,
+        identity,
     };
     answer::send(client, request, &[]).await
 }

@@ -132,18 +132,23 @@ pub(super) struct Attempt {
 /// How long the parts of a request took, in milliseconds. What did not occur is absent, as connecting does on a connection that
 /// was kept.
 #[derive(Debug, Object)]
-#[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+#[oai(skip_serializing_if_is_none)]
 struct AttemptTimings {
     /// Finding the addresses of the host's name.
-    dns_ms: Option<f64>,
+    #[oai(rename = "dnsMs")]
+    dns: Option<f64>,
     /// Opening the connection.
-    connect_ms: Option<f64>,
+    #[oai(rename = "connectMs")]
+    connect: Option<f64>,
     /// Agreeing on encryption.
-    tls_ms: Option<f64>,
+    #[oai(rename = "tlsMs")]
+    tls: Option<f64>,
     /// From the request to the first byte of the answer.
-    first_byte_ms: Option<f64>,
+    #[oai(rename = "firstByteMs")]
+    first_byte: Option<f64>,
     /// From the start until the answer was read or given up.
-    total_ms: f64,
+    #[oai(rename = "totalMs")]
+    total: f64,
 }
 
 impl From<Timings> for AttemptTimings {
@@ -154,11 +159,11 @@ impl From<Timings> for AttemptTimings {
             f64::from(micros) / 1_000.0
         };
         Self {
-            dns_ms: timings.dns.map(ms),
-            connect_ms: timings.connect.map(ms),
-            tls_ms: timings.tls.map(ms),
-            first_byte_ms: timings.first_byte.map(ms),
-            total_ms: ms(timings.total),
+            dns: timings.dns.map(ms),
+            connect: timings.connect.map(ms),
+            tls: timings.tls.map(ms),
+            first_byte: timings.first_byte.map(ms),
+            total: ms(timings.total),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - [`delivery`] claims due deliveries and writes outcomes in batches. A claim is a lease: an outcome counts only while
 //!   its lease does.
 //! - [`signing`] makes one RS256 token per event and app; [`schedule`] says when to try again.
+//! - [`client_certificate`] is by what a receiver may know us.
 //! - [`subscriptions`] and [`log`] are what owners see and change; [`api`] is their HTTP.
 //!
 //! A crash between a request and its outcome leads to the same event again, with the same id: receivers drop
@@ -14,6 +15,7 @@
 
 mod answer;
 pub mod api;
+pub mod client_certificate;
 pub mod delivery;
 pub mod dispatcher;
 pub mod event;

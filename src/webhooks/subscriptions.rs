@@ -10,6 +10,7 @@ use sea_orm::{
 };
 
 use super::EventType;
+use super::client_certificate::CertificateChange;
 use super::delivery::WAITING;
 use super::schedule::DELAY_S_MAX;
 use crate::apps::{self, Viewer};
@@ -41,6 +42,8 @@ pub struct SubscriptionChange {
     pub retry_profile: Option<RetryProfile>,
     /// The waits of [`RetryProfile::Custom`], in seconds.
     pub retry_delays: Option<Vec<i64>>,
+    /// The certificate that it shows.
+    pub certificate: CertificateChange,
     /// What becomes of the deliveries that wait for it.
     pub held: Option<HeldDeliveries>,
     /// Only if nobody changed it since.
@@ -118,7 +121,7 @@ pub async fn create_subscription(
         in_flight_max: new.in_flight_max.unwrap_or(IN_FLIGHT_DEFAULT),
         retry_profile,
         retry_delays,
-        client_identity: None,
+        client_identity: new.certificate.applied(None),
         revision: 1,
         created_at: tx.now(),
         updated_at: tx.now(),
@@ -161,6 +164,7 @@ pub async fn change_subscription(
     (row.retry_profile, row.retry_delays) = retries(profile, change.retry_delays, row.retry_delays.take())?;
     row.timeout_ms = change.timeout_ms.unwrap_or(row.timeout_ms);
     row.in_flight_max = change.in_flight_max.unwrap_or(row.in_flight_max);
+    row.client_identity = change.certificate.applied(row.client_identity.take());
     if change.held == Some(HeldDeliveries::Cancel) {
         cancel_waiting(tx, id).await?;
     }

@@ -9,15 +9,13 @@ use followpoints::outbound::{Phase, SendError};
 use h2::server::SendResponse;
 use h2::{RecvStream, server};
 use hyper::{Request, Response};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::tls::{CERTIFICATE, KEY, trusting_client};
+use super::tls::trusting_client;
 use super::{BODY_MAX, ENOUGH, SHORT, ask, post};
+use crate::support::certificates::{ClientAuth, acceptor};
 
 /// A receiver that speaks HTTP/2.
 pub(super) struct Http2Receiver {
@@ -27,20 +25,6 @@ pub(super) struct Http2Receiver {
 
 /// What a request looked like: version, method, target, host, headers of ours, body.
 type Seen = Arc<Mutex<Vec<String>>>;
-
-fn acceptor(protocols: &[&[u8]]) -> TlsAcceptor {
-    let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).expect("a key");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider offers TLS")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .expect("the key fits");
-    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-    TlsAcceptor::from(Arc::new(config))
-}
 
 impl Http2Receiver {
     /// Runs the script for every connection, with its number counted from 0.
@@ -53,7 +37,7 @@ impl Http2Receiver {
         let port = listener.local_addr().expect("a bound listener has an address").port();
         let connection_count = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&connection_count);
-        let acceptor = acceptor(&[b"h2", b"http/1.1"]);
+        let acceptor = acceptor(&[b"h2", b"http/1.1"], ClientAuth::Never);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let stream = acceptor.accept(stream).await.expect("the client agrees on encryption");
@@ -286,7 +270,7 @@ async fn an_endless_body_is_cut_and_the_connection_goes_on() {
 async fn without_an_offer_of_http2_it_is_http1() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback can be bound");
     let port = listener.local_addr().expect("a bound listener has an address").port();
-    let acceptor = acceptor(&[b"http/1.1"]);
+    let acceptor = acceptor(&[b"http/1.1"], ClientAuth::Never);
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.expect("a connection");
         let mut stream = acceptor.accept(stream).await.expect("the client agrees on encryption");

@@ -9,6 +9,7 @@ mod answers;
 mod connections;
 mod guard;
 mod http2;
+mod identities;
 mod proxies;
 mod timings;
 mod tls;

@@ -79,7 +79,7 @@ async fn a_failure_has_its_parts_as_far_as_they_came() {
 
     let stuck = Client::new(setup("127.0.0.0/8", Arc::new(NeverAnswers))).expect("the client can be set up");
     let timings = stuck.send(post("http://stuck.test/", SHORT)).await.timings;
-    assert!(timings.dns.expect("it began") >= SHORT && timings.connect.is_none());
+    assert!(timings.dns.expect("it began") >= SHORT / 2 && timings.connect.is_none());
 
     let silent = Receiver::start(|_, stream| async move {
         pending::<()>().await;

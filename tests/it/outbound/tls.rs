@@ -9,36 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use followpoints::outbound::{Client, Setup};
 
-use super::{ENOUGH, Names, OK, Receiver, ask, client, post, setup};
+use crate::support::certificates::{CERTIFICATE, KEY, ROOT};
 
-// A root and a certificate for hooks.test and 127.0.0.1, valid from 2020 to 2120, made for these tests alone.
-pub(super) const ROOT: &str = "-----BEGIN CERTIFICATE-----
-MIIBiDCCAS6gAwIBAgIUATKmSsmzme1DfE+eXEzZZfSIen0wCgYIKoZIzj0EAwIw
-ITEfMB0GA1UEAwwWRm9sbG93cG9pbnRzIHRlc3Qgcm9vdDAgFw0yNjExMjAyMDUz
-NDNaGA8yMTI2MTAyNzIwNTM0M1owITEfMB0GA1UEAwwWRm9sbG93cG9pbnRzIHRl
-c3Qgcm9vdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABB+XGNlpRuGBbDNZH+kJ
-xGgt1lYKkINplnihfZfmgVsrwzn/W+tLxkJLKxnzYBU7GoSuNlT3UNG6rpuSylGh
-j8OjQjBAMA8GA1UdEwEB/wQFMAMBAf8wDgYDVR0PAQH/BAQDAgEGMB0GA1UdDgQW
-BBRMdKmBjvO73LDgWP0fkcsCM6Y1VTAKBggqhkjOPQQDAgNIADBFAiEA59WHleLg
-YAy1/VvaqiApxBIap6/UfE5qbg8z1mkyBgwCIBIYz/40EJ36YCWTqLsT4BrRIcUQ
-uXGMH+vcqp2lv2Fn
------END CERTIFICATE-----";
-pub(super) const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
-MIIBrDCCAVGgAwIBAgIBATAKBggqhkjOPQQDAjAhMR8wHQYDVQQDDBZGb2xsb3dw
-b2ludHMgdGVzdCByb290MCAXDTIwMDEwMTAwMDAwMFoYDzIxMjAwMTAxMDAwMDAw
-WjAVMRMwEQYDVQQDDApob29rcy50ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcD
-QgAEUgto8HJUI1pVvu5RZfQtQnEIVwMGWS/hOOwk8ntzKsa20Pk9QwEVW34vGFhc
-5RID8C+sxSTft9Up/aoUR6UOTqOBgzCBgDAMBgNVHRMBAf8EAjAAMBsGA1UdEQQU
-MBKCCmhvb2tzLnRlc3SHBH8AAAEwEwYDVR0lBAwwCgYIKwYBBQUHAwEwHwYDVR0j
-BBgwFoAUTHSpgY7zu9yw4Fj9H5HLAjOmNVUwHQYDVR0OBBYEFHsgoq7KgiLztmU/
-CA1DhK2q1TNmMAoGCCqGSM49BAMCA0kAMEYCIQDE9QGiDEL1xSSS8q65LBzf/b/M
-q06l4M4MTusbiR4aoQIhAIhlnu+mV/5U/yYwGaXO3qKCgRG93juh65JcCKS063cz
------END CERTIFICATE-----";
-pub(super) const KEY: &str = "-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgi26M934fBu8MQc6N
-XU6mHPvPv7aL05n9DAbFWIIsoROhRANCAARSC2jwclQjWlW+7lFl9C1CcQhXAwZZ
-L+E47CTye3MqxrbQ+T1DARVbfi8YWFzlEgPwL6zFJN+31Sn9qhRHpQ5O
------END PRIVATE KEY-----";
+use super::{ENOUGH, Names, OK, Receiver, ask, client, post, setup};
 
 /// A client that trusts the root of these tests and takes every name for 127.0.0.1.
 pub(super) fn trusting_client() -> Client {

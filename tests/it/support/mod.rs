@@ -2,6 +2,7 @@
 //! speaks to it in process.
 
 pub mod callers;
+pub mod certificates;
 pub mod client;
 pub mod document;
 pub mod dump;

@@ -4,6 +4,7 @@ mod answers;
 mod atomicity;
 mod backlog;
 mod changes;
+mod client_certificates;
 mod deletions;
 mod envelope;
 mod holding;

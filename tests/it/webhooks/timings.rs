@@ -88,8 +88,8 @@ on_both! {
         new_follower(app, &site, "u-1").await;
         app.drain().await;
 
-        let received = receiver.received().swap_remove(0);
-        let sent: serde_json::Map<String, Value> = received
+        let request = receiver.received().swap_remove(0);
+        let sent: serde_json::Map<String, Value> = request
             .headers
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().into()))
@@ -101,7 +101,7 @@ on_both! {
             shown,
             &json!({
                 "content-type": "text/plain", "user-agent": "Followpoints/0.1.0", "host": host,
-                "content-length": received.body.len().to_string(),
+                "content-length": request.body.len().to_string(),
             })
         );
 

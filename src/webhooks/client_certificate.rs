@@ -1,0 +1,140 @@
+//! The certificate that a subscription shows to its receiver, which knows us by it.
+//!
+//! It is stored in one column: the certificates as they are, since everybody may see them, and behind them the private key,
+//! sealed for the site. So a list of subscriptions opens no seal, and a key is opened once for as long as it is not changed.
+
+use std::sync::Arc;
+
+use entity::id::{SiteId, Timestamp};
+use quick_cache::sync::Cache;
+
+use crate::outbound::{CertificateFacts, ClientIdentity, IdentityError, SendError};
+use crate::seal::{SealError, Sealer};
+use crate::sites::config::Target;
+
+/// Certificates whose keys stay open in memory.
+const OPENED_MAX: usize = 1_000;
+/// Bytes that say how long the certificates are.
+const LENGTH_BYTES: usize = 4;
+
+/// What is to become of a subscription's certificate.
+#[derive(Debug, Default)]
+pub enum CertificateChange {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// There is none any more.
+    Remove,
+    /// This one, as [`store`] made it.
+    Set(Vec<u8>),
+}
+
+impl CertificateChange {
+    /// What is stored after the change, with `earlier` before it.
+    #[must_use]
+    pub fn applied(self, earlier: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        match self {
+            Self::Keep => earlier,
+            Self::Remove => None,
+            Self::Set(stored) => Some(stored),
+        }
+    }
+}
+
+/// Why a certificate is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// Itself.
+    #[error("{0}")]
+    Certificate(String),
+    /// Its private key.
+    #[error("{0}")]
+    PrivateKey(&'static str),
+    /// It could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+impl From<IdentityError> for CertificateError {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Certificate(what) => Self::Certificate(what.to_owned()),
+            IdentityError::Key(what) => Self::PrivateKey(what),
+        }
+    }
+}
+
+/// Checks a certificate of `site` and its private key, both in PEM, and makes of them what is stored. A certificate whose
+/// time is over at `now` is refused.
+pub fn store(
+    sealer: &Sealer,
+    site: SiteId,
+    now: Timestamp,
+    (certificate, private_key): (&str, &str),
+) -> Result<Vec<u8>, CertificateError> {
+    let identity = ClientIdentity::from_pem(certificate, private_key)?;
+    let not_after = Timestamp(identity.facts().not_after_ms);
+    if not_after <= now {
+        return Err(CertificateError::Certificate(format!("expired on {}", not_after.to_rfc3339())));
+    }
+    let private = sealer.seal(&purpose(site), private_key.as_bytes())?;
+    let length = u32::try_from(certificate.len())
+        .map_err(|_| CertificateError::Certificate("is too long".to_owned()))?;
+    Ok([&length.to_be_bytes()[..], certificate.as_bytes(), &private[..]].concat())
+}
+
+/// What a stored certificate says of itself.
+#[must_use]
+pub fn facts(stored: &[u8]) -> Option<CertificateFacts> {
+    split(stored).and_then(|(certificate, _)| ClientIdentity::facts_of_pem(certificate))
+}
+
+fn purpose(site: SiteId) -> String {
+    format!("client-certificate:{site}")
+}
+
+/// The certificates, and the sealed key.
+fn split(stored: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = stored.split_first_chunk::<LENGTH_BYTES>()?;
+    let (certificate, sealed) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    Some((std::str::from_utf8(certificate).ok()?, sealed))
+}
+
+/// Certificates ready for use. Cheap to clone.
+#[derive(Clone)]
+pub struct ClientCertificates {
+    sealer: Sealer,
+    opened: Arc<Cache<Arc<[u8]>, Arc<ClientIdentity>>>,
+}
+
+impl ClientCertificates {
+    /// Opens them with `sealer`.
+    #[must_use]
+    pub fn new(sealer: Sealer) -> Self {
+        Self { sealer, opened: Arc::new(Cache::new(OPENED_MAX)) }
+    }
+
+    /// The certificate that `target` is shown, if one is. It is opened when it is first used after a change.
+    pub fn of(&self, target: &Target) -> Result<Option<Arc<ClientIdentity>>, SendError> {
+        let Some(stored) = &target.client_certificate else { return Ok(None) };
+        if let Some(identity) = self.opened.get(stored) {
+            return Ok(Some(identity));
+        }
+        let identity = self.open(target.site_id, stored).ok_or_else(|| {
+            tracing::error!(
+                subscription.id = %target.subscription_id,
+                "a client certificate cannot be opened: was it sealed under another FOLLOWPOINTS_MASTER_KEY?"
+            );
+            SendError::Tls("the client certificate of the subscription cannot be opened".to_owned())
+        })?;
+        let identity = Arc::new(identity);
+        self.opened.insert(Arc::clone(stored), Arc::clone(&identity));
+        Ok(Some(identity))
+    }
+
+    fn open(&self, site: SiteId, stored: &[u8]) -> Option<ClientIdentity> {
+        let (certificate, sealed) = split(stored)?;
+        let private_key = self.sealer.open(&purpose(site), sealed).ok()?;
+        ClientIdentity::from_pem(certificate, std::str::from_utf8(&private_key).ok()?).ok()
+    }
+}
