@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -88,7 +88,11 @@ struct Exchange<'a> {
 enum Line {
     None,
     Http1(Traffic),
-    Http2 { users: Arc<()>, first_byte: Option<Duration> },
+    /// Weak, since who only watches a connection does not count as its user.
+    Http2 {
+        users: Weak<()>,
+        first_byte: Option<Duration>,
+    },
 }
 
 impl Client {
@@ -132,10 +136,9 @@ impl Client {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error),
             Err(_) => {
-                if let Line::Http2 { users, .. } = &line {
-                    self.pool.retire(&origin, users);
-                }
-                if let Some(reading) = &mut reading {
+                self.retire(&origin, &line);
+                // An answer that was read to its end stays whole, though its connection was not ready in time.
+                if let Some(reading) = reading.as_mut().filter(|reading| !reading.is_over) {
                     reading.error = Some(BodyError::Timeout);
                 }
                 Some(SendError::Timeout(course.phase()))
@@ -156,24 +159,43 @@ impl Client {
     async fn exchange(&self, exchange: &mut Exchange<'_>) -> Result<(), SendError> {
         let headers = exchange.request.checked_headers()?;
         let addresses = self.vetted_addresses(exchange).await?;
-        if let Some(kept) = self.pool.take(&exchange.origin, &addresses) {
-            match self.exchange_on(kept, headers.clone(), exchange).await {
-                Err(failure) if failure.is_stale => {
-                    let host = exchange.request.url.host();
-                    tracing::debug!(url.host = host, "a kept connection was dead, connecting anew");
-                    exchange.course.repeat();
-                    exchange.line = Line::None;
-                }
-                ended => return ended.map_err(|failure| failure.error),
-            }
+        let Some(kept) = self.pool.take(&exchange.origin, &addresses) else {
+            return self.exchange_anew(&addresses, headers, exchange).await;
+        };
+        match self.exchange_on(kept, headers, exchange).await {
+            Err(failure) if failure.is_stale => {}
+            ended => return ended.map_err(|failure| failure.error),
         }
+        tracing::debug!(
+            url.host = exchange.request.url.host(),
+            "a kept connection was dead, connecting anew"
+        );
+        self.retire(&exchange.origin, &exchange.line);
+        exchange.course.repeat();
+        exchange.line = Line::None;
+        let headers = exchange.request.checked_headers()?;
+        self.exchange_anew(&addresses, headers, exchange).await
+    }
+
+    async fn exchange_anew(
+        &self,
+        addresses: &[IpAddr],
+        headers: HeaderMap,
+        exchange: &mut Exchange<'_>,
+    ) -> Result<(), SendError> {
         // A connection that is opened is the exception, and the room that it needs is not for every request.
         let Exchange { origin, request, deadline, course, .. } = exchange;
         let identity = request.identity.as_deref();
-        let opening = self.connector.open((origin, &addresses), identity, *deadline, course);
+        let opening = self.connector.open((origin, addresses), identity, *deadline, course);
         let link = Box::pin(opening).await?;
         self.pool.share(&exchange.origin, &link);
         self.exchange_on(link, headers, exchange).await.map_err(|failure| failure.error)
+    }
+
+    fn retire(&self, origin: &Origin, line: &Line) {
+        if let Line::Http2 { users, .. } = line {
+            self.pool.retire(origin, users);
+        }
     }
 
     async fn vetted_addresses(&self, exchange: &mut Exchange<'_>) -> Result<Vec<IpAddr>, SendError> {
@@ -206,7 +228,7 @@ impl Client {
         let request = exchange.request.on_connection(headers, is_http2, link.form, (link.address, proxy))?;
         exchange.course.enter(Phase::ResponseHead);
         exchange.line = if is_http2 {
-            Line::Http2 { users: Arc::clone(&link.users), first_byte: None }
+            Line::Http2 { users: Arc::downgrade(&link.users), first_byte: None }
         } else {
             Line::Http1(link.traffic.clone())
         };
@@ -226,6 +248,7 @@ impl Client {
             kept: BytesMut::new(),
             kept_max: exchange.request.body_max,
             is_truncated: false,
+            is_over: false,
             error: None,
         });
         reading.read(incoming).await;
@@ -262,6 +285,7 @@ struct BodyReading {
     kept: BytesMut,
     kept_max: usize,
     is_truncated: bool,
+    is_over: bool,
     error: Option<BodyError>,
 }
 
@@ -278,9 +302,10 @@ impl BodyReading {
                 Err(error) => self.error = Some(BodyError::Broken(describe_chain(&error))),
             }
             if self.is_truncated || self.error.is_some() {
-                return;
+                break;
             }
         }
+        self.is_over = true;
     }
 
     fn keep(&mut self, data: &[u8]) {

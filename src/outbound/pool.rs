@@ -144,12 +144,12 @@ impl Pool {
     }
 
     /// Gives a shared connection to nobody else, since it may be dead; requests that are under way on it go on.
-    pub(super) fn retire(&self, origin: &Origin, users: &Arc<()>) {
+    pub(super) fn retire(&self, origin: &Origin, users: &Weak<()>) {
         let mut state = self.lock();
         let State { by_origin, count, .. } = &mut *state;
         let Some(kept) = by_origin.get_mut(origin) else { return };
         let before = kept.len();
-        kept.retain(|kept| !Arc::ptr_eq(&kept.users, users));
+        kept.retain(|kept| Arc::as_ptr(&kept.users) != users.as_ptr());
         *count -= before - kept.len();
     }
 
@@ -161,8 +161,17 @@ impl Pool {
         }
         let new = Kept { sender, address, form, traffic, refusal, users, since };
         match by_origin.get_mut(origin) {
-            Some(kept) if kept.len() >= IDLE_PER_HOST_MAX => return,
-            Some(kept) => kept.push(new),
+            Some(kept) => {
+                if kept.len() >= IDLE_PER_HOST_MAX {
+                    *count -= kept.len();
+                    kept.retain(|kept| !kept.is_over(since));
+                    *count += kept.len();
+                }
+                if kept.len() >= IDLE_PER_HOST_MAX {
+                    return;
+                }
+                kept.push(new);
+            }
             None => {
                 by_origin.insert(origin.clone(), vec![new]);
             }

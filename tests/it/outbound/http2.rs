@@ -138,7 +138,7 @@ async fn no_more_requests_share_a_connection_than_the_receiver_accepts() {
         let tell = tell.clone();
         async move {
             let mut builder = server::Builder::new();
-            let handshake = builder.max_concurrent_streams(1).handshake::<_, Bytes>(stream);
+            let handshake = builder.max_concurrent_streams(2).handshake::<_, Bytes>(stream);
             let mut connection = handshake.await.expect("the client speaks HTTP/2");
             while let Some(Ok((request, mut respond))) = connection.accept().await {
                 if request.uri().path() == "/hang" {
@@ -152,17 +152,19 @@ async fn no_more_requests_share_a_connection_than_the_receiver_accepts() {
     .await;
     let client = trusting_client();
     assert_eq!(ask(&client, post(&receiver.url, ENOUGH)).await.expect("an answer").status, 200);
-    let hanging = post(&receiver.url.replace("/hook?", "/hang?"), ENOUGH);
-    let hang = tokio::spawn({
-        let client = client.clone();
-        async move { ask(&client, hanging).await.map(|answer| answer.status) }
-    });
-    let mut held = held.recv().await.expect("it hangs");
-    assert_eq!(receiver.connections(), 1);
+    let mut hangs = Vec::new();
+    for _ in 0..2 {
+        let (client, hanging) = (client.clone(), post(&receiver.url.replace("/hook?", "/hang?"), ENOUGH));
+        let hang = tokio::spawn(async move { ask(&client, hanging).await.map(|answer| answer.status) });
+        hangs.push((hang, held.recv().await.expect("it hangs")));
+    }
+    assert_eq!(receiver.connections(), 1, "there was room for a second one");
     assert_eq!(ask(&client, post(&receiver.url, ENOUGH)).await.expect("an answer").status, 200);
     assert_eq!(receiver.connections(), 2);
-    answer_ok(&mut held);
-    assert_eq!(hang.await.expect("no panic"), Ok(200));
+    for (hang, mut respond) in hangs {
+        answer_ok(&mut respond);
+        assert_eq!(hang.await.expect("no panic"), Ok(200));
+    }
 }
 
 #[tokio::test]
