@@ -27,6 +27,11 @@ use crate::clock::Clock;
 /// The longest deadline; longer ones are cut to it.
 const TIMEOUT_MAX: Duration = Duration::from_mins(10);
 
+/// How long a connection may take to open before one that other requests give back is as welcome, and how often it is looked
+/// for then. A receiver whose queue is full makes us wait a second or more.
+const STALLED_AFTER: Duration = Duration::from_millis(400);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 /// What the receiver answered.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -183,11 +188,22 @@ impl Client {
         headers: HeaderMap,
         exchange: &mut Exchange<'_>,
     ) -> Result<(), SendError> {
-        // A connection that is opened is the exception, and the room that it needs is not for every request.
         let Exchange { origin, request, deadline, course, .. } = exchange;
         let identity = request.identity.as_deref();
-        let opening = self.connector.open((origin, addresses), identity, *deadline, course);
-        let link = Box::pin(opening).await?;
+        let opening = self.connector.open((&*origin, addresses), identity, *deadline, course);
+        // A connection that is opened is the exception, and the room that it needs is not for every request.
+        let mut opening = Box::pin(opening);
+        let mut patience = STALLED_AFTER;
+        let link = loop {
+            if let Ok(opened) = timeout(patience, opening.as_mut()).await {
+                break opened?;
+            }
+            if let Some(given_back) = self.pool.take(origin, addresses) {
+                break given_back;
+            }
+            patience = LOOK_AGAIN_AFTER;
+        };
+        drop(opening);
         self.pool.share(&exchange.origin, &link);
         self.exchange_on(link, headers, exchange).await.map_err(|failure| failure.error)
     }

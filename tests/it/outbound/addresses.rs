@@ -10,15 +10,46 @@ use super::{ENOUGH, OK, Receiver, SHORT, ask, client, local_client, post, read_r
 
 /// A listener on 127.0.0.1 whose queue is full, so that connecting hangs, and what fills it.
 async fn full_listener() -> (TcpListener, Vec<TcpStream>) {
+    let listener = short_queue();
+    let waiting = fill(&listener).await;
+    (listener, waiting)
+}
+
+fn short_queue() -> TcpListener {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("loopback can be bound");
-    let listener = socket.listen(1).expect("a bound socket can listen");
+    socket.listen(1).expect("a bound socket can listen")
+}
+
+async fn fill(listener: &TcpListener) -> Vec<TcpStream> {
     let address = listener.local_addr().expect("a bound listener has an address");
     let mut waiting = Vec::new();
     while let Ok(connected) = tokio::time::timeout(SHORT, TcpStream::connect(address)).await {
         waiting.push(connected.expect("loopback can be reached"));
     }
-    (listener, waiting)
+    waiting
+}
+
+#[tokio::test]
+async fn a_connection_that_is_given_back_serves_a_request_whose_own_does_not_open() {
+    let listener = short_queue();
+    let url = format!("http://{}/", listener.local_addr().expect("a bound listener has an address"));
+    let client = local_client();
+    let ask_for = |url: &str| {
+        let (client, request) = (client.clone(), post(url, ENOUGH));
+        tokio::spawn(async move { ask(&client, request).await.map(|answer| answer.status) })
+    };
+    let first = ask_for(&url);
+    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    read_request(&mut stream).await.expect("a request");
+    let _waiting = fill(&listener).await;
+    let second = ask_for(&url);
+    tokio::task::yield_now().await;
+    stream.write_all(OK.as_bytes()).await.expect("the client reads");
+    assert_eq!(first.await.expect("no panic"), Ok(200));
+    read_request(&mut stream).await.expect("the second request comes here too");
+    stream.write_all(OK.as_bytes()).await.expect("the client reads");
+    assert_eq!(second.await.expect("no panic"), Ok(200));
 }
 
 #[tokio::test]
