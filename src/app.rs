@@ -23,7 +23,7 @@ use crate::outbound::{Client, Resolve, SetupError, SystemResolver};
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
 use crate::webhooks::delivery;
-use crate::webhooks::dispatcher::Dispatcher;
+use crate::webhooks::dispatcher::{self, Dispatcher};
 use crate::webhooks::signing::Signer;
 
 /// How often what has ended is deleted.
@@ -68,9 +68,9 @@ pub enum StartError {
     /// The workers that create follows.
     #[error(transparent)]
     Workers(#[from] WorkersError),
-    /// The recovery of deliveries.
-    #[error("cannot read the deliveries that an earlier process left: {0}")]
-    Recover(#[from] DbErr),
+    /// The sending of webhooks.
+    #[error(transparent)]
+    Dispatcher(#[from] dispatcher::StartError),
 }
 
 /// The running service. Cheap to clone.
@@ -112,10 +112,10 @@ impl App {
         let tokens = AccessTokens::load(&db, &sealer).await?;
         let client = Client::new(config.guard.clone(), seams.resolver, &config.extra_roots)?;
         let metrics = Metrics::new()?;
-        delivery::recover(&db).await?;
         let signer = Signer::new(db.clone(), sealer.clone());
-        let dispatcher = Dispatcher::start(db.clone(), signer, client.clone(), metrics.clone()).await?;
         let configs = SiteConfigs::default();
+        let dispatcher =
+            Dispatcher::start(db.clone(), configs.clone(), signer, client.clone(), metrics.clone()).await?;
         let mut upkeep = JoinSet::new();
         upkeep.spawn(clean_up(db.clone()));
         let log_db = db.clone();

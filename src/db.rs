@@ -36,6 +36,8 @@ const POSTGRES_CONNECTIONS: u32 = 16;
 const IDLE_UNTIL_TESTED: Duration = Duration::from_secs(1);
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before a lost connection for notifications is opened again.
+const LISTEN_RETRY: Duration = Duration::from_secs(1);
 /// The advisory lock of the migration on PostgreSQL: any number that nobody else uses.
 const MIGRATION_LOCK: i64 = 7_305_805_932_170;
 /// Times a transaction that lost a race is run, in all.
@@ -244,6 +246,31 @@ impl Db {
             lock.release();
         }
         closed
+    }
+
+    /// Calls `heard` for every notification on `channel`, on a connection of its own that is opened again when it is lost; and
+    /// each time it was opened, as some may have been missed. Only PostgreSQL notifies: on SQLite this ends at once.
+    pub async fn listen(&self, channel: &str, heard: impl Fn() + Send) {
+        if self.backend() == DatabaseBackend::Sqlite {
+            return;
+        }
+        loop {
+            if let Err(error) = self.listen_once(channel, &heard).await {
+                tracing::debug!(%error, "notifications are lost for a moment");
+            }
+            let _ = tokio::time::timeout(LISTEN_RETRY, std::future::pending::<()>()).await;
+        }
+    }
+
+    async fn listen_once(&self, channel: &str, heard: &(impl Fn() + Send)) -> Result<(), sqlx::Error> {
+        let mut listener = sqlx::postgres::PgListener::connect(&self.url).await?;
+        listener.listen(channel).await?;
+        loop {
+            heard();
+            if listener.try_recv().await?.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Copies what SQLite has in its write-ahead log back into the file, again and again, beside the writer rather than in

@@ -125,6 +125,22 @@ kinds! {
         /// The subscription's own.
         Custom = "CUSTOM",
     }
+    /// In which order a subscription's deliveries are sent.
+    DeliveryOrdering {
+        /// In none: each as soon as it can be.
+        Parallel = "PARALLEL",
+        /// Those about one account one after the other.
+        PerEntity = "PER_ENTITY",
+        /// All one after the other.
+        Strict = "STRICT",
+    }
+    /// What is to be told, and done, about a receiver.
+    EndpointNotice {
+        /// It works again.
+        Recovered = "RECOVERED",
+        /// It answered 410: its subscription is to be disabled.
+        Gone = "GONE",
+    }
     /// State of a delivery.
     DeliveryStatus {
         /// Not tried yet.

@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use crate::id::{AppId, AppInstanceId, SiteId, SubscriptionId, Timestamp};
-use crate::kinds::{RetryProfile, SubscriptionStatus};
+use crate::kinds::{DeliveryOrdering, RetryProfile, SubscriptionStatus};
 
 /// App × event types × URL.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -34,6 +34,10 @@ pub struct Model {
     pub retry_profile: RetryProfile,
     /// The waits of a profile of its own: JSON array of seconds.
     pub retry_delays: Option<String>,
+    /// In which order deliveries are sent.
+    pub ordering: DeliveryOrdering,
+    /// Tries a second at most.
+    pub rate_limit: Option<i32>,
     /// Grows with every change.
     pub revision: i64,
     /// When it was made.

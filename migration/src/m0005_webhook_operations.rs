@@ -1,4 +1,4 @@
-//! How a subscription is tried again.
+//! How a subscription is tried again, in which order and how fast.
 
 use sea_orm_migration::prelude::*;
 
@@ -9,6 +9,10 @@ const COLUMNS: &str = "
 ALTER TABLE subscription ADD COLUMN retry_profile text NOT NULL DEFAULT 'WIX'
 ;;
 ALTER TABLE subscription ADD COLUMN retry_delays text
+;;
+ALTER TABLE subscription ADD COLUMN ordering text NOT NULL DEFAULT 'PARALLEL'
+;;
+ALTER TABLE subscription ADD COLUMN rate_limit integer
 ";
 
 #[async_trait::async_trait]
@@ -18,7 +22,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for column in ["retry_delays", "retry_profile"] {
+        for column in ["rate_limit", "ordering", "retry_delays", "retry_profile"] {
             let sql = format!("ALTER TABLE subscription DROP COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;
         }

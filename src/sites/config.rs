@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use entity::id::{AppId, AppInstanceId, SiteId, SubscriptionId};
-use entity::kinds::{Channel, ProgramStatus, SubscriptionStatus};
+use entity::kinds::{Channel, DeliveryOrdering, ProgramStatus, SubscriptionStatus};
 use entity::{program, site, site_channel, subscription};
 use quick_cache::sync::Cache;
 use sea_orm::{
@@ -42,6 +42,10 @@ pub struct Target {
     pub resends_ms: Vec<i64>,
     /// What it subscribes to.
     pub event_types: Vec<EventType>,
+    /// In which order deliveries are sent.
+    pub ordering: DeliveryOrdering,
+    /// Tries a second at most.
+    pub rate_limit: Option<u32>,
     /// Whether events are sent; else they are held.
     pub is_enabled: bool,
 }
@@ -59,6 +63,8 @@ impl From<subscription::Model> for Target {
             url: row.url,
             timeout_ms: row.timeout_ms.unsigned_abs(),
             in_flight_max: usize::try_from(row.in_flight_max).unwrap_or(1).max(1),
+            ordering: row.ordering,
+            rate_limit: row.rate_limit.map(i32::unsigned_abs),
             is_enabled: row.status == SubscriptionStatus::Enabled,
             resends_ms: schedule::resends_ms(row.retry_profile, &delays),
             event_types: names.iter().flat_map(|pattern| EventType::matching(pattern)).collect(),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::log_api::Attempt;
 use super::subscriptions::{self, SubscriptionChange, SubscriptionError};
-use super::trial;
+use super::{health, trial};
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
@@ -63,6 +63,18 @@ enum RetryProfileName {
     Custom,
 }
 
+/// In which order deliveries are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::DeliveryOrdering", rename = "DeliveryOrdering", rename_all = "SCREAMING_SNAKE_CASE")]
+enum DeliveryOrderingName {
+    /// In none: each as soon as it can be.
+    Parallel,
+    /// Those about one account one after the other: the next waits until the one before was accepted or is exhausted.
+    PerEntity,
+    /// All one after the other.
+    Strict,
+}
+
 /// A subscription: the events of a site that go to a URL of an app.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
@@ -81,6 +93,8 @@ struct WebhookSubscription {
     status: SubscriptionStatusName,
     /// Why it is not enabled.
     status_reason: Option<String>,
+    /// Since when its receiver has accepted nothing, if it fails. After 5 days the subscription is disabled.
+    failing_since_date: Option<String>,
     /// Time limit of one try in milliseconds.
     timeout_ms: i32,
     /// Tries at once.
@@ -89,6 +103,10 @@ struct WebhookSubscription {
     retry_profile: RetryProfileName,
     /// The waits of profile `CUSTOM`, in seconds.
     retry_delays_seconds: Option<Vec<i64>>,
+    /// In which order deliveries are sent.
+    ordering: DeliveryOrderingName,
+    /// Tries a second at most; absent without a limit.
+    max_per_second: Option<i32>,
     /// Grows with every change; a number as text.
     revision: String,
     /// When it was made.
@@ -107,10 +125,13 @@ impl From<subscription::Model> for WebhookSubscription {
             url: row.url,
             status: row.status.into(),
             status_reason: row.status_reason,
+            failing_since_date: None,
             timeout_ms: row.timeout_ms,
             max_in_flight: row.in_flight_max,
             retry_profile: row.retry_profile.into(),
             retry_delays_seconds: row.retry_delays.and_then(|text| serde_json::from_str(&text).ok()),
+            ordering: row.ordering.into(),
+            max_per_second: row.rate_limit,
             revision: row.revision.to_string(),
             created_date: row.created_at.to_rfc3339(),
             updated_date: row.updated_at.to_rfc3339(),
@@ -146,6 +167,11 @@ struct NewSubscription {
     /// With profile `CUSTOM`: up to 30 waits of 1 to 86400 seconds; none means that nothing is sent twice.
     #[oai(validator(max_items = 30))]
     retry_delays_seconds: Option<Vec<i64>>,
+    /// In which order deliveries are sent; `PARALLEL` by default.
+    ordering: Option<DeliveryOrderingName>,
+    /// Tries a second at most; without a limit by default.
+    #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
+    max_per_second: Option<i32>,
     /// `ENABLED` by default.
     status: Option<SubscriptionStatusName>,
 }
@@ -177,6 +203,11 @@ struct SubscriptionUpdate {
     /// With profile `CUSTOM`: up to 30 waits of 1 to 86400 seconds; none means that nothing is sent twice.
     #[oai(validator(max_items = 30))]
     retry_delays_seconds: Option<Vec<i64>>,
+    /// In which order deliveries are sent. It counts for events from now on.
+    ordering: Option<DeliveryOrderingName>,
+    /// Tries a second at most; 0 for no limit.
+    #[oai(validator(minimum(value = "0"), maximum(value = "10000")))]
+    max_per_second: Option<i32>,
     /// Whether it receives events.
     status: Option<SubscriptionStatusName>,
     /// What becomes of the deliveries that wait for it at this moment; `RELEASE` by default.
@@ -238,6 +269,8 @@ impl WebhookSubscriptionsApi {
             in_flight_max: new.max_in_flight,
             retry_profile: new.retry_profile.map(Into::into),
             retry_delays: new.retry_delays_seconds,
+            ordering: new.ordering.map(Into::into),
+            rate_limit: new.max_per_second,
             held: None,
             revision: None,
         };
@@ -265,7 +298,13 @@ impl WebhookSubscriptionsApi {
         let before = page.after.map(SubscriptionId);
         let rows = subscriptions::list_subscriptions(self.app.db.read(), site, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
-        let webhook_subscriptions = rows.into_iter().map(WebhookSubscription::from).collect();
+        let ids: Vec<SubscriptionId> = rows.iter().map(|row| row.id).collect();
+        let failing = health::failing(self.app.db.read(), &ids).await?;
+        let with_health = |row: subscription::Model| WebhookSubscription {
+            failing_since_date: failing.get(&row.id).map(|since| since.to_rfc3339()),
+            ..WebhookSubscription::from(row)
+        };
+        let webhook_subscriptions = rows.into_iter().map(with_health).collect();
         Ok(Json(ListSubscriptionsResponse { webhook_subscriptions, paging_metadata }))
     }
 
@@ -280,7 +319,10 @@ impl WebhookSubscriptionsApi {
         let id = SubscriptionId(id.0);
         let row = subscriptions::find_subscription(self.app.db.read(), caller.site()?, id).await?;
         let row = row.ok_or(SubscriptionError::NotFound)?;
-        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
+        let failing = health::failing(self.app.db.read(), &[id]).await?;
+        let failing_since_date = failing.get(&id).map(|since| since.to_rfc3339());
+        let webhook_subscription = WebhookSubscription { failing_since_date, ..row.into() };
+        Ok(Json(SubscriptionResponse { webhook_subscription }))
     }
 
     /// Update a webhook subscription
@@ -304,6 +346,8 @@ impl WebhookSubscriptionsApi {
             in_flight_max: update.max_in_flight,
             retry_profile: update.retry_profile.map(Into::into),
             retry_delays: update.retry_delays_seconds,
+            ordering: update.ordering.map(Into::into),
+            rate_limit: update.max_per_second,
             held: update.held_deliveries.map(Into::into),
             revision: wire::revision(update.revision.as_deref(), "webhookSubscription.revision")?,
         };
@@ -311,7 +355,7 @@ impl WebhookSubscriptionsApi {
         let whose = (site, SubscriptionId(id.0));
         let row = subscriptions::change_subscription(&tx, self.app.client.guard(), whose, change).await?;
         tx.commit().await?;
-        self.app.dispatcher.requeue(row.id).await;
+        self.app.dispatcher.requeue(row.id);
         Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
     }
 
@@ -354,7 +398,7 @@ impl WebhookSubscriptionsApi {
         let tx = self.app.db.write().await?;
         subscriptions::delete_subscription(&tx, site, SubscriptionId(id.0)).await?;
         tx.commit().await?;
-        self.app.dispatcher.requeue(SubscriptionId(id.0)).await;
+        self.app.dispatcher.requeue(SubscriptionId(id.0));
         Ok(Json(Empty {}))
     }
 }

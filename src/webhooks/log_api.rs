@@ -41,6 +41,15 @@ enum EventTypeName {
     /// The points of an account changed.
     #[oai(rename = "wix.loyalty.v1.account_points_updated")]
     AccountPointsUpdated,
+    /// A receiver has failed for half of the five days after which its subscription is disabled, or for nine tenths.
+    #[oai(rename = "followpoints.webhooks.v1.subscription_failing")]
+    SubscriptionFailing,
+    /// A receiver of which that was told works again.
+    #[oai(rename = "followpoints.webhooks.v1.subscription_recovered")]
+    SubscriptionRecovered,
+    /// A subscription was disabled because of its receiver.
+    #[oai(rename = "followpoints.webhooks.v1.subscription_disabled")]
+    SubscriptionDisabled,
 }
 
 /// State of a delivery.
@@ -171,7 +180,7 @@ struct ListDeliveriesResponse {
 
 /// Something that happened.
 #[derive(Debug, Object)]
-#[oai(rename_all = "camelCase", rename = "Event")]
+#[oai(rename_all = "camelCase", rename = "Event", skip_serializing_if_is_none)]
 struct EventJson {
     /// Its id: the same in every webhook about it.
     id: Uuid,
@@ -179,8 +188,8 @@ struct EventJson {
     event_type: String,
     /// What it is about.
     entity_id: Uuid,
-    /// The account concerned.
-    account_id: Uuid,
+    /// The account concerned, if one is.
+    account_id: Option<Uuid>,
     /// Grows per entity; a number as text.
     entity_event_sequence: String,
     /// When it happened.
@@ -200,7 +209,7 @@ impl From<event::Model> for EventJson {
             id: row.id.0,
             event_type: row.event_type,
             entity_id: row.entity_id,
-            account_id: row.account_id.0,
+            account_id: row.account_id.map(|id| id.0),
             entity_event_sequence: row.sequence.to_string(),
             event_date: row.occurred_at.to_rfc3339(),
         }

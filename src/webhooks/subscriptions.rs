@@ -1,8 +1,8 @@
 //! Webhook subscriptions: which events of a site go to which URL of which app.
 
 use entity::id::{AppId, SiteId, SubscriptionId};
-use entity::kinds::{DeliveryStatus, HeldDeliveries, RetryProfile, SubscriptionStatus};
-use entity::{delivery, subscription};
+use entity::kinds::{DeliveryOrdering, DeliveryStatus, HeldDeliveries, RetryProfile, SubscriptionStatus};
+use entity::{delivery, endpoint, subscription};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter,
@@ -12,6 +12,7 @@ use sea_orm::{
 use super::EventType;
 use super::delivery::WAITING;
 use super::schedule::DELAY_S_MAX;
+use super::{endpoints, health};
 use crate::apps::{self, Viewer};
 use crate::db::Tx;
 use crate::outbound::{Guard, UrlProblem};
@@ -41,6 +42,10 @@ pub struct SubscriptionChange {
     pub retry_profile: Option<RetryProfile>,
     /// The waits of [`RetryProfile::Custom`], in seconds.
     pub retry_delays: Option<Vec<i64>>,
+    /// In which order deliveries are sent.
+    pub ordering: Option<DeliveryOrdering>,
+    /// Tries a second at most; zero for as many as there are.
+    pub rate_limit: Option<i32>,
     /// What becomes of the deliveries that wait for it.
     pub held: Option<HeldDeliveries>,
     /// Only if nobody changed it since.
@@ -118,6 +123,8 @@ pub async fn create_subscription(
         in_flight_max: new.in_flight_max.unwrap_or(IN_FLIGHT_DEFAULT),
         retry_profile,
         retry_delays,
+        ordering: new.ordering.unwrap_or(DeliveryOrdering::Parallel),
+        rate_limit: new.rate_limit.filter(|rate| *rate > 0),
         revision: 1,
         created_at: tx.now(),
         updated_at: tx.now(),
@@ -125,6 +132,8 @@ pub async fn create_subscription(
     subscription::Entity::insert(subscription::ActiveModel::from(model.clone()))
         .exec_without_returning(tx.conn())
         .await?;
+    let endpoint = endpoints::new(site, model.id, model.ordering != DeliveryOrdering::Parallel);
+    endpoint::Entity::insert(endpoint).exec_without_returning(tx.conn()).await?;
     config::touch(tx, site).await?;
     Ok(model)
 }
@@ -137,6 +146,7 @@ pub async fn change_subscription(
     change: SubscriptionChange,
 ) -> Result<subscription::Model, SubscriptionError> {
     config::touch(tx, site).await?;
+    endpoints::hold(tx, &[id]).await?;
     let mut row = find_subscription(tx.conn(), site, id).await?.ok_or(SubscriptionError::NotFound)?;
     if change.revision.is_some_and(|revision| revision != row.revision) {
         return Err(SubscriptionError::StaleRevision);
@@ -149,6 +159,9 @@ pub async fn change_subscription(
         row.event_types = patterns(&event_types)?;
     }
     if let Some(status) = change.status {
+        if status == SubscriptionStatus::Enabled && row.status != status {
+            health::reset(tx, id).await?;
+        }
         row.status = status;
         row.status_reason = match status {
             SubscriptionStatus::Enabled => None,
@@ -158,6 +171,12 @@ pub async fn change_subscription(
     }
     let profile = change.retry_profile.unwrap_or(row.retry_profile);
     (row.retry_profile, row.retry_delays) = retries(profile, change.retry_delays, row.retry_delays.take())?;
+    if let Some(ordering) = change.ordering {
+        row.ordering = ordering;
+    }
+    if let Some(rate) = change.rate_limit {
+        row.rate_limit = Some(rate).filter(|rate| *rate > 0);
+    }
     row.timeout_ms = change.timeout_ms.unwrap_or(row.timeout_ms);
     row.in_flight_max = change.in_flight_max.unwrap_or(row.in_flight_max);
     if change.held == Some(HeldDeliveries::Cancel) {
@@ -166,14 +185,17 @@ pub async fn change_subscription(
     row.revision += 1;
     row.updated_at = tx.now();
     row.clone().into_active_model().reset_all().update(tx.conn()).await?;
+    endpoints::changed(tx, id, row.ordering != DeliveryOrdering::Parallel).await?;
     Ok(row)
 }
 
 /// Deletes the subscription `id` of `site`; what was still waiting for it is cancelled.
 pub async fn delete_subscription(tx: &Tx, site: SiteId, id: SubscriptionId) -> Result<(), SubscriptionError> {
     config::touch(tx, site).await?;
+    endpoints::hold(tx, &[id]).await?;
     find_subscription(tx.conn(), site, id).await?.ok_or(SubscriptionError::NotFound)?;
     cancel_waiting(tx, id).await?;
+    endpoint::Entity::delete_by_id(id).exec(tx.conn()).await?;
     subscription::Entity::delete_by_id(id).exec(tx.conn()).await?;
     Ok(())
 }

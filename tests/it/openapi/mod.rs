@@ -185,9 +185,15 @@ fn every_operation_is_described_and_its_caller_named() {
 }
 
 #[test]
-fn the_four_events_are_webhooks() {
+fn every_event_is_a_webhook() {
     let webhooks = document()["webhooks"].as_object().unwrap();
     let mut expected = ALL_EVENTS.to_vec();
+    expected.extend([
+        "followpoints.webhooks.v1.subscription_disabled",
+        "followpoints.webhooks.v1.subscription_failing",
+        "followpoints.webhooks.v1.subscription_recovered",
+        "followpoints.webhooks.v1.test",
+    ]);
     expected.sort_unstable();
     assert_eq!(webhooks.keys().map(String::as_str).collect::<Vec<_>>(), expected);
     for (name, webhook) in webhooks {

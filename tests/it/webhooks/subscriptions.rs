@@ -31,7 +31,7 @@ on_both! {
         let mut expected = json!({
             "id": created["id"], "appId": installed.id, "appInstanceId": installed.instance_id,
             "eventTypes": ALL_EVENTS, "url": "http://127.0.0.1:9/hook", "status": "ENABLED",
-            "timeoutMs": 1250, "maxInFlight": 64, "retryProfile": "WIX", "revision": "1", "createdDate": AT,
+            "timeoutMs": 1250, "maxInFlight": 64, "retryProfile": "WIX", "ordering": "PARALLEL", "revision": "1", "createdDate": AT,
             "updatedDate": AT,
         });
         assert_eq!(created, expected);
