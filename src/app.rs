@@ -43,7 +43,7 @@ pub struct Seams {
 impl Default for Seams {
     fn default() -> Self {
         Self {
-            clock: Arc::new(SystemClock),
+            clock: Arc::<SystemClock>::default(),
             ids: Arc::new(RandomIds::default()),
             resolver: Arc::new(SystemResolver),
         }
@@ -108,6 +108,7 @@ impl App {
     pub async fn start(config: &Config, seams: Seams) -> Result<Self, StartError> {
         let db = Db::open(&config.database_url, Arc::clone(&seams.clock), seams.ids).await?;
         db.check_schema().await?;
+        db.keep_time().await.map_err(OpenError::Unreachable)?;
         let sealer = config.sealer.clone();
         let tokens = AccessTokens::load(&db, &sealer).await?;
         let client = Client::new(config.guard.clone(), seams.resolver, &config.extra_roots)?;

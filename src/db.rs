@@ -36,6 +36,8 @@ const POSTGRES_CONNECTIONS: u32 = 16;
 const IDLE_UNTIL_TESTED: Duration = Duration::from_secs(1);
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How far a node's clock may be from the database's, in milliseconds.
+const CLOCK_ERROR_MS: i64 = 100;
 /// Pause before a lost connection for notifications is opened again.
 const LISTEN_RETRY: Duration = Duration::from_secs(1);
 /// The advisory lock of the migration on PostgreSQL: any number that nobody else uses.
@@ -211,6 +213,24 @@ impl Db {
         // Read after the lock is held, so that within one process time order and commit order agree.
         let now = self.clock.now();
         Ok(Tx { inner, now, now_text: OnceLock::new(), ids: Arc::clone(&self.ids) })
+    }
+
+    /// Sets the clock by the database's, so that all nodes agree however wrong their own are. SQLite has no other clock.
+    pub async fn keep_time(&self) -> Result<(), DbErr> {
+        if self.backend() == DatabaseBackend::Sqlite {
+            return Ok(());
+        }
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
+        let asked = self.now();
+        let row = self.reader.query_one_raw(Statement::from_string(DatabaseBackend::Postgres, sql)).await?;
+        let answered = self.now();
+        let theirs: i64 = row.map_or(Ok(answered.0), |row| row.try_get("", "now"))?;
+        let behind_ms = theirs - i64::midpoint(asked.0, answered.0);
+        if behind_ms.abs() > CLOCK_ERROR_MS {
+            tracing::info!(behind_ms, "the clock is set by the database's");
+            self.clock.correct(behind_ms);
+        }
+        Ok(())
     }
 
     /// SQLite or PostgreSQL.

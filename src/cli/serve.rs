@@ -66,9 +66,10 @@ pub(super) fn must_exist(url: &str) -> Result<(), String> {
 
 /// The database for a command that runs beside the service.
 pub(super) async fn open(config: &Config) -> Result<Db, String> {
-    let db = Db::open_beside(&config.database_url, Arc::new(SystemClock), Arc::new(RandomIds::default()))
-        .await
-        .map_err(|error| error.to_string())?;
+    let db =
+        Db::open_beside(&config.database_url, Arc::<SystemClock>::default(), Arc::new(RandomIds::default()))
+            .await
+            .map_err(|error| error.to_string())?;
     db.check_schema().await.map_err(|error| error.to_string())?;
     Ok(db)
 }

@@ -73,14 +73,15 @@ impl Dispatcher {
         if db.backend() == DatabaseBackend::Sqlite {
             return Ok(());
         }
-        let (node, now) = {
+        let node = {
             let state = self.lock();
             let now = db.now();
             if now < state.renew_at && state.renew_at.0 - now.0 <= RENEW_MS {
                 return Ok(());
             }
-            (state.node, now)
+            state.node
         };
+        db.keep_time().await?;
         match endpoints::renew(db, node).await? {
             Some(alive_until) => self.lock().alive_until = alive_until,
             None => {
@@ -92,7 +93,7 @@ impl Dispatcher {
                 (state.node, state.alive_until) = (node, alive_until);
             }
         }
-        self.lock().renew_at = now.plus_ms(RENEW_MS);
+        self.lock().renew_at = db.now().plus_ms(RENEW_MS);
         endpoints::bury_dead(db).await
     }
 

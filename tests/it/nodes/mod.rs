@@ -1,6 +1,7 @@
 //! Two nodes on one PostgreSQL: one award, one event, one delivery, whoever is asked; and a node that slept through its
 //! lease changes nothing.
 
+mod clocks;
 mod connections;
 mod leases;
 
