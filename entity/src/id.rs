@@ -54,6 +54,8 @@ ids! {
     EventId,
     /// One event for one subscription.
     DeliveryId,
+    /// Events that are sent again.
+    ReplayId,
     /// An API key's public id.
     ApiKeyId,
     /// A site's front-end (the SDK's `clientId`).

@@ -141,6 +141,24 @@ kinds! {
         /// It answered 410: its subscription is to be disabled.
         Gone = "GONE",
     }
+    /// Which deliveries a replay is about.
+    ReplayScope {
+        /// Those that were exhausted or cancelled.
+        Failed = "FAILED",
+        /// Those that there are not: the subscription is newer than the event, or meant other events then.
+        Missing = "MISSING",
+        /// Both, and those that were accepted.
+        All = "ALL",
+    }
+    /// How far a replay is.
+    ReplayStatus {
+        /// It goes through the events.
+        Running = "RUNNING",
+        /// It has been through all of them.
+        Done = "DONE",
+        /// It was ended before.
+        Cancelled = "CANCELLED",
+    }
     /// State of a delivery.
     DeliveryStatus {
         /// Not tried yet.

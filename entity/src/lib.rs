@@ -20,6 +20,7 @@ pub mod node;
 pub mod oauth_client;
 pub mod program;
 pub mod refresh_token;
+pub mod replay;
 pub mod signed_event;
 pub mod site;
 pub mod site_channel;

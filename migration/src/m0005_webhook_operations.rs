@@ -13,6 +13,28 @@ ALTER TABLE subscription ADD COLUMN retry_delays text
 ALTER TABLE subscription ADD COLUMN ordering text NOT NULL DEFAULT 'PARALLEL'
 ;;
 ALTER TABLE subscription ADD COLUMN rate_limit integer
+;;
+CREATE TABLE replay (
+    id {uuid} PRIMARY KEY,
+    site_id {uuid} NOT NULL,
+    subscription_id {uuid} NOT NULL,
+    scope text NOT NULL,
+    since bigint NOT NULL,
+    until bigint NOT NULL,
+    status text NOT NULL,
+    cursor {uuid},
+    examined_count bigint NOT NULL,
+    replayed_count bigint NOT NULL,
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    finished_at bigint
+)
+;;
+CREATE INDEX replay_page ON replay (site_id, id)
+;;
+CREATE INDEX replay_subscription ON replay (subscription_id, id)
+;;
+CREATE INDEX replay_running ON replay (updated_at) WHERE status = 'RUNNING'
 ";
 
 #[async_trait::async_trait]
@@ -22,6 +44,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        crate::drop_tables(manager, &["replay"]).await?;
         for column in ["rate_limit", "ordering", "retry_delays", "retry_profile"] {
             let sql = format!("ALTER TABLE subscription DROP COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;

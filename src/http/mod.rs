@@ -35,6 +35,7 @@ use crate::programs::api::ProgramsApi;
 use crate::sites::api::SitesApi;
 use crate::webhooks::api::WebhookSubscriptionsApi;
 use crate::webhooks::log_api::WebhookLogApi;
+use crate::webhooks::replay_api::WebhookReplaysApi;
 
 /// One deadline for a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,6 +83,7 @@ type Apis = (
     AppsApi,
     WebhookSubscriptionsApi,
     WebhookLogApi,
+    WebhookReplaysApi,
     OperationsApi,
 );
 
@@ -99,6 +101,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         AppsApi { app: app() },
         WebhookSubscriptionsApi { app: app() },
         WebhookLogApi { app: app() },
+        WebhookReplaysApi { app: app() },
         OperationsApi { app: app() },
     );
     OpenApiService::new(apis, "Followpoints", env!("CARGO_PKG_VERSION"))

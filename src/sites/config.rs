@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use entity::id::{AppId, AppInstanceId, SiteId, SubscriptionId};
 use entity::kinds::{Channel, DeliveryOrdering, ProgramStatus, SubscriptionStatus};
-use entity::{program, site, site_channel, subscription};
+use entity::{event, program, site, site_channel, subscription};
 use quick_cache::sync::Cache;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseBackend, DbErr, EntityTrait, ExprTrait as _, QueryFilter,
@@ -48,6 +48,14 @@ pub struct Target {
     pub rate_limit: Option<u32>,
     /// Whether events are sent; else they are held.
     pub is_enabled: bool,
+}
+
+impl Target {
+    /// Whether the subscription is to `event`.
+    #[must_use]
+    pub fn wants(&self, event: &event::Model) -> bool {
+        self.event_types.iter().any(|kind| kind.as_str() == event.event_type)
+    }
 }
 
 impl From<subscription::Model> for Target {

@@ -9,7 +9,7 @@ use sea_orm::{DatabaseBackend, DbErr};
 use super::claims::{self, ENDPOINTS_MAX};
 use super::dispatcher::Dispatcher;
 use super::endpoints::{self, CHANNEL, LEASE_MS};
-use super::health;
+use super::{health, replays};
 
 /// How often it looks, unless it is woken.
 const TICK: Duration = Duration::from_millis(500);
@@ -58,8 +58,14 @@ impl Dispatcher {
             Ok(disabled) => disabled.into_iter().for_each(|subscription| self.requeue(subscription)),
             Err(error) => tracing::warn!(%error, "the health of receivers could not be reviewed"),
         }
+        let mut has_found = match replays::go_on(&self.0.db).await {
+            Ok(has_gone_on) => has_gone_on,
+            Err(error) => {
+                tracing::warn!(%error, "a replay could not go on; the next look tries again");
+                false
+            }
+        };
         while self.take_due().await? {}
-        let mut has_found = false;
         while self.read_due().await? {
             has_found = true;
         }

@@ -18,6 +18,7 @@ use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::paging::{PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
+use crate::http::wire;
 
 /// The operations.
 pub struct WebhookLogApi {
@@ -333,7 +334,7 @@ impl WebhookLogApi {
     ) -> Result<Json<ListEventsResponse>, Problem> {
         let site = caller.site()?;
         let event_type = event_type.0.map(|name| EventType::from(name).as_str().to_owned());
-        let since = since.0.as_deref().map(instant).transpose()?;
+        let since = since.0.as_deref().map(|text| wire::instant(text, "since")).transpose()?;
         let page = PageRequest::new(cursor.0.as_deref(), limit.0, EventCursor { event_type, since })?;
         let filter = EventFilter { event_type: page.filter.event_type.clone(), since: page.filter.since };
         let before = page.after.map(EventId);
@@ -344,12 +345,6 @@ impl WebhookLogApi {
             paging_metadata,
         }))
     }
-}
-
-fn instant(text: &str) -> Result<Timestamp, Problem> {
-    chrono::DateTime::parse_from_rfc3339(text)
-        .map(|at| Timestamp(at.timestamp_millis()))
-        .map_err(|_| Problem::invalid("since", "FORMAT", "is not an instant like 2024-08-01T11:51:41.431Z"))
 }
 
 impl From<RedeliverError> for Problem {

@@ -27,6 +27,8 @@ pub mod log_api;
 pub mod outbox;
 mod queue;
 mod queues;
+pub mod replay_api;
+pub mod replays;
 pub mod schedule;
 pub mod signing;
 pub mod subscriptions;

@@ -38,6 +38,7 @@ pub struct Everything {
     pub subscription_id: String,
     pub event_id: String,
     pub delivery_id: String,
+    pub replay_id: String,
     pub receiver: Receiver,
 }
 
@@ -118,6 +119,10 @@ impl TestApp {
         let subscription_id = self.subscribe(&site, &app, &ALL_EVENTS[..1], &receiver.url).await;
         self.follow(&member, "INSTAGRAM").await;
         self.drain().await;
+        let replay = format!("/admin/v1/webhook-subscriptions/{subscription_id}/replay");
+        let body = json!({"since": "2024-08-01T00:00:00Z"});
+        let replay = self.call("POST", &replay).key(&admin.secret, &site.id).json(&body).ok().await;
+        self.drain().await;
         let delivery =
             self.admin_list(&site, "/admin/v1/webhook-deliveries", "webhookDeliveries").await.remove(0);
         Everything {
@@ -126,6 +131,7 @@ impl TestApp {
             app_token: self.app_token(&app).await,
             event_id: text(&delivery["eventId"]),
             delivery_id: text(&delivery["id"]),
+            replay_id: text(&replay["webhookReplay"]["id"]),
             site,
             member,
             account_id,
@@ -173,6 +179,8 @@ impl Everything {
             "listWebhookDeliveries" => {
                 asking(format!("?subscriptionId={}&eventId={}", self.subscription_id, self.event_id))
             }
+            "getWebhookReplay" | "cancelWebhookReplay" => about(&self.replay_id),
+            "listWebhookReplays" => asking(format!("?subscriptionId={}", self.subscription_id)),
             "listMembers" => asking("?externalId=u-1".to_owned()),
             "listEvents" => asking(format!("?type={}&since=2024-08-01T00:00:00Z", ALL_EVENTS[0])),
             "listApiKeys"
@@ -227,6 +235,10 @@ impl Everything {
                     "eventTypes": [ALL_EVENTS[0]], "url": self.receiver.url, "timeoutMs": 2000,
                     "maxInFlight": 8, "status": "ENABLED",
                 }})),
+                ..about(&self.subscription_id)
+            },
+            "replayWebhookSubscription" => Sample {
+                body: Some(json!({"since": "2024-08-01T00:00:00Z", "scope": "MISSING"})),
                 ..about(&self.subscription_id)
             },
             "createAccount" => sending(json!({"contactId": self.member.contact_id})),

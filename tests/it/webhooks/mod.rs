@@ -14,6 +14,7 @@ mod lists;
 mod ordering;
 mod rates;
 mod redeliver;
+mod replays;
 mod restart;
 mod retries;
 mod retry_profiles;
