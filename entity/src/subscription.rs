@@ -34,6 +34,10 @@ pub struct Model {
     pub retry_profile: RetryProfile,
     /// The waits of a profile of its own: JSON array of seconds.
     pub retry_delays: Option<String>,
+    /// JSON array of the signatures that go into the headers, beside the token.
+    pub signature_headers: String,
+    /// The public half of the Ed25519 pair that signs now, as receivers take it.
+    pub signing_public_key: Option<String>,
     /// Grows with every change.
     pub revision: i64,
     /// When it was made.

@@ -1,4 +1,4 @@
-//! How a subscription is tried again.
+//! How a subscription is tried again, and signed in the headers.
 
 use sea_orm_migration::prelude::*;
 
@@ -9,6 +9,23 @@ const COLUMNS: &str = "
 ALTER TABLE subscription ADD COLUMN retry_profile text NOT NULL DEFAULT 'WIX'
 ;;
 ALTER TABLE subscription ADD COLUMN retry_delays text
+;;
+ALTER TABLE subscription ADD COLUMN signature_headers text NOT NULL DEFAULT '[]'
+;;
+ALTER TABLE subscription ADD COLUMN signing_public_key text
+;;
+CREATE TABLE subscription_secret (
+    site_id {uuid} NOT NULL,
+    subscription_id {uuid} NOT NULL REFERENCES subscription (id),
+    id {uuid} NOT NULL,
+    kind text NOT NULL,
+    sealed {bytes} NOT NULL,
+    created_at bigint NOT NULL,
+    retired_at bigint,
+    PRIMARY KEY (subscription_id, id)
+){clustered}
+;;
+CREATE INDEX subscription_secret_retired ON subscription_secret (retired_at) WHERE retired_at IS NOT NULL
 ";
 
 #[async_trait::async_trait]
@@ -18,7 +35,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for column in ["retry_delays", "retry_profile"] {
+        crate::drop_tables(manager, &["subscription_secret"]).await?;
+        for column in ["signing_public_key", "signature_headers", "retry_delays", "retry_profile"] {
             let sql = format!("ALTER TABLE subscription DROP COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;
         }

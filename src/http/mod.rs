@@ -35,6 +35,7 @@ use crate::programs::api::ProgramsApi;
 use crate::sites::api::SitesApi;
 use crate::webhooks::api::WebhookSubscriptionsApi;
 use crate::webhooks::log_api::WebhookLogApi;
+use crate::webhooks::secret_api::WebhookSecretsApi;
 
 /// One deadline for a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -81,6 +82,7 @@ type Apis = (
     AccessApi,
     AppsApi,
     WebhookSubscriptionsApi,
+    WebhookSecretsApi,
     WebhookLogApi,
     OperationsApi,
 );
@@ -98,6 +100,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         AccessApi { app: app() },
         AppsApi { app: app() },
         WebhookSubscriptionsApi { app: app() },
+        WebhookSecretsApi { app: app() },
         WebhookLogApi { app: app() },
         OperationsApi { app: app() },
     );

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use entity::id::{AppId, AppInstanceId, SiteId, SubscriptionId};
-use entity::kinds::{Channel, ProgramStatus, SubscriptionStatus};
+use entity::kinds::{Channel, ProgramStatus, SignatureScheme, SubscriptionStatus};
 use entity::{program, site, site_channel, subscription};
 use quick_cache::sync::Cache;
 use sea_orm::{
@@ -44,6 +44,10 @@ pub struct Target {
     pub event_types: Vec<EventType>,
     /// Whether events are sent; else they are held.
     pub is_enabled: bool,
+    /// The signatures that go into the headers.
+    pub signature_headers: Vec<SignatureScheme>,
+    /// The subscription's revision that this is.
+    pub revision: i64,
 }
 
 impl From<subscription::Model> for Target {
@@ -61,6 +65,8 @@ impl From<subscription::Model> for Target {
             in_flight_max: usize::try_from(row.in_flight_max).unwrap_or(1).max(1),
             is_enabled: row.status == SubscriptionStatus::Enabled,
             resends_ms: schedule::resends_ms(row.retry_profile, &delays),
+            signature_headers: serde_json::from_str(&row.signature_headers).unwrap_or_default(),
+            revision: row.revision,
             event_types: names.iter().flat_map(|pattern| EventType::matching(pattern)).collect(),
         }
     }

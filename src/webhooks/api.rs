@@ -8,6 +8,7 @@ use poem_openapi::{Enum, Object, OpenApi};
 use uuid::Uuid;
 
 use super::log_api::Attempt;
+use super::secrets::{self, WithSecret};
 use super::subscriptions::{self, SubscriptionChange, SubscriptionError};
 use super::trial;
 use crate::app::App;
@@ -63,10 +64,23 @@ enum RetryProfileName {
     Custom,
 }
 
+/// How a webhook is signed in its headers `webhook-id`, `webhook-timestamp` and `webhook-signature`, as Standard Webhooks has
+/// it, beside the token that is its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::SignatureScheme", rename = "SignatureScheme")]
+enum SignatureSchemeName {
+    /// `v1`: HMAC-SHA256 with `signingSecret`.
+    #[oai(rename = "V1")]
+    V1,
+    /// `v1a`: Ed25519, verified with `signingPublicKey`.
+    #[oai(rename = "V1A")]
+    V1a,
+}
+
 /// A subscription: the events of a site that go to a URL of an app.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
-struct WebhookSubscription {
+pub(super) struct WebhookSubscription {
     /// Its id.
     id: Uuid,
     /// The app whose key signs.
@@ -89,6 +103,10 @@ struct WebhookSubscription {
     retry_profile: RetryProfileName,
     /// The waits of profile `CUSTOM`, in seconds.
     retry_delays_seconds: Option<Vec<i64>>,
+    /// The signatures in the headers, beside the token.
+    signature_headers: Vec<SignatureSchemeName>,
+    /// The Ed25519 key that verifies `v1a` signatures.
+    signing_public_key: Option<String>,
     /// Grows with every change; a number as text.
     revision: String,
     /// When it was made.
@@ -111,6 +129,9 @@ impl From<subscription::Model> for WebhookSubscription {
             max_in_flight: row.in_flight_max,
             retry_profile: row.retry_profile.into(),
             retry_delays_seconds: row.retry_delays.and_then(|text| serde_json::from_str(&text).ok()),
+            signature_headers: serde_json::from_str::<Vec<kinds::SignatureScheme>>(&row.signature_headers)
+                .map_or_else(|_| Vec::new(), |schemes| schemes.into_iter().map(Into::into).collect()),
+            signing_public_key: row.signing_public_key,
             revision: row.revision.to_string(),
             created_date: row.created_at.to_rfc3339(),
             updated_date: row.updated_at.to_rfc3339(),
@@ -146,6 +167,9 @@ struct NewSubscription {
     /// With profile `CUSTOM`: up to 30 waits of 1 to 86400 seconds; none means that nothing is sent twice.
     #[oai(validator(max_items = 30))]
     retry_delays_seconds: Option<Vec<i64>>,
+    /// Signatures in the headers, beside the token; none by default.
+    #[oai(validator(max_items = 2))]
+    signature_headers: Option<Vec<SignatureSchemeName>>,
     /// `ENABLED` by default.
     status: Option<SubscriptionStatusName>,
 }
@@ -177,6 +201,9 @@ struct SubscriptionUpdate {
     /// With profile `CUSTOM`: up to 30 waits of 1 to 86400 seconds; none means that nothing is sent twice.
     #[oai(validator(max_items = 30))]
     retry_delays_seconds: Option<Vec<i64>>,
+    /// Signatures in the headers, beside the token. One that is left out and comes back has the secret that it had.
+    #[oai(validator(max_items = 2))]
+    signature_headers: Option<Vec<SignatureSchemeName>>,
     /// Whether it receives events.
     status: Option<SubscriptionStatusName>,
     /// What becomes of the deliveries that wait for it at this moment; `RELEASE` by default.
@@ -187,9 +214,17 @@ struct SubscriptionUpdate {
 }
 
 #[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
-struct SubscriptionResponse {
+#[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+pub(super) struct SubscriptionResponse {
     webhook_subscription: WebhookSubscription,
+    /// The secret of `v1` signatures, if it was made by this request; it is not shown again.
+    signing_secret: Option<String>,
+}
+
+impl SubscriptionResponse {
+    pub(super) fn with_secret((row, signing_secret): WithSecret) -> Self {
+        Self { webhook_subscription: row.into(), signing_secret }
+    }
 }
 
 /// What became of a test event.
@@ -238,14 +273,16 @@ impl WebhookSubscriptionsApi {
             in_flight_max: new.max_in_flight,
             retry_profile: new.retry_profile.map(Into::into),
             retry_delays: new.retry_delays_seconds,
+            signature_headers: new.signature_headers.map(schemes),
             held: None,
             revision: None,
         };
         let whose = (caller.viewer()?, site, AppId(new.app_id));
         let tx = self.app.db.write().await?;
         let row = subscriptions::create_subscription(&tx, self.app.client.guard(), whose, change).await?;
+        let made = secrets::provide(&tx, &self.app.sealer, row).await?;
         tx.commit().await?;
-        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
+        Ok(Json(SubscriptionResponse::with_secret(made)))
     }
 
     /// List webhook subscriptions
@@ -280,7 +317,7 @@ impl WebhookSubscriptionsApi {
         let id = SubscriptionId(id.0);
         let row = subscriptions::find_subscription(self.app.db.read(), caller.site()?, id).await?;
         let row = row.ok_or(SubscriptionError::NotFound)?;
-        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
+        Ok(Json(SubscriptionResponse::with_secret((row, None))))
     }
 
     /// Update a webhook subscription
@@ -304,15 +341,17 @@ impl WebhookSubscriptionsApi {
             in_flight_max: update.max_in_flight,
             retry_profile: update.retry_profile.map(Into::into),
             retry_delays: update.retry_delays_seconds,
+            signature_headers: update.signature_headers.map(schemes),
             held: update.held_deliveries.map(Into::into),
             revision: wire::revision(update.revision.as_deref(), "webhookSubscription.revision")?,
         };
         let tx = self.app.db.write().await?;
         let whose = (site, SubscriptionId(id.0));
         let row = subscriptions::change_subscription(&tx, self.app.client.guard(), whose, change).await?;
+        let changed = secrets::provide(&tx, &self.app.sealer, row).await?;
         tx.commit().await?;
-        self.app.dispatcher.requeue(row.id).await;
-        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
+        self.app.dispatcher.requeue(whose.1).await;
+        Ok(Json(SubscriptionResponse::with_secret(changed)))
     }
 
     /// Send a test event
@@ -357,6 +396,10 @@ impl WebhookSubscriptionsApi {
         self.app.dispatcher.requeue(SubscriptionId(id.0)).await;
         Ok(Json(Empty {}))
     }
+}
+
+fn schemes(names: Vec<SignatureSchemeName>) -> Vec<kinds::SignatureScheme> {
+    names.into_iter().map(Into::into).collect()
 }
 
 impl From<SubscriptionError> for Problem {

@@ -7,6 +7,8 @@
 //! - [`delivery`] claims due deliveries and writes outcomes in batches. A claim is a lease: an outcome counts only while
 //!   its lease does.
 //! - [`signing`] makes one RS256 token per event and app; [`schedule`] says when to try again.
+//! - [`standard`] knows the signatures of Standard Webhooks; [`secrets`] makes, keeps and rotates what they are made with;
+//!   [`signature_headers`] puts them into a try.
 //! - [`subscriptions`] and [`log`] are what owners see and change; [`api`] is their HTTP.
 //!
 //! A crash between a request and its outcome leads to the same event again, with the same id: receivers drop
@@ -22,7 +24,11 @@ pub mod log_api;
 pub mod outbox;
 mod queues;
 pub mod schedule;
+pub mod secret_api;
+pub mod secrets;
+pub mod signature_headers;
 pub mod signing;
+pub mod standard;
 pub mod subscriptions;
 pub mod trial;
 

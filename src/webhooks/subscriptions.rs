@@ -1,7 +1,7 @@
 //! Webhook subscriptions: which events of a site go to which URL of which app.
 
 use entity::id::{AppId, SiteId, SubscriptionId};
-use entity::kinds::{DeliveryStatus, HeldDeliveries, RetryProfile, SubscriptionStatus};
+use entity::kinds::{DeliveryStatus, HeldDeliveries, RetryProfile, SignatureScheme, SubscriptionStatus};
 use entity::{delivery, subscription};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -9,9 +9,9 @@ use sea_orm::{
     QueryOrder, QuerySelect,
 };
 
-use super::EventType;
 use super::delivery::WAITING;
 use super::schedule::DELAY_S_MAX;
+use super::{EventType, secrets};
 use crate::apps::{self, Viewer};
 use crate::db::Tx;
 use crate::outbound::{Guard, UrlProblem};
@@ -41,6 +41,8 @@ pub struct SubscriptionChange {
     pub retry_profile: Option<RetryProfile>,
     /// The waits of [`RetryProfile::Custom`], in seconds.
     pub retry_delays: Option<Vec<i64>>,
+    /// The signatures that go into the headers.
+    pub signature_headers: Option<Vec<SignatureScheme>>,
     /// What becomes of the deliveries that wait for it.
     pub held: Option<HeldDeliveries>,
     /// Only if nobody changed it since.
@@ -118,6 +120,8 @@ pub async fn create_subscription(
         in_flight_max: new.in_flight_max.unwrap_or(IN_FLIGHT_DEFAULT),
         retry_profile,
         retry_delays,
+        signature_headers: signatures(&new.signature_headers.unwrap_or_default()),
+        signing_public_key: None,
         revision: 1,
         created_at: tx.now(),
         updated_at: tx.now(),
@@ -158,6 +162,9 @@ pub async fn change_subscription(
     }
     let profile = change.retry_profile.unwrap_or(row.retry_profile);
     (row.retry_profile, row.retry_delays) = retries(profile, change.retry_delays, row.retry_delays.take())?;
+    if let Some(schemes) = change.signature_headers {
+        row.signature_headers = signatures(&schemes);
+    }
     row.timeout_ms = change.timeout_ms.unwrap_or(row.timeout_ms);
     row.in_flight_max = change.in_flight_max.unwrap_or(row.in_flight_max);
     if change.held == Some(HeldDeliveries::Cancel) {
@@ -174,6 +181,7 @@ pub async fn delete_subscription(tx: &Tx, site: SiteId, id: SubscriptionId) -> R
     config::touch(tx, site).await?;
     find_subscription(tx.conn(), site, id).await?.ok_or(SubscriptionError::NotFound)?;
     cancel_waiting(tx, id).await?;
+    secrets::delete_all(tx, id).await?;
     subscription::Entity::delete_by_id(id).exec(tx.conn()).await?;
     Ok(())
 }
@@ -233,6 +241,12 @@ fn retries(
         (_, Some(_)) => refused("FORMAT", "is only for retryProfile CUSTOM"),
         (_, None) => Ok((profile, None)),
     }
+}
+
+/// The list as it is stored, each scheme once.
+fn signatures(schemes: &[SignatureScheme]) -> String {
+    let named = SignatureScheme::ALL.iter().filter(|scheme| schemes.contains(scheme));
+    named.map(|scheme| scheme.as_str()).collect::<serde_json::Value>().to_string()
 }
 
 /// The list as it is stored, each pattern once.

@@ -92,6 +92,7 @@ const ROWS: &[(&str, Row)] = &[
     ("getWebhookSubscription", SITE_ADMIN),
     ("updateWebhookSubscription", SITE_ADMIN),
     ("testWebhookSubscription", SITE_ADMIN),
+    ("rotateWebhookSubscriptionSecret", SITE_ADMIN),
     ("deleteWebhookSubscription", SITE_ADMIN),
     ("listWebhookDeliveries", SITE_ADMIN),
     ("getWebhookDelivery", SITE_ADMIN),

@@ -36,6 +36,8 @@ pub struct Everything {
     pub manager: ApiKey,
     pub admin: ApiKey,
     pub subscription_id: String,
+    /// Of its signatures in the headers.
+    pub signing_secret: String,
     pub event_id: String,
     pub delivery_id: String,
     pub receiver: Receiver,
@@ -115,7 +117,11 @@ impl TestApp {
             id,
         };
         let receiver = Receiver::start().await;
-        let subscription_id = self.subscribe(&site, &app, &ALL_EVENTS[..1], &receiver.url).await;
+        let body = json!({"webhookSubscription": {
+            "appId": app.id, "eventTypes": &ALL_EVENTS[..1], "url": receiver.url, "signatureHeaders": ["V1", "V1A"],
+        }});
+        let subscribe = self.call("POST", "/admin/v1/webhook-subscriptions").key(ADMIN_KEY, &site.id);
+        let subscribed = subscribe.json(&body).ok().await;
         self.follow(&member, "INSTAGRAM").await;
         self.drain().await;
         let delivery =
@@ -134,7 +140,8 @@ impl TestApp {
             visitor_refresh,
             app,
             admin,
-            subscription_id,
+            subscription_id: text(&subscribed["webhookSubscription"]["id"]),
+            signing_secret: text(&subscribed["signingSecret"]),
             receiver,
         }
     }
@@ -229,6 +236,9 @@ impl Everything {
                 }})),
                 ..about(&self.subscription_id)
             },
+            "rotateWebhookSubscriptionSecret" => {
+                Sample { body: Some(json!({"overlapSeconds": 0})), ..about(&self.subscription_id) }
+            }
             "createAccount" => sending(json!({"contactId": self.member.contact_id})),
             "updateLoyaltyProgram" => sending(json!({"loyaltyProgram": {
                 "name": "Loyalty program", "pointDefinition": {"customName": "Hops"},

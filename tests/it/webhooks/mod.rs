@@ -14,6 +14,8 @@ mod redeliver;
 mod restart;
 mod retries;
 mod retry_profiles;
+mod secret_rotation;
+mod signature_headers;
 mod subscriptions;
 mod test_events;
 
