@@ -23,8 +23,10 @@ pub const SECRET_BYTES: usize = 32;
 /// Bytes of an HMAC key that are accepted.
 const HMAC_KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 const PUBLIC_KEY_BYTES: usize = 32;
-const HMAC_PREFIX: &str = "whsec_";
-const PUBLIC_KEY_PREFIX: &str = "whpk_";
+/// What a shared secret begins with.
+pub const HMAC_PREFIX: &str = "whsec_";
+/// What a public key begins with.
+pub const PUBLIC_KEY_PREFIX: &str = "whpk_";
 
 /// Why a secret could not be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -175,12 +177,6 @@ impl VerifyingKey {
         }
         let public = bytes(text.strip_prefix(PUBLIC_KEY_PREFIX).ok_or(NotAKey)?)?;
         if public.len() == PUBLIC_KEY_BYTES { Ok(Self::Ed25519(public)) } else { Err(NotAKey) }
-    }
-
-    /// Whether `text` looks like a key of this kind rather than a file's name.
-    #[must_use]
-    pub fn is_meant(text: &str) -> bool {
-        text.starts_with(HMAC_PREFIX) || text.starts_with(PUBLIC_KEY_PREFIX)
     }
 
     /// Whether one of the signatures is right and the try was made around `now`.

@@ -142,3 +142,8 @@ fn kid(token: &str) -> String {
     let header: Value = serde_json::from_str(&jws_header(token)).unwrap();
     text(&header["kid"])
 }
+
+/// The header of a token.
+pub fn unfold_head(token: &str) -> Value {
+    serde_json::from_str(&jws_header(token)).unwrap()
+}
