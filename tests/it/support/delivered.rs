@@ -45,16 +45,16 @@ pub async fn deliver() -> Delivered {
     app.drain().await;
     let jwks = app.call("GET", "/.well-known/jwks.json").ok().await.to_string();
     app.app.stop().await;
-    let mut received = receiver.received();
-    assert_eq!((received.len(), elsewhere.count()), (2, 2));
+    let mut requests = receiver.received();
+    assert_eq!((requests.len(), elsewhere.count()), (2, 2));
     Delivered {
         app_id: own.id,
         public_key: own.public_key,
         jwks,
         secret,
         signing_public_key,
-        fresh: received.pop().unwrap(),
-        expired: received.pop().unwrap(),
+        fresh: requests.pop().unwrap(),
+        expired: requests.pop().unwrap(),
         foreign: elsewhere.received().pop().unwrap(),
         foreign_app_id: other.id,
     }
