@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 use super::signature_headers::{accepts, header, subscribe_signed};
 use super::{
     FOLLOWED, SUBSCRIPTIONS, advance_to, deliveries, delivery_of, installed_site, kid, new_follower,
+    patch_subscription,
 };
 use crate::on_both;
 use crate::support::client::Answer;
-use crate::support::receiver::{Received, Receiver, Reply};
+use crate::support::receiver::{Gate, Received, Receiver, Reply};
 use crate::support::world::{Site, text};
 use crate::support::{ADMIN_KEY, TestApp};
 
@@ -42,8 +43,10 @@ fn keys(answer: &Value) -> (String, String) {
 
 /// The last request that came after a new follow was sent.
 async fn next(app: &TestApp, site: &Site, receiver: &Receiver, follower: &str) -> Received {
+    let before = receiver.count();
     new_follower(app, site, follower).await;
     app.drain().await;
+    assert!(receiver.count() > before, "nothing came");
     receiver.received().pop().unwrap()
 }
 
@@ -128,6 +131,8 @@ on_both! {
 
         let new = rotate(app, &site, &id, &json!({"overlapSeconds": 0})).await;
         let fresh = next(app, &site, &receiver, "u-2").await;
+        assert_eq!(header(&fresh, "webhook-signature").split(' ').count(), 2);
+        assert_eq!(accepts(app, &new.0, &fresh), Ok(()));
         let waiting = delivery_that_waits(app, &site).await;
         advance_to(app, &waiting["nextAttemptDate"]);
         app.drain().await;
@@ -142,7 +147,28 @@ on_both! {
             assert_eq!(accepts(app, &old.0, request), Err(HeadersError::Mismatch("v1")));
             assert_eq!(accepts(app, &old.1, request), Err(HeadersError::Mismatch("v1a")));
         }
-        assert_eq!(header(&fresh, "webhook-signature").split(' ').count(), 2);
+    }
+}
+
+on_both! {
+    async fn what_is_queued_in_memory_at_a_rotation_without_overlap_goes_out_with_the_new_secret(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let (receiver, gate) = (Receiver::start().await, Gate::closed());
+        let made = subscribe_signed(app, &site, &installed, &receiver.url, &["V1"]).await;
+        let id = text(&made["webhookSubscription"]["id"]);
+        patch_subscription(app, &site, &id, &json!({"maxInFlight": 1, "timeoutMs": 15_000})).await;
+        receiver.answer([Reply::status(200).behind(&gate)]);
+        for number in 0..3 {
+            new_follower(app, &site, &format!("u-{number}")).await;
+        }
+        receiver.wait_for(1).await;
+        let rotated = try_rotating(app, &site, &id, &json!({"overlapSeconds": 0})).await.json();
+        gate.open();
+        app.drain().await;
+        let new = text(&rotated["signingSecret"]);
+        let said: Vec<_> = receiver.received().iter().map(|request| accepts(app, &new, request)).collect();
+        assert_eq!(said, [Err(HeadersError::Mismatch("v1")), Ok(()), Ok(())], "the first was under way");
+        assert!(deliveries(app, &site).await.iter().all(|row| row["status"] == "DELIVERED"));
     }
 }
 
