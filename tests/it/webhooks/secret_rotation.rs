@@ -21,7 +21,7 @@ use crate::on_both;
 use crate::support::client::Answer;
 use crate::support::receiver::{Gate, Received, Receiver, Reply};
 use crate::support::world::{Site, text};
-use crate::support::{ADMIN_KEY, TestApp};
+use crate::support::{ADMIN_KEY, Backend, ENOUGH, TestApp, TestDatabase};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -235,6 +235,31 @@ on_both! {
         app.call("DELETE", &format!("{SUBSCRIPTIONS}/{id}")).key(ADMIN_KEY, &site.id).ok().await;
         assert_eq!(kept(app).await, 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clean_up_which_every_start_begins_with_deletes_what_signs_no_more() {
+    let app = TestApp::start_apart(TestDatabase::new(Backend::Sqlite).await.unwrap()).await;
+    let (site, installed) = installed_site(&app).await;
+    let made = subscribe_signed(&app, &site, &installed, "https://hooks.example/", &["V1"]).await;
+    let id = text(&made["webhookSubscription"]["id"]);
+    for overlap in [0, 60] {
+        rotate_only(&app, &site, &id, overlap).await;
+    }
+    assert_eq!(kept(&app).await, 3);
+    let app = app.restart().await;
+    let cleaned = async {
+        while kept(&app).await != 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(ENOUGH, cleaned).await.expect("the clean-up comes");
+    app.app.stop().await;
+}
+
+async fn rotate_only(app: &TestApp, site: &Site, id: &str, overlap: i64) {
+    let answer = try_rotating(app, site, id, &json!({"overlapSeconds": overlap})).await;
+    assert_eq!(answer.status.as_u16(), 200, "{}", answer.text);
 }
 
 /// A receiver as the documentation wants it: it keeps a copy of the key set for as long as `Cache-Control` allows.
