@@ -22,9 +22,9 @@ use crate::metrics::Metrics;
 use crate::outbound::{Client, Resolve, SetupError, SystemResolver};
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
-use crate::webhooks::delivery;
 use crate::webhooks::dispatcher::{self, Dispatcher};
 use crate::webhooks::signing::Signer;
+use crate::webhooks::{delivery, secrets};
 
 /// How often what has ended is deleted.
 const CLEAN_UP_EVERY: Duration = Duration::from_hours(1);
@@ -159,6 +159,7 @@ async fn clean_up(db: Db) {
         let done = async {
             let tx = db.write().await?;
             let tokens = oauth::delete_expired(&tx).await?;
+            secrets::delete_expired(&tx).await?;
             tx.commit().await?;
             Ok::<_, DbErr>((tokens, delivery::expire_held(&db).await?))
         };

@@ -162,11 +162,7 @@ impl Config {
         if admin_key.as_ref().is_some_and(|key| key.len() < ADMIN_KEY_MIN) {
             return Err(ConfigError::AdminKey);
         }
-        let guard = Guard::parse(&var("FOLLOWPOINTS_WEBHOOK_ALLOW_NETS").unwrap_or_default())?;
-        let extra_roots = match var("FOLLOWPOINTS_WEBHOOK_CA_FILE").map(PathBuf::from) {
-            None => Vec::new(),
-            Some(path) => std::fs::read(&path).map_err(|source| ConfigError::CaFile { path, source })?,
-        };
+        let (guard, extra_roots) = outgoing()?;
         Ok(Self {
             listen,
             public_url: checked_url(&public_url)?,
@@ -182,6 +178,17 @@ impl Config {
             database_url,
         })
     }
+}
+
+/// Where outgoing requests may go, and more certificate authorities for them in PEM: the settings of a command that needs
+/// nothing else.
+pub fn outgoing() -> Result<(Guard, Vec<u8>), ConfigError> {
+    let guard = Guard::parse(&var("FOLLOWPOINTS_WEBHOOK_ALLOW_NETS").unwrap_or_default())?;
+    let extra_roots = match var("FOLLOWPOINTS_WEBHOOK_CA_FILE").map(PathBuf::from) {
+        None => Vec::new(),
+        Some(path) => std::fs::read(&path).map_err(|source| ConfigError::CaFile { path, source })?,
+    };
+    Ok((guard, extra_roots))
 }
 
 fn var(name: &str) -> Option<String> {

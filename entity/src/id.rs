@@ -50,6 +50,8 @@ ids! {
     AppInstanceId,
     /// App × event types × URL.
     SubscriptionId,
+    /// One secret that signs a subscription's webhooks.
+    SigningSecretId,
     /// Something that happened.
     EventId,
     /// One event for one subscription.

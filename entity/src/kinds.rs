@@ -159,6 +159,13 @@ kinds! {
         /// It was ended before.
         Cancelled = "CANCELLED",
     }
+    /// How a webhook is signed in its headers, as Standard Webhooks has it.
+    SignatureScheme {
+        /// HMAC-SHA256 with a shared secret.
+        V1 = "V1",
+        /// Ed25519.
+        V1a = "V1A",
+    }
     /// State of a delivery.
     DeliveryStatus {
         /// Not tried yet.

@@ -25,4 +25,5 @@ pub mod signed_event;
 pub mod site;
 pub mod site_channel;
 pub mod subscription;
+pub mod subscription_secret;
 pub mod trusted_issuer;

@@ -38,6 +38,10 @@ pub struct Model {
     pub ordering: DeliveryOrdering,
     /// Tries a second at most.
     pub rate_limit: Option<i32>,
+    /// JSON array of the signatures that go into the headers, beside the token.
+    pub signature_headers: String,
+    /// The public half of the Ed25519 pair that signs now, as receivers take it.
+    pub signing_public_key: Option<String>,
     /// Grows with every change.
     pub revision: i64,
     /// When it was made.

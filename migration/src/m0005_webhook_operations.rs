@@ -1,4 +1,4 @@
-//! How a subscription is tried again, in which order and how fast.
+//! How a subscription is tried again, in which order and how fast; signatures in headers; replays.
 
 use sea_orm_migration::prelude::*;
 
@@ -35,7 +35,27 @@ CREATE INDEX replay_page ON replay (site_id, id)
 CREATE INDEX replay_subscription ON replay (subscription_id, id)
 ;;
 CREATE INDEX replay_running ON replay (updated_at) WHERE status = 'RUNNING'
+;;
+ALTER TABLE subscription ADD COLUMN signature_headers text NOT NULL DEFAULT '[]'
+;;
+ALTER TABLE subscription ADD COLUMN signing_public_key text
+;;
+CREATE TABLE subscription_secret (
+    site_id {uuid} NOT NULL,
+    subscription_id {uuid} NOT NULL REFERENCES subscription (id),
+    id {uuid} NOT NULL,
+    kind text NOT NULL,
+    sealed {bytes} NOT NULL,
+    created_at bigint NOT NULL,
+    retired_at bigint,
+    PRIMARY KEY (subscription_id, id)
+){clustered}
+;;
+CREATE INDEX subscription_secret_retired ON subscription_secret (retired_at) WHERE retired_at IS NOT NULL
 ";
+
+const COLUMNS_DOWN: [&str; 6] =
+    ["signing_public_key", "signature_headers", "rate_limit", "ordering", "retry_delays", "retry_profile"];
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -44,8 +64,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        crate::drop_tables(manager, &["replay"]).await?;
-        for column in ["rate_limit", "ordering", "retry_delays", "retry_profile"] {
+        crate::drop_tables(manager, &["subscription_secret", "replay"]).await?;
+        for column in COLUMNS_DOWN {
             let sql = format!("ALTER TABLE subscription DROP COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;
         }

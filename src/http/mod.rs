@@ -36,6 +36,7 @@ use crate::sites::api::SitesApi;
 use crate::webhooks::api::WebhookSubscriptionsApi;
 use crate::webhooks::log_api::WebhookLogApi;
 use crate::webhooks::replay_api::WebhookReplaysApi;
+use crate::webhooks::secret_api::WebhookSecretsApi;
 
 /// One deadline for a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,6 +83,7 @@ type Apis = (
     AccessApi,
     AppsApi,
     WebhookSubscriptionsApi,
+    WebhookSecretsApi,
     WebhookLogApi,
     WebhookReplaysApi,
     OperationsApi,
@@ -100,6 +102,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         AccessApi { app: app() },
         AppsApi { app: app() },
         WebhookSubscriptionsApi { app: app() },
+        WebhookSecretsApi { app: app() },
         WebhookLogApi { app: app() },
         WebhookReplaysApi { app: app() },
         OperationsApi { app: app() },

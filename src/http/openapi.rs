@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 
 use super::Apis;
 use super::auth::SITE_HEADER;
-use crate::webhooks::EventType;
 use crate::webhooks::trial::TEST_EVENT;
+use crate::webhooks::{EventType, standard};
 
 const DESCRIPTION: &str = "Rewards a site's members for following its social channels. The loyalty paths speak the Wix \
     Loyalty wire format and are mounted a second time under `/_api`, so that the Wix SDK works unchanged. Success is always \
@@ -214,6 +214,7 @@ fn webhooks() -> Value {
                      every resend."
                 ),
                 "tags": ["Webhooks"],
+                "parameters": signature_headers(),
                 "requestBody": {"required": true, "content": {"text/plain": {"schema": {
                     "type": "string", "contentMediaType": "application/jwt",
                     "contentSchema": {"$ref": "#/components/schemas/WebhookClaims"},
@@ -227,6 +228,23 @@ fn webhooks() -> Value {
         );
     }
     Value::Object(webhooks)
+}
+
+/// The headers of a webhook whose subscription wants them.
+fn signature_headers() -> Value {
+    let header = |name: &str, description: &str| json!({"name": name, "in": "header", "required": false, "description": description, "schema": {"type": "string"}});
+    json!([
+        header(standard::ID_HEADER, "With `signatureHeaders`: the event's `id`, the same in every resend."),
+        header(
+            standard::TIMESTAMP_HEADER,
+            "With `signatureHeaders`: when this try was made, in seconds since 1970."
+        ),
+        header(
+            standard::SIGNATURE_HEADER,
+            "With `signatureHeaders`: `v1,` or `v1a,` and a signature of `webhook-id.webhook-timestamp.body` in base64, \
+             for each secret that signs; spaces between them."
+        ),
+    ])
 }
 
 /// The claims of a webhook, down to the event.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use entity::id::{AppId, AppInstanceId, SiteId, SubscriptionId};
-use entity::kinds::{Channel, DeliveryOrdering, ProgramStatus, SubscriptionStatus};
+use entity::kinds::{Channel, DeliveryOrdering, ProgramStatus, SignatureScheme, SubscriptionStatus};
 use entity::{event, program, site, site_channel, subscription};
 use quick_cache::sync::Cache;
 use sea_orm::{
@@ -48,6 +48,10 @@ pub struct Target {
     pub rate_limit: Option<u32>,
     /// Whether events are sent; else they are held.
     pub is_enabled: bool,
+    /// The signatures that go into the headers.
+    pub signature_headers: Vec<SignatureScheme>,
+    /// The subscription's revision that this is.
+    pub revision: i64,
 }
 
 impl Target {
@@ -75,6 +79,8 @@ impl From<subscription::Model> for Target {
             rate_limit: row.rate_limit.map(i32::unsigned_abs),
             is_enabled: row.status == SubscriptionStatus::Enabled,
             resends_ms: schedule::resends_ms(row.retry_profile, &delays),
+            signature_headers: serde_json::from_str(&row.signature_headers).unwrap_or_default(),
+            revision: row.revision,
             event_types: names.iter().flat_map(|pattern| EventType::matching(pattern)).collect(),
         }
     }

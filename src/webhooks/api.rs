@@ -8,6 +8,7 @@ use poem_openapi::{Enum, Object, OpenApi};
 use uuid::Uuid;
 
 use super::log_api::Attempt;
+use super::secrets::{self, WithSecret};
 use super::subscriptions::{self, SubscriptionChange, SubscriptionError};
 use super::{health, trial};
 use crate::app::App;
@@ -75,10 +76,23 @@ enum DeliveryOrderingName {
     Strict,
 }
 
+/// How a webhook is signed in its headers `webhook-id`, `webhook-timestamp` and `webhook-signature`, as Standard Webhooks has
+/// it, beside the token that is its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::SignatureScheme", rename = "SignatureScheme")]
+enum SignatureSchemeName {
+    /// `v1`: HMAC-SHA256 with `signingSecret`.
+    #[oai(rename = "V1")]
+    V1,
+    /// `v1a`: Ed25519, verified with `signingPublicKey`.
+    #[oai(rename = "V1A")]
+    V1a,
+}
+
 /// A subscription: the events of a site that go to a URL of an app.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
-struct WebhookSubscription {
+pub(super) struct WebhookSubscription {
     /// Its id.
     id: Uuid,
     /// The app whose key signs.
@@ -107,6 +121,10 @@ struct WebhookSubscription {
     ordering: DeliveryOrderingName,
     /// Tries a second at most; absent without a limit.
     max_per_second: Option<i32>,
+    /// The signatures in the headers, beside the token.
+    signature_headers: Vec<SignatureSchemeName>,
+    /// The Ed25519 key that verifies `v1a` signatures.
+    signing_public_key: Option<String>,
     /// Grows with every change; a number as text.
     revision: String,
     /// When it was made.
@@ -132,6 +150,9 @@ impl From<subscription::Model> for WebhookSubscription {
             retry_delays_seconds: row.retry_delays.and_then(|text| serde_json::from_str(&text).ok()),
             ordering: row.ordering.into(),
             max_per_second: row.rate_limit,
+            signature_headers: serde_json::from_str::<Vec<kinds::SignatureScheme>>(&row.signature_headers)
+                .map_or_else(|_| Vec::new(), |schemes| schemes.into_iter().map(Into::into).collect()),
+            signing_public_key: row.signing_public_key,
             revision: row.revision.to_string(),
             created_date: row.created_at.to_rfc3339(),
             updated_date: row.updated_at.to_rfc3339(),
@@ -172,6 +193,9 @@ struct NewSubscription {
     /// Tries a second at most; without a limit by default.
     #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
     max_per_second: Option<i32>,
+    /// Signatures in the headers, beside the token; none by default.
+    #[oai(validator(max_items = 2))]
+    signature_headers: Option<Vec<SignatureSchemeName>>,
     /// `ENABLED` by default.
     status: Option<SubscriptionStatusName>,
 }
@@ -208,6 +232,9 @@ struct SubscriptionUpdate {
     /// Tries a second at most; 0 for no limit.
     #[oai(validator(minimum(value = "0"), maximum(value = "10000")))]
     max_per_second: Option<i32>,
+    /// Signatures in the headers, beside the token. One that is left out and comes back has the secret that it had.
+    #[oai(validator(max_items = 2))]
+    signature_headers: Option<Vec<SignatureSchemeName>>,
     /// Whether it receives events.
     status: Option<SubscriptionStatusName>,
     /// What becomes of the deliveries that wait for it at this moment; `RELEASE` by default.
@@ -218,9 +245,17 @@ struct SubscriptionUpdate {
 }
 
 #[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
-struct SubscriptionResponse {
+#[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+pub(super) struct SubscriptionResponse {
     webhook_subscription: WebhookSubscription,
+    /// The secret of `v1` signatures, if it was made by this request; it is not shown again.
+    signing_secret: Option<String>,
+}
+
+impl SubscriptionResponse {
+    pub(super) fn with_secret((row, signing_secret): WithSecret) -> Self {
+        Self { webhook_subscription: row.into(), signing_secret }
+    }
 }
 
 /// What became of a test event.
@@ -271,14 +306,16 @@ impl WebhookSubscriptionsApi {
             retry_delays: new.retry_delays_seconds,
             ordering: new.ordering.map(Into::into),
             rate_limit: new.max_per_second,
+            signature_headers: new.signature_headers.map(schemes),
             held: None,
             revision: None,
         };
         let whose = (caller.viewer()?, site, AppId(new.app_id));
         let tx = self.app.db.write().await?;
         let row = subscriptions::create_subscription(&tx, self.app.client.guard(), whose, change).await?;
+        let made = secrets::provide(&tx, &self.app.sealer, row).await?;
         tx.commit().await?;
-        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
+        Ok(Json(SubscriptionResponse::with_secret(made)))
     }
 
     /// List webhook subscriptions
@@ -322,7 +359,7 @@ impl WebhookSubscriptionsApi {
         let failing = health::failing(self.app.db.read(), &[id]).await?;
         let failing_since_date = failing.get(&id).map(|since| since.to_rfc3339());
         let webhook_subscription = WebhookSubscription { failing_since_date, ..row.into() };
-        Ok(Json(SubscriptionResponse { webhook_subscription }))
+        Ok(Json(SubscriptionResponse { webhook_subscription, signing_secret: None }))
     }
 
     /// Update a webhook subscription
@@ -348,15 +385,17 @@ impl WebhookSubscriptionsApi {
             retry_delays: update.retry_delays_seconds,
             ordering: update.ordering.map(Into::into),
             rate_limit: update.max_per_second,
+            signature_headers: update.signature_headers.map(schemes),
             held: update.held_deliveries.map(Into::into),
             revision: wire::revision(update.revision.as_deref(), "webhookSubscription.revision")?,
         };
         let tx = self.app.db.write().await?;
         let whose = (site, SubscriptionId(id.0));
         let row = subscriptions::change_subscription(&tx, self.app.client.guard(), whose, change).await?;
+        let changed = secrets::provide(&tx, &self.app.sealer, row).await?;
         tx.commit().await?;
-        self.app.dispatcher.requeue(row.id);
-        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
+        self.app.dispatcher.requeue(whose.1);
+        Ok(Json(SubscriptionResponse::with_secret(changed)))
     }
 
     /// Send a test event
@@ -401,6 +440,10 @@ impl WebhookSubscriptionsApi {
         self.app.dispatcher.requeue(SubscriptionId(id.0));
         Ok(Json(Empty {}))
     }
+}
+
+fn schemes(names: Vec<SignatureSchemeName>) -> Vec<kinds::SignatureScheme> {
+    names.into_iter().map(Into::into).collect()
 }
 
 impl From<SubscriptionError> for Problem {

@@ -384,10 +384,11 @@ async fn sign_and_send(
 async fn send(dispatcher: &Dispatcher, job: &Job, token: &SignedToken) -> Result<Answer, SendError> {
     let client = &dispatcher.0.client;
     let url = client.guard().check_url(&job.target.url)?;
-    let headers = vec![
+    let mut headers = vec![
         (header::CONTENT_TYPE, HeaderValue::from_static("text/plain")),
         (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
     ];
+    headers.extend(dispatcher.0.signer.headers.sign(job, &token.token).await?);
     let timeout = Duration::from_millis(u64::from(job.target.timeout_ms));
     let body = token.token.clone();
     client

@@ -8,6 +8,8 @@
 //! - [`delivery`] writes outcomes in batches. They count only while this node owns the endpoint.
 //! - [`health`] says how receivers do, tells their owners, and disables the subscriptions of those that are gone.
 //! - [`signing`] makes one RS256 token per event and app; [`schedule`] says when to try again.
+//! - [`standard`] knows the signatures of Standard Webhooks; [`secrets`] makes, keeps and rotates what they are made with;
+//!   [`signature_headers`] puts them into a try.
 //! - [`subscriptions`] and [`log`] are what owners see and change; [`api`] is their HTTP.
 //!
 //! A crash between a request and its outcome leads to the same event again, with the same id: receivers drop
@@ -30,7 +32,11 @@ mod queues;
 pub mod replay_api;
 pub mod replays;
 pub mod schedule;
+pub mod secret_api;
+pub mod secrets;
+pub mod signature_headers;
 pub mod signing;
+pub mod standard;
 pub mod subscriptions;
 pub mod trial;
 

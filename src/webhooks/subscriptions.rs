@@ -1,7 +1,9 @@
 //! Webhook subscriptions: which events of a site go to which URL of which app.
 
 use entity::id::{AppId, SiteId, SubscriptionId};
-use entity::kinds::{DeliveryOrdering, DeliveryStatus, HeldDeliveries, RetryProfile, SubscriptionStatus};
+use entity::kinds::{
+    DeliveryOrdering, DeliveryStatus, HeldDeliveries, RetryProfile, SignatureScheme, SubscriptionStatus,
+};
 use entity::{delivery, endpoint, subscription};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -9,10 +11,9 @@ use sea_orm::{
     QueryOrder, QuerySelect,
 };
 
-use super::EventType;
 use super::delivery::WAITING;
 use super::schedule::DELAY_S_MAX;
-use super::{endpoints, health};
+use super::{EventType, endpoints, health, secrets};
 use crate::apps::{self, Viewer};
 use crate::db::Tx;
 use crate::outbound::{Guard, UrlProblem};
@@ -46,6 +47,8 @@ pub struct SubscriptionChange {
     pub ordering: Option<DeliveryOrdering>,
     /// Tries a second at most; zero for as many as there are.
     pub rate_limit: Option<i32>,
+    /// The signatures that go into the headers.
+    pub signature_headers: Option<Vec<SignatureScheme>>,
     /// What becomes of the deliveries that wait for it.
     pub held: Option<HeldDeliveries>,
     /// Only if nobody changed it since.
@@ -125,6 +128,8 @@ pub async fn create_subscription(
         retry_delays,
         ordering: new.ordering.unwrap_or(DeliveryOrdering::Parallel),
         rate_limit: new.rate_limit.filter(|rate| *rate > 0),
+        signature_headers: signatures(&new.signature_headers.unwrap_or_default()),
+        signing_public_key: None,
         revision: 1,
         created_at: tx.now(),
         updated_at: tx.now(),
@@ -177,6 +182,9 @@ pub async fn change_subscription(
     if let Some(rate) = change.rate_limit {
         row.rate_limit = Some(rate).filter(|rate| *rate > 0);
     }
+    if let Some(schemes) = change.signature_headers {
+        row.signature_headers = signatures(&schemes);
+    }
     row.timeout_ms = change.timeout_ms.unwrap_or(row.timeout_ms);
     row.in_flight_max = change.in_flight_max.unwrap_or(row.in_flight_max);
     if change.held == Some(HeldDeliveries::Cancel) {
@@ -196,6 +204,7 @@ pub async fn delete_subscription(tx: &Tx, site: SiteId, id: SubscriptionId) -> R
     find_subscription(tx.conn(), site, id).await?.ok_or(SubscriptionError::NotFound)?;
     cancel_waiting(tx, id).await?;
     endpoint::Entity::delete_by_id(id).exec(tx.conn()).await?;
+    secrets::delete_all(tx, id).await?;
     subscription::Entity::delete_by_id(id).exec(tx.conn()).await?;
     Ok(())
 }
@@ -255,6 +264,12 @@ fn retries(
         (_, Some(_)) => refused("FORMAT", "is only for retryProfile CUSTOM"),
         (_, None) => Ok((profile, None)),
     }
+}
+
+/// The list as it is stored, each scheme once.
+fn signatures(schemes: &[SignatureScheme]) -> String {
+    let named = SignatureScheme::ALL.iter().filter(|scheme| schemes.contains(scheme));
+    named.map(|scheme| scheme.as_str()).collect::<serde_json::Value>().to_string()
 }
 
 /// The list as it is stored, each pattern once.

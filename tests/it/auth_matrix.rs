@@ -92,6 +92,7 @@ const ROWS: &[(&str, Row)] = &[
     ("getWebhookSubscription", SITE_ADMIN),
     ("updateWebhookSubscription", SITE_ADMIN),
     ("testWebhookSubscription", SITE_ADMIN),
+    ("rotateWebhookSubscriptionSecret", SITE_ADMIN),
     ("deleteWebhookSubscription", SITE_ADMIN),
     ("replayWebhookSubscription", SITE_ADMIN),
     ("listWebhookReplays", SITE_ADMIN),

@@ -24,4 +24,5 @@ mod site_jwts;
 mod support;
 mod tidy;
 mod tokens;
+mod verifiers;
 mod webhooks;

@@ -200,6 +200,9 @@ fn every_event_is_a_webhook() {
         let content = &webhook["post"]["requestBody"]["content"]["text/plain"]["schema"];
         assert_eq!(content["contentSchema"], json!({"$ref": "#/components/schemas/WebhookClaims"}), "{name}");
         assert!(webhook["post"]["operationId"].as_str().unwrap().starts_with("on"), "{name}");
+        let headers = webhook["post"]["parameters"].as_array().unwrap();
+        let names: Vec<_> = headers.iter().map(|header| header["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["webhook-id", "webhook-timestamp", "webhook-signature"], "{name}");
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Everything {
     pub manager: ApiKey,
     pub admin: ApiKey,
     pub subscription_id: String,
+    /// Of its signatures in the headers.
+    pub signing_secret: String,
     pub event_id: String,
     pub delivery_id: String,
     pub replay_id: String,
@@ -116,9 +118,14 @@ impl TestApp {
             id,
         };
         let receiver = Receiver::start().await;
-        let subscription_id = self.subscribe(&site, &app, &ALL_EVENTS[..1], &receiver.url).await;
+        let body = json!({"webhookSubscription": {
+            "appId": app.id, "eventTypes": &ALL_EVENTS[..1], "url": receiver.url, "signatureHeaders": ["V1", "V1A"],
+        }});
+        let subscribe = self.call("POST", "/admin/v1/webhook-subscriptions").key(ADMIN_KEY, &site.id);
+        let subscribed = subscribe.json(&body).ok().await;
         self.follow(&member, "INSTAGRAM").await;
         self.drain().await;
+        let subscription_id = text(&subscribed["webhookSubscription"]["id"]);
         let replay = format!("/admin/v1/webhook-subscriptions/{subscription_id}/replay");
         let body = json!({"since": "2024-08-01T00:00:00Z"});
         let replay = self.call("POST", &replay).key(&admin.secret, &site.id).json(&body).ok().await;
@@ -141,6 +148,7 @@ impl TestApp {
             app,
             admin,
             subscription_id,
+            signing_secret: text(&subscribed["signingSecret"]),
             receiver,
         }
     }
@@ -241,6 +249,9 @@ impl Everything {
                 body: Some(json!({"since": "2024-08-01T00:00:00Z", "scope": "MISSING"})),
                 ..about(&self.subscription_id)
             },
+            "rotateWebhookSubscriptionSecret" => {
+                Sample { body: Some(json!({"overlapSeconds": 0})), ..about(&self.subscription_id) }
+            }
             "createAccount" => sending(json!({"contactId": self.member.contact_id})),
             "updateLoyaltyProgram" => sending(json!({"loyaltyProgram": {
                 "name": "Loyalty program", "pointDefinition": {"customName": "Hops"},

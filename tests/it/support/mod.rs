@@ -3,6 +3,7 @@
 
 pub mod callers;
 pub mod client;
+pub mod delivered;
 pub mod document;
 pub mod dump;
 pub mod keys;

@@ -78,6 +78,7 @@ on_both! {
                 "eventTypes": [FOLLOWED], "url": leaving.url, "status": "DISABLED",
                 "statusReason": "the receiver answered 410 Gone", "timeoutMs": 1250, "maxInFlight": 64,
                 "retryProfile": "WIX", "ordering": "PARALLEL", "failingSinceDate": "2024-08-01T11:51:42.431Z",
+                "signatureHeaders": [],
                 "revision": "2", "createdDate": AT, "updatedDate": "2024-08-01T11:51:42.431Z",
             }})
         );

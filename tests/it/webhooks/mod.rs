@@ -18,6 +18,8 @@ mod replays;
 mod restart;
 mod retries;
 mod retry_profiles;
+mod secret_rotation;
+mod signature_headers;
 mod subscriptions;
 mod test_events;
 
@@ -143,4 +145,9 @@ pub fn unfold(token: &str) -> Value {
 fn kid(token: &str) -> String {
     let header: Value = serde_json::from_str(&jws_header(token)).unwrap();
     text(&header["kid"])
+}
+
+/// The header of a token.
+pub fn unfold_head(token: &str) -> Value {
+    serde_json::from_str(&jws_header(token)).unwrap()
 }
