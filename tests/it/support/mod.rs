@@ -24,6 +24,7 @@ use followpoints::http::limits::Rates;
 use followpoints::ids::SequentialIds;
 use followpoints::outbound::{Guard, Resolve, SystemResolver};
 use followpoints::seal::{self, Sealer};
+use followpoints::streams;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -74,11 +75,17 @@ pub struct Options {
     pub rates: Rates,
     pub allow_nets: &'static str,
     pub resolver: Arc<dyn Resolve>,
+    pub nats: streams::Given,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rates: RATES_DEFAULT, allow_nets: "127.0.0.0/8", resolver: Arc::new(SystemResolver) }
+        Self {
+            rates: RATES_DEFAULT,
+            allow_nets: "127.0.0.0/8",
+            resolver: Arc::new(SystemResolver),
+            nats: streams::Given::default(),
+        }
     }
 }
 
@@ -187,6 +194,7 @@ pub fn config(url: &str, options: &Options) -> Config {
         guard: Guard::parse(options.allow_nets).unwrap(),
         extra_roots: Vec::new(),
         rates: options.rates,
+        nats: streams::Settings::new(options.nats.clone()).unwrap(),
     }
 }
 
