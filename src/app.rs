@@ -19,11 +19,12 @@ use crate::follows::{Follows, WorkersError};
 use crate::http::limits::Limits;
 use crate::ids::{IdGenerator, RandomIds};
 use crate::metrics::Metrics;
-use crate::outbound::{Client, Resolve, SetupError, SystemResolver};
+use crate::outbound::{self, Client, Resolve, SetupError, SystemResolver};
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
+use crate::streams::{SettingsError, Streams};
 use crate::webhooks::delivery;
-use crate::webhooks::dispatcher::Dispatcher;
+use crate::webhooks::dispatcher::{Dispatcher, Ways};
 use crate::webhooks::signing::Signer;
 
 /// How often what has ended is deleted.
@@ -62,6 +63,9 @@ pub enum StartError {
     /// The outgoing client.
     #[error(transparent)]
     Outbound(#[from] SetupError),
+    /// The NATS server's settings.
+    #[error(transparent)]
+    Nats(#[from] SettingsError),
     /// The metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -98,6 +102,8 @@ pub struct App {
     pub dispatcher: Dispatcher,
     /// Outgoing requests.
     pub client: Client,
+    /// The operator's NATS server, if there is one.
+    pub streams: Option<Streams>,
     /// Metrics.
     pub metrics: Metrics,
     upkeep: Arc<Mutex<JoinSet<()>>>,
@@ -114,7 +120,12 @@ impl App {
         let metrics = Metrics::new()?;
         delivery::recover(&db).await?;
         let signer = Signer::new(db.clone(), sealer.clone());
-        let dispatcher = Dispatcher::start(db.clone(), signer, client.clone(), metrics.clone()).await?;
+        let streams = match &config.nats {
+            Some(settings) => Some(Streams::connect(settings, outbound::trust(&config.extra_roots)?).await?),
+            None => None,
+        };
+        let ways = Ways { client: client.clone(), streams: streams.clone() };
+        let dispatcher = Dispatcher::start(db.clone(), signer, ways, metrics.clone()).await?;
         let configs = SiteConfigs::default();
         let mut upkeep = JoinSet::new();
         upkeep.spawn(clean_up(db.clone()));
@@ -134,6 +145,7 @@ impl App {
             configs,
             dispatcher,
             client,
+            streams,
             metrics,
             upkeep: Arc::new(Mutex::new(upkeep)),
         })
@@ -142,6 +154,9 @@ impl App {
     /// Stops the workers and closes the database. Call it when no request is running any more.
     pub async fn stop(&self) {
         self.dispatcher.stop().await;
+        if let Some(streams) = &self.streams {
+            streams.close().await;
+        }
         let mut upkeep = std::mem::take(&mut *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner));
         upkeep.shutdown().await;
         if let Err(error) = self.db.close().await {

@@ -9,6 +9,8 @@ const COLUMNS: &str = "
 ALTER TABLE subscription ADD COLUMN retry_profile text NOT NULL DEFAULT 'WIX'
 ;;
 ALTER TABLE subscription ADD COLUMN retry_delays text
+;;
+ALTER TABLE subscription ADD COLUMN kind text NOT NULL DEFAULT 'WEBHOOK'
 ";
 
 #[async_trait::async_trait]
@@ -18,7 +20,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for column in ["retry_delays", "retry_profile"] {
+        for column in ["kind", "retry_delays", "retry_profile"] {
             let sql = format!("ALTER TABLE subscription DROP COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;
         }

@@ -7,20 +7,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use entity::id::{SubscriptionId, Timestamp};
+use entity::kinds::SubscriptionKind;
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, header};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+use super::answer::{Failure, Reply};
 use super::delivery::{self, Outcome, Try, Verdict};
 use super::outbox::{FreshDeliveries, LEASE_MS};
 use super::queues::{HELD_MAX, QUEUE_MAX, Queue, State};
 use super::signing::Signer;
-use super::{Job, Lease, SignedToken, answer};
+use super::{Job, Lease, SignedToken, answer, stream};
 use crate::db::{Db, OpenError};
 use crate::metrics::Metrics;
 use crate::outbound::{Answer, Client, OutboundRequest, SendError};
+use crate::streams::Streams;
 
 /// How often due deliveries are looked for.
 const TICK: Duration = Duration::from_millis(500);
@@ -49,7 +52,7 @@ pub struct Dispatcher(Arc<Inner>);
 struct Inner {
     db: Db,
     signer: Signer,
-    client: Client,
+    ways: Ways,
     metrics: Metrics,
     outcomes: mpsc::Sender<Outcome>,
     state: Mutex<State>,
@@ -61,6 +64,14 @@ struct Inner {
     loops: Mutex<JoinSet<()>>,
     /// Tries run here, whichever thread offers the jobs.
     runtime: Handle,
+}
+
+/// The ways out.
+pub struct Ways {
+    /// To a URL.
+    pub client: Client,
+    /// To the operator's NATS server, if there is one.
+    pub streams: Option<Streams>,
 }
 
 /// One try and what follows from it.
@@ -85,14 +96,14 @@ pub struct Health {
 impl Dispatcher {
     /// Starts sending. The loop that looks for due deliveries begins with a look at once, which is the recovery after
     /// a crash.
-    pub async fn start(db: Db, signer: Signer, client: Client, metrics: Metrics) -> Result<Self, OpenError> {
+    pub async fn start(db: Db, signer: Signer, ways: Ways, metrics: Metrics) -> Result<Self, OpenError> {
         // The largest statements of all: only one connection should keep room for them.
         let outcomes_db = db.for_worker().await?;
         let (outcomes, unwritten) = mpsc::channel(OUTCOMES_QUEUE_MAX);
         let dispatcher = Self(Arc::new(Inner {
             db,
             signer,
-            client,
+            ways,
             metrics,
             outcomes,
             state: Mutex::default(),
@@ -266,7 +277,8 @@ impl Dispatcher {
         let mut new_token = None;
         // A defect must cost this try and not the slot, which nobody else would free.
         let sent = AssertUnwindSafe(sign_and_send(self, job, &mut new_token)).catch_unwind().await;
-        let sent = sent.unwrap_or_else(|_| Err(SendError::InvalidRequest("the sender failed".to_owned())));
+        let sent =
+            sent.unwrap_or_else(|_| Err(SendError::InvalidRequest("the sender failed".to_owned()).into()));
         let at = self.0.db.now();
         let duration_ms = i32::try_from(clock.elapsed().as_millis()).unwrap_or(i32::MAX);
         let verdict = answer::judge(job, &sent, at);
@@ -375,22 +387,30 @@ async fn sign_and_send(
     dispatcher: &Dispatcher,
     job: &Job,
     new_token: &mut Option<SignedToken>,
-) -> Result<Answer, SendError> {
+) -> Result<Reply, Failure> {
     match dispatcher.0.signer.token(job).await {
         Ok(token) => {
-            let sent = send(dispatcher, job, &token).await;
+            let sent = match job.target.kind {
+                SubscriptionKind::Webhook => {
+                    send(dispatcher, job, &token).await.map(Reply::Answer).map_err(Failure::from)
+                }
+                SubscriptionKind::Nats => {
+                    let streams = dispatcher.0.ways.streams.as_ref();
+                    stream::publish(streams, job, &token).await.map(Reply::Ack).map_err(Failure::from)
+                }
+            };
             *new_token = (!token.stored).then_some(token);
             sent
         }
         Err(error) => {
             tracing::error!(%error, delivery.id = %job.lease.delivery_id, "an event could not be signed");
-            Err(SendError::InvalidRequest(error.to_string()))
+            Err(SendError::InvalidRequest(error.to_string()).into())
         }
     }
 }
 
 async fn send(dispatcher: &Dispatcher, job: &Job, token: &SignedToken) -> Result<Answer, SendError> {
-    let client = &dispatcher.0.client;
+    let client = &dispatcher.0.ways.client;
     let url = client.guard().check_url(&job.target.url)?;
     let headers = vec![
         (header::CONTENT_TYPE, HeaderValue::from_static("text/plain")),

@@ -6,6 +6,7 @@
 //!   its own queue and in-flight cap, so that a hanging receiver delays nobody else.
 //! - [`delivery`] claims due deliveries and writes outcomes in batches. A claim is a lease: an outcome counts only while
 //!   its lease does.
+//! - A subscription's kind says where its events go: to a URL, or to the stream of the operator's NATS server.
 //! - [`signing`] makes one RS256 token per event and app; [`schedule`] says when to try again.
 //! - [`subscriptions`] and [`log`] are what owners see and change; [`api`] is their HTTP.
 //!
@@ -15,6 +16,7 @@
 mod answer;
 pub mod api;
 pub mod delivery;
+pub mod destination;
 pub mod dispatcher;
 pub mod event;
 pub mod log;
@@ -23,6 +25,7 @@ pub mod outbox;
 mod queues;
 pub mod schedule;
 pub mod signing;
+mod stream;
 pub mod subscriptions;
 pub mod trial;
 

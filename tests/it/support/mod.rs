@@ -6,6 +6,7 @@ pub mod client;
 pub mod document;
 pub mod dump;
 pub mod keys;
+pub mod nats;
 pub mod postgres;
 pub mod process;
 pub mod receiver;
@@ -136,6 +137,15 @@ impl TestApp {
         let runtime = apart.0.take().expect("it was started apart");
         tokio::task::spawn_blocking(|| runtime.shutdown_timeout(ENOUGH)).await.unwrap();
         let (app, apart) = boot_apart(&config, &seams).await;
+        let client = client::Client::new(&app);
+        Self { app, clock, config, seams, client, database, apart }
+    }
+
+    /// Starts it again on the same database, after it was stopped, with `config` as it now is.
+    pub async fn again(self) -> Self {
+        let Self { app, clock, config, seams, client, database, apart } = self;
+        drop((app, client));
+        let app = App::start(&config, seams.clone()).await.unwrap();
         let client = client::Client::new(&app);
         Self { app, clock, config, seams, client, database, apart }
     }
