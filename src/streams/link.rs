@@ -1,6 +1,6 @@
 //! What is known of the connection, from what the client library tells of it.
 
-use async_nats::{ClientError, Event, ServerError};
+use async_nats::{ClientError, ConnectErrorKind, Event};
 use tokio::sync::watch;
 
 /// What is known of the connection.
@@ -37,25 +37,20 @@ impl Link {
                 });
                 return true;
             }
-            Event::ClientError(ClientError::Other(reason)) => self.note_failure(reason),
-            Event::ServerError(error) => {
-                tracing::warn!(%error, "the NATS server complains");
-                if error == ServerError::AuthorizationViolation {
-                    self.note_failure(error.to_string());
-                }
-            }
+            Event::ClientError(ClientError::Other(reason)) => self.note_failure(in_words(&reason)),
+            Event::ServerError(error) => tracing::warn!(%error, "the NATS server complains"),
             Event::LameDuckMode | Event::Draining | Event::SlowConsumer(_) | Event::ClientError(_) => {}
         }
         false
     }
 
-    fn note_failure(&self, reason: String) {
+    fn note_failure(&self, reason: &str) {
         self.0.send_if_modified(|state| {
             let is_news = !state.is_connected && state.reason != reason;
             if is_news {
                 // Once for each reason: an attempt is made every two seconds.
                 tracing::warn!(reason, "NATS cannot be reached; trying again");
-                state.reason = reason;
+                reason.clone_into(&mut state.reason);
             }
             is_news
         });
@@ -86,4 +81,20 @@ impl Link {
         // Fails only when the sender is gone, and that is ourselves.
         let _ = self.0.subscribe().wait_for(is_so).await;
     }
+}
+
+/// Why there is no connection, in words, from what the client library calls it.
+fn in_words(reason: &str) -> &'static str {
+    let words = [
+        (ConnectErrorKind::Dns, "its name could not be looked up"),
+        (
+            ConnectErrorKind::AuthorizationViolation,
+            "it refused the user name, password, token or credentials",
+        ),
+        (ConnectErrorKind::Authentication, "the credentials cannot be used"),
+        (ConnectErrorKind::TimedOut, "it did not answer in time"),
+        (ConnectErrorKind::Tls, "encryption (TLS) could not be agreed on"),
+    ];
+    let known = words.into_iter().find(|(kind, _)| kind.to_string() == reason);
+    known.map_or("it refused the connection, or broke it off", |(_, words)| words)
 }

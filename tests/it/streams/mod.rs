@@ -1,16 +1,16 @@
 //! Subscriptions of type `NATS`, against real servers: what arrives in the stream, and that nothing is lost (G3).
 
-
+mod cluster;
 mod messages;
-
+mod outages;
 mod refusals;
-
+mod sign_in;
 mod subscriptions;
 
 use serde_json::{Value, json};
 
-use crate::support::nats::Server;
-use crate::support::world::{InstalledApp, Site, text};
+use crate::support::nats::{Observer, Server};
+use crate::support::world::{InstalledApp, Member, Site, text};
 use crate::support::{ADMIN_KEY, Options, TestApp, TestDatabase};
 
 /// The stream unless the settings say otherwise.
@@ -99,6 +99,23 @@ async fn states(app: &TestApp, site: &Site) -> Vec<(String, usize)> {
         *counted.entry(text(&delivery["status"])).or_default() += 1;
     }
     counted.into_iter().collect()
+}
+
+/// New members of the site.
+async fn members(app: &TestApp, site: &Site, count: usize) -> Vec<Member> {
+    let mut members = Vec::new();
+    for number in 0..count {
+        members.push(app.member(site, &format!("u-{number}")).await);
+    }
+    members
+}
+
+/// Fails unless the stream has every event of the site exactly once, and nothing else.
+async fn assert_each_once(app: &TestApp, site: &Site, observer: &Observer) {
+    let stored = observer.messages(STREAM).await;
+    let mut stored: Vec<_> = stored.iter().map(|message| message.header("Nats-Msg-Id").to_owned()).collect();
+    stored.sort();
+    assert_eq!(stored, event_ids(app, site).await);
 }
 
 /// Tries again whatever failed, until everything is delivered.
