@@ -9,7 +9,7 @@
 //! - **The stream is the operator's.** One that exists is used as it is; one that does not is made.
 //!
 //! The client library sends requests too, but it remembers each that is never answered for as long as it lives, so
-//! the answers have an inbox of our own ([`inbox`](self::inbox)).
+//! the answers have an inbox of our own.
 
 mod error;
 mod inbox;

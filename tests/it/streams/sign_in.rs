@@ -2,14 +2,17 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use followpoints::streams::Given;
+use followpoints::outbound;
+use followpoints::streams::{Given, Message, Settings, Streams};
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 
 use super::{PATIENT, deliver_everything, failures, installed_site, subscribe};
+use crate::outbound::{CERTIFICATE, KEY, ROOT};
 use crate::support::nats::{Server, file};
 use crate::support::{ADMIN_KEY, Backend, ENOUGH, Options, TestApp, TestDatabase};
 
@@ -94,6 +97,33 @@ async fn a_credentials_file_signs_in() {
     let (app, site) = followed(Given { credentials_file: Some(credentials), ..nats.given() }, PATIENT).await;
     deliver_everything(&app, &site).await;
     app.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_tls_is_trusted_by_the_operators_authorities_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = (file(dir.path(), "cert.pem", CERTIFICATE), file(dir.path(), "key.pem", KEY));
+    let more = format!("tls {{ cert_file: {certificate:?}, key_file: {key:?} }}");
+    let Some(nats) = Server::start_with(&more).await else { return };
+    let message = Message {
+        subject: "followpoints.site.event".to_owned(),
+        id: "1".to_owned(),
+        headers: Vec::new(),
+        payload: "told".into(),
+    };
+    // A server that wants encryption is given it, whatever the URL says.
+    for scheme in ["tls", "nats"] {
+        let url = Some(format!("{scheme}://127.0.0.1:{}", nats.port));
+        let settings = Settings::new(Given { url, ..Given::default() }).unwrap().unwrap();
+        let streams = Streams::connect(&settings, outbound::trust(ROOT.as_bytes()).unwrap()).await.unwrap();
+        assert_eq!(streams.publish(&message, ENOUGH).await.unwrap().stream, "FOLLOWPOINTS");
+        streams.close().await;
+
+        let stranger = Streams::connect(&settings, outbound::trust(b"").unwrap()).await.unwrap();
+        let refused = stranger.publish(&message, Duration::from_secs(1)).await.unwrap_err();
+        assert_eq!(refused.class(), "CONNECT_FAILED");
+        stranger.close().await;
+    }
 }
 
 #[test]

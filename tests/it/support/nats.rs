@@ -96,8 +96,9 @@ impl Server {
         let server = Self { port: free_port(), dir: tempfile::tempdir().unwrap(), process: Mutex::default() };
         let store = server.dir.path().join("store");
         let text = format!(
-            "server_name: {name}\nlisten: 127.0.0.1:{}\njetstream {{ store_dir: {:?} }}\n{more}\n",
-            server.port, store,
+            "server_name: {name}\nlisten: 127.0.0.1:{}\njetstream {{ store_dir: \"{}\" }}\n{more}\n",
+            server.port,
+            store.display(),
         );
         std::fs::write(server.config(), text).unwrap();
         Some(server)
