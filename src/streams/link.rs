@@ -2,6 +2,9 @@
 
 use async_nats::{ClientError, ConnectErrorKind, Event};
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::DOWN_AFTER;
 
 /// What is known of the connection.
 pub(super) struct Link(watch::Sender<State>);
@@ -12,12 +15,15 @@ struct State {
     is_looked: bool,
     /// Why there is no connection.
     reason: String,
+    /// Since when there is none.
+    down_since: Instant,
 }
 
 impl Default for Link {
     fn default() -> Self {
         let reason = "it was not reached yet".to_owned();
-        Self(watch::Sender::new(State { is_connected: false, is_looked: false, reason }))
+        let down_since = Instant::now();
+        Self(watch::Sender::new(State { is_connected: false, is_looked: false, reason, down_since }))
     }
 }
 
@@ -33,6 +39,7 @@ impl Link {
                 tracing::warn!("the connection to NATS is lost; connecting again");
                 self.0.send_modify(|state| {
                     state.is_connected = false;
+                    state.down_since = Instant::now();
                     "the connection was lost".clone_into(&mut state.reason);
                 });
                 return true;
@@ -61,10 +68,17 @@ impl Link {
         self.0.send_modify(|state| state.is_looked = true);
     }
 
-    /// Why there is no connection now.
-    pub(super) fn why_not(&self) -> Option<String> {
+    /// Why there is no connection now, and whether it is worth waiting for one.
+    pub(super) fn why_not(&self) -> Option<(String, bool)> {
         let state = self.0.borrow();
-        (!state.is_connected).then(|| state.reason.clone())
+        let is_short = state.down_since.elapsed() < DOWN_AFTER;
+        (!state.is_connected).then(|| (state.reason.clone(), is_short))
+    }
+
+    /// Whether messages can be published now.
+    pub(super) fn is_ready(&self) -> bool {
+        let state = self.0.borrow();
+        state.is_connected && state.is_looked
     }
 
     /// Waits for a connection.
@@ -97,4 +111,40 @@ fn in_words(reason: &str) -> &'static str {
     ];
     let known = words.into_iter().find(|(kind, _)| kind.to_string() == reason);
     known.map_or("it refused the connection, or broke it off", |(_, words)| words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_wait_for_a_connection_that_was_there_a_moment_ago_and_not_for_one_that_is_long_gone() {
+        let link = Link::default();
+        assert_eq!(link.why_not(), Some(("it was not reached yet".to_owned(), true)));
+        let refused = ClientError::Other(ConnectErrorKind::Io.to_string());
+        assert!(!link.note(Event::ClientError(refused)));
+        assert_eq!(link.why_not(), Some(("it refused the connection, or broke it off".to_owned(), true)));
+        link.0.send_modify(|state| state.down_since = Instant::now().checked_sub(DOWN_AFTER).unwrap());
+        assert_eq!(link.why_not(), Some(("it refused the connection, or broke it off".to_owned(), false)));
+
+        assert!(!link.note(Event::Connected));
+        assert_eq!((link.why_not(), link.is_ready()), (None, false));
+        link.set_looked();
+        assert!(link.is_ready());
+        assert!(link.note(Event::Disconnected), "what waits for an answer is told");
+        assert_eq!(link.why_not(), Some(("the connection was lost".to_owned(), true)));
+        assert!(!link.is_ready());
+    }
+
+    #[test]
+    fn every_kind_of_failure_has_its_words() {
+        for (kind, words) in [
+            (ConnectErrorKind::Dns, "its name could not be looked up"),
+            (ConnectErrorKind::TimedOut, "it did not answer in time"),
+            (ConnectErrorKind::Tls, "encryption (TLS) could not be agreed on"),
+            (ConnectErrorKind::Authentication, "the credentials cannot be used"),
+        ] {
+            assert_eq!(in_words(&kind.to_string()), words);
+        }
+    }
 }

@@ -5,7 +5,8 @@
 //! - **One deadline.** Waiting for the connection, publishing and waiting for the acknowledgement share the timeout of the
 //!   message. Before it, what can pass is tried again: a connection that breaks, a stream without a leader.
 //! - **Once.** Every try carries the id of the message, by which the stream drops what it already has.
-//! - **The server may be away.** The connection is made in the background and made again for ever.
+//! - **The server may be away.** The connection is made in the background and made again for ever. Once it is away for some
+//!   seconds, messages fail at once: whoever waited would take the place of somebody else.
 //! - **The stream is the operator's.** One that exists is used as it is; one that does not is made.
 //!
 //! The client library sends requests too, but it remembers each that is never answered for as long as it lives, so
@@ -34,6 +35,8 @@ use self::link::Link;
 
 /// Pause between two attempts to reach a server, at the most.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long messages wait for a connection; when it is away for longer they fail at once.
+const DOWN_AFTER: Duration = Duration::from_secs(5);
 /// How often a silent connection is probed. Two probes without an answer end it.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// How long one attempt to connect may take.
@@ -82,6 +85,7 @@ impl Streams {
             .sign_in(ConnectOptions::new())?
             .name("followpoints")
             .tls_client_config(tls)
+            .require_tls(settings.is_encrypted())
             .retry_on_initial_connect()
             .max_reconnects(None)
             .reconnect_delay_callback(reconnect_pause)
@@ -132,6 +136,12 @@ impl Streams {
         *inner.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = tasks;
     }
 
+    /// Whether there is a connection and the stream was looked up.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.link.is_ready()
+    }
+
     /// Gives `message` to the stream and waits until it is stored, up to `limit`.
     pub async fn publish(&self, message: &Message, limit: Duration) -> Result<Ack, PublishError> {
         let mut why = PublishError::Timeout;
@@ -147,8 +157,11 @@ impl Streams {
     ) -> Result<Ack, PublishError> {
         let Inner { client, link, inbox, stream, replicas, .. } = &*self.0;
         loop {
-            if let Some(reason) = link.why_not() {
+            if let Some((reason, is_short)) = link.why_not() {
                 *why = PublishError::NotConnected(reason);
+                if !is_short {
+                    return Err(why.clone());
+                }
                 link.connected().await;
                 *why = PublishError::Timeout;
             }

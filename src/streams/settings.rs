@@ -129,6 +129,11 @@ impl Settings {
         self.servers.clone()
     }
 
+    /// Whether nothing may go unencrypted, also not to servers of the cluster that only the servers name.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.servers.iter().any(ServerAddr::tls_required)
+    }
+
     /// The stream.
     pub(super) fn stream(&self) -> &str {
         &self.stream

@@ -9,7 +9,7 @@ mod subscriptions;
 
 use serde_json::{Value, json};
 
-use crate::support::nats::{Observer, Server};
+use crate::support::nats::{Observer, Server, until};
 use crate::support::world::{InstalledApp, Member, Site, text};
 use crate::support::{ADMIN_KEY, Options, TestApp, TestDatabase};
 
@@ -120,7 +120,9 @@ async fn assert_each_once(app: &TestApp, site: &Site, observer: &Observer) {
 
 /// Tries again whatever failed, until everything is delivered.
 async fn deliver_everything(app: &TestApp, site: &Site) {
+    let streams = app.app.streams.as_ref().unwrap();
     for _ in 0..12 {
+        until("the service is connected", async || streams.is_ready().then_some(())).await;
         app.drain().await;
         let states = states(app, site).await;
         if let [(state, _)] = states.as_slice()

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{PATIENT, deliver_everything, failures, installed_site, subscribe};
 use crate::outbound::{CERTIFICATE, KEY, ROOT};
-use crate::support::nats::{Server, file};
+use crate::support::nats::{Observer, Server, file};
 use crate::support::{ADMIN_KEY, Backend, ENOUGH, Options, TestApp, TestDatabase};
 
 const USER: &str = "authorization { user: points, password: \"p@ss-hunter2\" }";
@@ -50,6 +50,29 @@ async fn a_user_and_a_token_sign_in_and_wrong_ones_are_told() {
         assert_eq!(failures(&app, &site).await, [("CONNECT_FAILED".to_owned(), told.to_owned())]);
         app.app.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_may_only_publish_does_so_without_seeing_the_stream() {
+    let more = "authorization { users: [
+        { user: owner, password: owner },
+        { user: points, password: points, permissions: { publish: [\"followpoints.>\"], subscribe: [\"_INBOX.>\"] } },
+        { user: reader, password: reader, permissions: { publish: [\"$JS.API.>\"], subscribe: [\"_INBOX.>\"] } },
+    ] }";
+    let Some(nats) = Server::start_with(more).await else { return };
+    let observer = Observer::with_user(&nats.url(), ("owner", "owner")).await;
+    let config = json!({"name": "FOLLOWPOINTS", "subjects": ["followpoints.>"], "retention": "limits", "num_replicas": 1});
+    observer.make("FOLLOWPOINTS", &config).await;
+
+    let (app, site) = followed(at(&nats, "points:points"), PATIENT).await;
+    deliver_everything(&app, &site).await;
+    assert_eq!(observer.messages("FOLLOWPOINTS").await.len(), 2);
+    app.app.stop().await;
+
+    let (app, site) = followed(at(&nats, "reader:reader"), 500).await;
+    let told = "the time ran out before the NATS server acknowledged the event";
+    assert_eq!(failures(&app, &site).await, [("TIMEOUT".to_owned(), told.to_owned())]);
+    app.app.stop().await;
 }
 
 /// A JWT as NATS has them, signed by `issuer`.

@@ -222,10 +222,20 @@ pub struct Observer(Client);
 
 impl Observer {
     pub async fn new(urls: &str) -> Self {
+        Self::signed_in(urls, async_nats::ConnectOptions::new()).await
+    }
+
+    /// The same as a user.
+    pub async fn with_user(urls: &str, (name, password): (&str, &str)) -> Self {
+        let options =
+            async_nats::ConnectOptions::with_user_and_password(name.to_owned(), password.to_owned());
+        Self::signed_in(urls, options).await
+    }
+
+    async fn signed_in(urls: &str, options: async_nats::ConnectOptions) -> Self {
         let urls: Vec<String> = urls.split(',').map(str::to_owned).collect();
-        let options = async_nats::ConnectOptions::new()
-            .retry_on_initial_connect()
-            .request_timeout(Some(std::time::Duration::from_secs(2)));
+        let options =
+            options.retry_on_initial_connect().request_timeout(Some(std::time::Duration::from_secs(2)));
         Self(options.connect(urls).await.unwrap())
     }
 
