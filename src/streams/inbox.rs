@@ -87,6 +87,11 @@ impl Inbox {
         })
     }
 
+    /// How many answers are awaited.
+    pub(super) fn awaited(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -142,6 +142,12 @@ impl Streams {
         self.0.link.is_ready()
     }
 
+    /// How many answers of the server are awaited.
+    #[must_use]
+    pub fn awaited(&self) -> usize {
+        self.0.inbox.awaited()
+    }
+
     /// Gives `message` to the stream and waits until it is stored, up to `limit`.
     pub async fn publish(&self, message: &Message, limit: Duration) -> Result<Ack, PublishError> {
         let mut why = PublishError::Timeout;

@@ -123,3 +123,32 @@ on_both_databases! {
         app.app.stop().await;
     }
 }
+
+on_both_databases! {
+    async fn g3_what_is_lost_with_a_killed_server_is_published_again_by_the_same_try(database: TestDatabase) {
+        let Some(nats) = Server::start().await else { return };
+        let app = service(database, &nats).await;
+        let (site, installed) = installed_site(&app).await;
+        subscribe(&app, &site, &installed, PATIENT).await;
+        let [one, other] = members(&app, &site, 2).await.try_into().ok().unwrap();
+        app.follow(&one, "X").await;
+        app.drain().await;
+
+        // A server that stands still takes what is sent to it no further than into its socket.
+        nats.signal("STOP");
+        app.follow(&other, "X").await;
+        let streams = app.app.streams.as_ref().unwrap();
+        until("four acknowledgements are awaited", async || (streams.awaited() == 4).then_some(())).await;
+        nats.kill();
+        nats.run();
+        app.drain().await;
+
+        let delivered = deliveries(&app, &site).await;
+        assert_eq!(delivered.len(), 8);
+        for delivery in &delivered {
+            assert_eq!((&delivery["status"], &delivery["attemptCount"]), (&json!("DELIVERED"), &json!(1)));
+        }
+        assert_each_once(&app, &site, &Observer::new(&nats.url()).await).await;
+        app.app.stop().await;
+    }
+}
