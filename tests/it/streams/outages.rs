@@ -7,9 +7,22 @@ use super::{
     PATIENT, STREAM, assert_each_once, attempts, deliver_everything, deliveries, failures, installed_site,
     members, patch, service, states, subscribe,
 };
-use crate::on_both_databases;
+use crate::support::TestApp;
 use crate::support::nats::{Observer, Server, until};
 use crate::support::world::text;
+use crate::{on_both, on_both_databases};
+
+/// What the metrics say of NATS.
+async fn gauges(app: &TestApp) -> Vec<String> {
+    let text = app.call("GET", "/metrics").send().await.text;
+    text.lines().filter(|line| line.starts_with("followpoints_nats")).map(str::to_owned).collect()
+}
+
+on_both! {
+    async fn without_a_server_the_metrics_say_nothing_of_it(app: &TestApp) {
+        assert_eq!(gauges(app).await, [""; 0]);
+    }
+}
 
 on_both_databases! {
     async fn g3_what_happens_before_the_server_is_there_waits_for_it(database: TestDatabase) {
@@ -21,6 +34,7 @@ on_both_databases! {
             app.follow(&member, "X").await;
         }
         app.drain().await;
+        assert_eq!(gauges(&app).await, ["followpoints_nats_awaited 0", "followpoints_nats_connected 0"]);
         let failed = failures(&app, &site).await;
         let told = "there is no connection to the NATS server: it refused the connection, or broke it off";
         assert_eq!(failed, [("CONNECT_FAILED".to_owned(), told.to_owned())]);
@@ -31,6 +45,7 @@ on_both_databases! {
         deliver_everything(&app, &site).await;
 
         assert_each_once(&app, &site, &Observer::new(&nats.url()).await).await;
+        assert_eq!(gauges(&app).await, ["followpoints_nats_awaited 0", "followpoints_nats_connected 1"]);
         app.app.stop().await;
     }
 }
