@@ -68,7 +68,7 @@ impl Inbox {
         headers: HeaderMap,
         payload: Bytes,
     ) -> Result<Answer, PublishError> {
-        let prefix = self.prefix.get().ok_or(PublishError::ConnectionLost)?;
+        let prefix = self.prefix.get().ok_or_else(stopped)?;
         let number = self.last.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.lock().insert(number, sender);
@@ -77,7 +77,7 @@ impl Inbox {
         client.publish_with_reply_and_headers(subject, reply, headers, payload).await.map_err(|error| {
             match error.kind() {
                 PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge,
-                _ => PublishError::ConnectionLost,
+                _ => stopped(),
             }
         })?;
         let answer = answer.await.map_err(|_| PublishError::ConnectionLost)?;
@@ -95,6 +95,11 @@ impl Inbox {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The client has ended, so that no further try can help.
+fn stopped() -> PublishError {
+    PublishError::NotConnected("the client has stopped".to_owned())
 }
 
 /// The place of one who waits, given up when he does.
