@@ -19,10 +19,11 @@ use crate::follows::{Follows, WorkersError};
 use crate::http::limits::Limits;
 use crate::ids::{IdGenerator, RandomIds};
 use crate::metrics::Metrics;
-use crate::outbound::{Client, Resolve, SetupError, SystemResolver};
+use crate::outbound::{self, Client, Resolve, SetupError, SystemResolver};
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
-use crate::webhooks::dispatcher::{self, Dispatcher};
+use crate::streams::{SettingsError, Streams};
+use crate::webhooks::dispatcher::{self, Dispatcher, Ways};
 use crate::webhooks::signing::Signer;
 use crate::webhooks::{delivery, secrets};
 
@@ -62,6 +63,9 @@ pub enum StartError {
     /// The outgoing client.
     #[error(transparent)]
     Outbound(#[from] SetupError),
+    /// The NATS server's settings.
+    #[error(transparent)]
+    Nats(#[from] SettingsError),
     /// The metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -98,6 +102,8 @@ pub struct App {
     pub dispatcher: Dispatcher,
     /// Outgoing requests.
     pub client: Client,
+    /// The operator's NATS server, if there is one.
+    pub streams: Option<Streams>,
     /// Metrics.
     pub metrics: Metrics,
     upkeep: Arc<Mutex<JoinSet<()>>>,
@@ -114,9 +120,14 @@ impl App {
         let client = Client::new(config.guard.clone(), seams.resolver, &config.extra_roots)?;
         let metrics = Metrics::new()?;
         let signer = Signer::new(db.clone(), sealer.clone());
+        let streams = match &config.nats {
+            Some(settings) => Some(Streams::connect(settings, outbound::trust(&config.extra_roots)?).await?),
+            None => None,
+        };
+        let ways = Ways { client: client.clone(), streams: streams.clone() };
         let configs = SiteConfigs::default();
         let dispatcher =
-            Dispatcher::start(db.clone(), configs.clone(), signer, client.clone(), metrics.clone()).await?;
+            Dispatcher::start(db.clone(), configs.clone(), signer, ways, metrics.clone()).await?;
         let mut upkeep = JoinSet::new();
         upkeep.spawn(clean_up(db.clone()));
         let log_db = db.clone();
@@ -135,6 +146,7 @@ impl App {
             configs,
             dispatcher,
             client,
+            streams,
             metrics,
             upkeep: Arc::new(Mutex::new(upkeep)),
         })
@@ -143,6 +155,9 @@ impl App {
     /// Stops the workers and closes the database. Call it when no request is running any more.
     pub async fn stop(&self) {
         self.dispatcher.stop().await;
+        if let Some(streams) = &self.streams {
+            streams.close().await;
+        }
         let mut upkeep = std::mem::take(&mut *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner));
         upkeep.shutdown().await;
         if let Err(error) = self.db.close().await {

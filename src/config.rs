@@ -7,6 +7,7 @@ use crate::db::sqlite_path;
 use crate::http::limits::{Rate, Rates};
 use crate::outbound::{AllowListError, Guard};
 use crate::seal::{self, SealError, Sealer};
+use crate::streams;
 
 /// Where it listens by default.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
@@ -65,6 +66,9 @@ pub enum ConfigError {
     /// Not a rate.
     #[error("{0} is {1:?}; it must be requests a second, a slash and a burst, like 100/1000")]
     Rate(&'static str, String),
+    /// No NATS server that could be used.
+    #[error(transparent)]
+    Nats(#[from] streams::SettingsError),
     /// Private certificates.
     #[error("FOLLOWPOINTS_WEBHOOK_CA_FILE: cannot read {}: {source}", path.display())]
     CaFile {
@@ -121,6 +125,8 @@ pub struct Config {
     pub extra_roots: Vec<u8>,
     /// Rate limits.
     pub rates: Rates,
+    /// The NATS server, if there is one.
+    pub nats: Option<streams::Settings>,
 }
 
 impl std::fmt::Debug for Config {
@@ -144,6 +150,10 @@ impl Config {
     /// | `FOLLOWPOINTS_MASTER_KEY` | beside the SQLite file | 32 bytes in base64, seals secrets |
     /// | `FOLLOWPOINTS_WEBHOOK_ALLOW_NETS` | none | private networks that webhooks may reach |
     /// | `FOLLOWPOINTS_WEBHOOK_CA_FILE` | none | more certificate authorities for webhooks, PEM |
+    /// | `FOLLOWPOINTS_NATS_URL` | none | NATS servers of subscriptions of type `NATS` |
+    /// | `FOLLOWPOINTS_NATS_CREDENTIALS_FILE` | none | what to sign in with there |
+    /// | `FOLLOWPOINTS_NATS_STREAM` | `FOLLOWPOINTS` | the JetStream stream |
+    /// | `FOLLOWPOINTS_NATS_REPLICAS` | 1 | servers that keep a stream which is made |
     /// | `FOLLOWPOINTS_RATE_MEMBER` | `100/1000` | requests a second / burst of a member or visitor |
     /// | `FOLLOWPOINTS_RATE_CLIENT` | `10000/10000` | the same of an app instance or API key |
     /// | `FOLLOWPOINTS_RATE_ADDRESS` | `50/500` | the same of an address at the token endpoint |
@@ -175,6 +185,12 @@ impl Config {
                 client: rate("FOLLOWPOINTS_RATE_CLIENT", RATES_DEFAULT.client)?,
                 address: rate("FOLLOWPOINTS_RATE_ADDRESS", RATES_DEFAULT.address)?,
             },
+            nats: streams::Settings::new(streams::Given {
+                url: var("FOLLOWPOINTS_NATS_URL"),
+                credentials_file: var("FOLLOWPOINTS_NATS_CREDENTIALS_FILE").map(PathBuf::from),
+                stream: var("FOLLOWPOINTS_NATS_STREAM"),
+                replicas: var("FOLLOWPOINTS_NATS_REPLICAS"),
+            })?,
             database_url,
         })
     }

@@ -100,6 +100,13 @@ kinds! {
         /// Points that ran out.
         Expire = "EXPIRE",
     }
+    /// Where the events of a subscription go.
+    SubscriptionKind {
+        /// To a URL, by HTTP.
+        Webhook = "WEBHOOK",
+        /// To the stream of the operator's NATS server.
+        Nats = "NATS",
+    }
     /// Whether a subscription receives events. They are recorded for it in any case.
     SubscriptionStatus {
         /// They are sent.

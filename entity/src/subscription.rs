@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use crate::id::{AppId, AppInstanceId, SiteId, SubscriptionId, Timestamp};
-use crate::kinds::{DeliveryOrdering, RetryProfile, SubscriptionStatus};
+use crate::kinds::{DeliveryOrdering, RetryProfile, SubscriptionKind, SubscriptionStatus};
 
 /// App × event types × URL.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -19,6 +19,8 @@ pub struct Model {
     /// Named in every event.
     pub app_instance_id: AppInstanceId,
     /// Where events go.
+    pub kind: SubscriptionKind,
+    /// The receiver of a webhook; empty for the other kinds.
     pub url: String,
     /// JSON array of event types.
     pub event_types: String,

@@ -52,10 +52,19 @@ CREATE TABLE subscription_secret (
 ){clustered}
 ;;
 CREATE INDEX subscription_secret_retired ON subscription_secret (retired_at) WHERE retired_at IS NOT NULL
+;;
+ALTER TABLE subscription ADD COLUMN kind text NOT NULL DEFAULT 'WEBHOOK'
 ";
 
-const COLUMNS_DOWN: [&str; 6] =
-    ["signing_public_key", "signature_headers", "rate_limit", "ordering", "retry_delays", "retry_profile"];
+const COLUMNS_DOWN: [&str; 7] = [
+    "kind",
+    "signing_public_key",
+    "signature_headers",
+    "rate_limit",
+    "ordering",
+    "retry_delays",
+    "retry_profile",
+];
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {

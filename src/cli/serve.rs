@@ -13,8 +13,8 @@ use tracing_subscriber::EnvFilter;
 
 /// The log to standard error: one JSON object a line, or plain text on a terminal.
 pub(super) fn start_log() {
-    let filter =
-        EnvFilter::try_from_env("FOLLOWPOINTS_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let filter = EnvFilter::try_from_env("FOLLOWPOINTS_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,async_nats=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call, as in a test, keeps the first log.
     let _ = if std::io::IsTerminal::is_terminal(&std::io::stderr()) {

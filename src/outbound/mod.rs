@@ -25,4 +25,4 @@ pub use error::{BodyError, Phase, SendError};
 pub use guard::{AllowListError, Guard};
 pub use resolve::{BoxFuture, Resolve, SystemResolver};
 pub use target::{TargetUrl, URL_LENGTH_MAX, UrlProblem};
-pub use tls::SetupError;
+pub use tls::{SetupError, trust};

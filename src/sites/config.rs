@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use entity::id::{AppId, AppInstanceId, SiteId, SubscriptionId};
-use entity::kinds::{Channel, DeliveryOrdering, ProgramStatus, SignatureScheme, SubscriptionStatus};
+use entity::kinds::{
+    Channel, DeliveryOrdering, ProgramStatus, SignatureScheme, SubscriptionKind, SubscriptionStatus,
+};
 use entity::{event, program, site, site_channel, subscription};
 use quick_cache::sync::Cache;
 use sea_orm::{
@@ -32,7 +34,9 @@ pub struct Target {
     pub app_id: AppId,
     /// The installation named in the envelope.
     pub app_instance_id: AppInstanceId,
-    /// The receiver.
+    /// Where events go.
+    pub kind: SubscriptionKind,
+    /// The receiver of a webhook.
     pub url: String,
     /// Time limit of one try, in milliseconds.
     pub timeout_ms: u32,
@@ -72,6 +76,7 @@ impl From<subscription::Model> for Target {
             site_id: row.site_id,
             app_id: row.app_id,
             app_instance_id: row.app_instance_id,
+            kind: row.kind,
             url: row.url,
             timeout_ms: row.timeout_ms.unsigned_abs(),
             in_flight_max: usize::try_from(row.in_flight_max).unwrap_or(1).max(1),

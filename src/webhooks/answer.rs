@@ -2,17 +2,39 @@
 
 use entity::id::Timestamp;
 use http::header;
+use serde_json::json;
 
 use super::delivery::{Try, Verdict};
 use super::{Job, schedule};
 use crate::outbound::{Answer, SendError};
+use crate::streams::{Ack, PublishError};
+
+/// What came back.
+pub(super) enum Reply {
+    /// Of a webhook.
+    Answer(Answer),
+    /// Of a stream.
+    Ack(Ack),
+}
+
+/// Why nothing came back.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// Of a webhook.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// Of a stream.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
 
 /// What follows from an answer, or from none, at `at`.
-pub(super) fn judge(job: &Job, sent: &Result<Answer, SendError>, at: Timestamp) -> Verdict {
+pub(super) fn judge(job: &Job, sent: &Result<Reply, Failure>, at: Timestamp) -> Verdict {
     let hint = match sent {
-        Ok(answer) if (200..300).contains(&answer.status) => return Verdict::Delivered,
-        Ok(answer) if answer.status == 410 => return Verdict::Gone,
-        Ok(answer) => answer
+        Ok(Reply::Ack(_)) => return Verdict::Delivered,
+        Ok(Reply::Answer(answer)) if (200..300).contains(&answer.status) => return Verdict::Delivered,
+        Ok(Reply::Answer(answer)) if answer.status == 410 => return Verdict::Gone,
+        Ok(Reply::Answer(answer)) => answer
             .headers
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
@@ -32,7 +54,7 @@ pub(super) fn judge(job: &Job, sent: &Result<Answer, SendError>, at: Timestamp) 
 }
 
 /// The try as the log keeps it.
-pub(super) fn record(sent: Result<Answer, SendError>, started_at: Timestamp, duration_ms: i32) -> Try {
+pub(super) fn record(sent: Result<Reply, Failure>, started_at: Timestamp, duration_ms: i32) -> Try {
     let mut attempt = Try {
         started_at,
         duration_ms,
@@ -43,7 +65,11 @@ pub(super) fn record(sent: Result<Answer, SendError>, started_at: Timestamp, dur
         response_body: None,
     };
     match sent {
-        Ok(answer) => {
+        Ok(Reply::Ack(Ack { stream, sequence, duplicate })) => {
+            let said = json!({"stream": stream, "sequence": sequence, "duplicate": duplicate});
+            attempt.response_body = Some(said.to_string());
+        }
+        Ok(Reply::Answer(answer)) => {
             attempt.status_code = Some(i32::from(answer.status));
             let headers: serde_json::Map<String, serde_json::Value> = answer
                 .headers
@@ -57,9 +83,13 @@ pub(super) fn record(sent: Result<Answer, SendError>, started_at: Timestamp, dur
                 (!answer.body.is_empty()).then(|| storable(&String::from_utf8_lossy(&answer.body)));
             attempt.error = answer.body_error.map(|error| storable(&error.to_string()));
         }
-        Err(error) => {
+        Err(Failure::Send(error)) => {
             attempt.error_class = Some(error.class().to_owned());
             attempt.error = Some(storable(&told(&error)));
+        }
+        Err(Failure::Publish(error)) => {
+            attempt.error_class = Some(error.class().to_owned());
+            attempt.error = Some(storable(&error.to_string()));
         }
     }
     attempt

@@ -7,6 +7,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi};
 use uuid::Uuid;
 
+use super::destination::Destinations;
 use super::log_api::Attempt;
 use super::secrets::{self, WithSecret};
 use super::subscriptions::{self, SubscriptionChange, SubscriptionError};
@@ -23,6 +24,16 @@ use crate::http::wire::{self, Empty};
 pub struct WebhookSubscriptionsApi {
     /// The running service.
     pub app: App,
+}
+
+/// Where the events of a subscription go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::SubscriptionKind", rename = "SubscriptionType", rename_all = "SCREAMING_SNAKE_CASE")]
+enum SubscriptionTypeName {
+    /// To `url`, by HTTP.
+    Webhook,
+    /// To the stream of the operator's NATS server.
+    Nats,
 }
 
 /// Whether a subscription receives events.
@@ -89,7 +100,7 @@ enum SignatureSchemeName {
     V1a,
 }
 
-/// A subscription: the events of a site that go to a URL of an app.
+/// A subscription: the events of a site that go to a URL of an app, or to NATS.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
 pub(super) struct WebhookSubscription {
@@ -102,7 +113,10 @@ pub(super) struct WebhookSubscription {
     /// Which events: types, or with `.*` at the end all that begin so, like `wix.loyalty.v1.*`; `*` means all.
     event_types: Vec<String>,
     /// Where they go.
-    url: String,
+    #[oai(rename = "type")]
+    kind: SubscriptionTypeName,
+    /// The receiver; absent with type `NATS`.
+    url: Option<String>,
     /// Whether it receives events.
     status: SubscriptionStatusName,
     /// Why it is not enabled.
@@ -140,7 +154,8 @@ impl From<subscription::Model> for WebhookSubscription {
             app_id: row.app_id.0,
             app_instance_id: row.app_instance_id.0,
             event_types: serde_json::from_str(&row.event_types).unwrap_or_default(),
-            url: row.url,
+            kind: row.kind.into(),
+            url: (row.kind == kinds::SubscriptionKind::Webhook).then_some(row.url),
             status: row.status.into(),
             status_reason: row.status_reason,
             failing_since_date: None,
@@ -174,9 +189,13 @@ struct NewSubscription {
     /// Which events: types, or with `.*` at the end all that begin so, like `wix.loyalty.v1.*`; `*` means all.
     #[oai(validator(min_items = 1, max_items = 20))]
     event_types: Vec<String>,
-    /// Where they go: https, and not into a private network unless the operator allows it.
+    /// Where they go; `WEBHOOK` by default. It cannot be changed. With `NATS` every message is the token that a webhook would
+    /// have as its body, on the subject `followpoints.<siteId>.<eventType>`.
+    #[oai(rename = "type")]
+    kind: Option<SubscriptionTypeName>,
+    /// With type `WEBHOOK`: the receiver, https, and not in a private network unless the operator allows it.
     #[oai(validator(min_length = 1, max_length = 2048))]
-    url: String,
+    url: Option<String>,
     /// Time limit of one try in milliseconds; 1250 by default, as Wix has it.
     #[oai(validator(minimum(value = "100"), maximum(value = "15000")))]
     timeout_ms: Option<i32>,
@@ -213,7 +232,7 @@ struct SubscriptionUpdate {
     /// Which events: types, or with `.*` at the end all that begin so, like `wix.loyalty.v1.*`; `*` means all.
     #[oai(validator(min_items = 1, max_items = 20))]
     event_types: Option<Vec<String>>,
-    /// Where they go.
+    /// With type `WEBHOOK`: where they go.
     #[oai(validator(min_length = 1, max_length = 2048))]
     url: Option<String>,
     /// Time limit of one try in milliseconds.
@@ -264,7 +283,7 @@ impl SubscriptionResponse {
 struct WebhookTest {
     /// The id of the test event.
     event_id: Uuid,
-    /// Whether the receiver accepted it: any status from 200 to 299.
+    /// Whether the receiver accepted it: any status from 200 to 299, or with type `NATS` an acknowledgement.
     accepted: bool,
     /// The one try.
     attempt: Attempt,
@@ -287,7 +306,7 @@ struct ListSubscriptionsResponse {
 impl WebhookSubscriptionsApi {
     /// Create a webhook subscription
     ///
-    /// The app must be installed on the site. Every event committed from now on goes to the URL, at least once.
+    /// The app must be installed on the site. Every event committed from now on goes to the URL, or to NATS, at least once.
     #[oai(path = "/webhook-subscriptions", method = "post", operation_id = "createWebhookSubscription")]
     async fn create_webhook_subscription(
         &self,
@@ -297,7 +316,8 @@ impl WebhookSubscriptionsApi {
         let site = caller.site()?;
         let new = body.0.webhook_subscription;
         let change = SubscriptionChange {
-            url: Some(new.url),
+            kind: new.kind.map(Into::into),
+            url: new.url,
             event_types: Some(new.event_types),
             status: new.status.map(Into::into),
             timeout_ms: new.timeout_ms,
@@ -312,8 +332,10 @@ impl WebhookSubscriptionsApi {
         };
         let whose = (caller.viewer()?, site, AppId(new.app_id));
         let tx = self.app.db.write().await?;
-        let row = subscriptions::create_subscription(&tx, self.app.client.guard(), whose, change).await?;
-        let made = secrets::provide(&tx, &self.app.sealer, row).await?;
+        let App { client, streams, sealer, .. } = &self.app;
+        let destinations = Destinations { guard: client.guard(), has_nats: streams.is_some() };
+        let row = subscriptions::create_subscription(&tx, destinations, whose, change).await?;
+        let made = secrets::provide(&tx, sealer, row).await?;
         tx.commit().await?;
         Ok(Json(SubscriptionResponse::with_secret(made)))
     }
@@ -376,6 +398,7 @@ impl WebhookSubscriptionsApi {
         let site = caller.site()?;
         let update = body.0.webhook_subscription;
         let change = SubscriptionChange {
+            kind: None,
             url: update.url,
             event_types: update.event_types,
             status: update.status.map(Into::into),
@@ -453,7 +476,12 @@ impl From<SubscriptionError> for Problem {
             SubscriptionError::NotFound => Self::not_found("WEBHOOK_SUBSCRIPTION_NOT_FOUND", text),
             SubscriptionError::AppNotFound => Self::not_found("APP_NOT_FOUND", text),
             SubscriptionError::AppNotInstalled => Self::precondition("APP_NOT_INSTALLED", text),
-            SubscriptionError::Url(_) => Self::invalid("webhookSubscription.url", "FORMAT", text),
+            SubscriptionError::Url(_) | SubscriptionError::UrlOfStream => {
+                Self::invalid("webhookSubscription.url", "FORMAT", text)
+            }
+            SubscriptionError::UrlMissing => Self::invalid("webhookSubscription.url", "REQUIRED_FIELD", text),
+            SubscriptionError::NatsNotConfigured => Self::precondition("NATS_NOT_CONFIGURED", text),
+            SubscriptionError::NatsOtherApp => Self::precondition("NATS_OTHER_APP", text),
             SubscriptionError::EventType { index } => {
                 Self::invalid(format!("webhookSubscription.eventTypes[{index}]"), "INVALID_ENUM_VALUE", text)
             }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use entity::id::{SubscriptionId, Timestamp};
+use entity::kinds::SubscriptionKind;
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, header};
 use sea_orm::DbErr;
@@ -16,15 +17,17 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::answer::{Failure, Reply};
 use super::delivery::{self, Outcome, Try, Verdict};
 use super::outbox::FreshDeliveries;
 use super::queues::{Next, State};
 use super::signing::Signer;
-use super::{Job, SignedToken, answer, endpoints, keeper};
+use super::{Job, SignedToken, answer, endpoints, keeper, stream};
 use crate::db::{Db, OpenError};
 use crate::metrics::Metrics;
 use crate::outbound::{Answer, Client, OutboundRequest, SendError};
 use crate::sites::config::SiteConfigs;
+use crate::streams::Streams;
 
 /// How long outcomes are gathered, and how many, before they are written.
 const OUTCOMES_WAIT: Duration = Duration::from_millis(20);
@@ -61,7 +64,7 @@ pub(super) struct Inner {
     pub(super) db: Db,
     pub(super) configs: SiteConfigs,
     signer: Signer,
-    client: Client,
+    ways: Ways,
     metrics: Metrics,
     outcomes: mpsc::Sender<Outcome>,
     state: Mutex<State>,
@@ -73,6 +76,14 @@ pub(super) struct Inner {
     loops: Mutex<JoinSet<()>>,
     /// Tries run here, whichever thread offers the jobs.
     runtime: Handle,
+}
+
+/// The ways out.
+pub struct Ways {
+    /// To a URL.
+    pub client: Client,
+    /// To the operator's NATS server, if there is one.
+    pub streams: Option<Streams>,
 }
 
 /// One try and what follows from it.
@@ -134,7 +145,7 @@ impl Dispatcher {
         db: Db,
         configs: SiteConfigs,
         signer: Signer,
-        client: Client,
+        ways: Ways,
         metrics: Metrics,
     ) -> Result<Self, StartError> {
         // The largest statements of all: only one connection should keep room for them.
@@ -148,7 +159,7 @@ impl Dispatcher {
             db,
             configs,
             signer,
-            client,
+            ways,
             metrics,
             outcomes,
             wake: Notify::new(),
@@ -334,7 +345,8 @@ impl Dispatcher {
         let mut new_token = None;
         // A defect must cost this try and not the slot, which nobody else would free.
         let sent = AssertUnwindSafe(sign_and_send(self, job, &mut new_token)).catch_unwind().await;
-        let sent = sent.unwrap_or_else(|_| Err(SendError::InvalidRequest("the sender failed".to_owned())));
+        let sent =
+            sent.unwrap_or_else(|_| Err(SendError::InvalidRequest("the sender failed".to_owned()).into()));
         let at = self.0.db.now();
         let duration_ms = i32::try_from(clock.elapsed().as_millis()).unwrap_or(i32::MAX);
         let verdict = answer::judge(job, &sent, at);
@@ -367,22 +379,30 @@ async fn sign_and_send(
     dispatcher: &Dispatcher,
     job: &Job,
     new_token: &mut Option<SignedToken>,
-) -> Result<Answer, SendError> {
+) -> Result<Reply, Failure> {
     match dispatcher.0.signer.token(job).await {
         Ok(token) => {
-            let sent = send(dispatcher, job, &token).await;
+            let sent = match job.target.kind {
+                SubscriptionKind::Webhook => {
+                    send(dispatcher, job, &token).await.map(Reply::Answer).map_err(Failure::from)
+                }
+                SubscriptionKind::Nats => {
+                    let streams = dispatcher.0.ways.streams.as_ref();
+                    stream::publish(streams, job, &token).await.map(Reply::Ack).map_err(Failure::from)
+                }
+            };
             *new_token = (!token.stored).then_some(token);
             sent
         }
         Err(error) => {
             tracing::error!(%error, delivery.id = %job.lease.delivery_id, "an event could not be signed");
-            Err(SendError::InvalidRequest(error.to_string()))
+            Err(SendError::InvalidRequest(error.to_string()).into())
         }
     }
 }
 
 async fn send(dispatcher: &Dispatcher, job: &Job, token: &SignedToken) -> Result<Answer, SendError> {
-    let client = &dispatcher.0.client;
+    let client = &dispatcher.0.ways.client;
     let url = client.guard().check_url(&job.target.url)?;
     let mut headers = vec![
         (header::CONTENT_TYPE, HeaderValue::from_static("text/plain")),

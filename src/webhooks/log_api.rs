@@ -110,7 +110,7 @@ impl From<delivery::Model> for WebhookDelivery {
     }
 }
 
-/// One HTTP try.
+/// One try.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
 pub(super) struct Attempt {
@@ -122,13 +122,14 @@ pub(super) struct Attempt {
     duration_ms: i32,
     /// The receiver's status, if one came.
     status_code: Option<i32>,
-    /// Why no status came: `TIMEOUT`, `DNS_FAILED`, `CONNECT_FAILED`, `TLS_FAILED`, `FORBIDDEN_ADDRESS` …
+    /// Why no status came: `TIMEOUT`, `DNS_FAILED`, `CONNECT_FAILED`, `TLS_FAILED`, `FORBIDDEN_ADDRESS` … With type `NATS`, why no
+    /// acknowledgement: `TIMEOUT`, `CONNECT_FAILED`, `CONNECTION_LOST`, `NATS_REFUSED`, `NATS_NO_STREAM` …
     error_class: Option<String>,
     /// The same in words.
     error: Option<String>,
     /// The headers of the answer.
     response_headers: Option<Any<Value>>,
-    /// Up to 16 KiB of the answer.
+    /// Up to 16 KiB of the answer. With type `NATS`, the acknowledgement as JSON: `stream`, `sequence` and `duplicate`.
     response_body: Option<String>,
 }
 

@@ -7,6 +7,7 @@
 //!   has its own queue and in-flight cap, so that a hanging receiver delays nobody else.
 //! - [`delivery`] writes outcomes in batches. They count only while this node owns the endpoint.
 //! - [`health`] says how receivers do, tells their owners, and disables the subscriptions of those that are gone.
+//! - A subscription's kind says where its events go: to a URL, or to the stream of the operator's NATS server.
 //! - [`signing`] makes one RS256 token per event and app; [`schedule`] says when to try again.
 //! - [`standard`] knows the signatures of Standard Webhooks; [`secrets`] makes, keeps and rotates what they are made with;
 //!   [`signature_headers`] puts them into a try.
@@ -19,6 +20,7 @@ mod answer;
 pub mod api;
 mod claims;
 pub mod delivery;
+pub mod destination;
 pub mod dispatcher;
 pub mod endpoints;
 pub mod event;
@@ -37,6 +39,7 @@ pub mod secrets;
 pub mod signature_headers;
 pub mod signing;
 pub mod standard;
+mod stream;
 pub mod subscriptions;
 pub mod trial;
 

@@ -2,7 +2,8 @@
 
 use entity::id::{AppId, SiteId, SubscriptionId};
 use entity::kinds::{
-    DeliveryOrdering, DeliveryStatus, HeldDeliveries, RetryProfile, SignatureScheme, SubscriptionStatus,
+    DeliveryOrdering, DeliveryStatus, HeldDeliveries, RetryProfile, SignatureScheme, SubscriptionKind,
+    SubscriptionStatus,
 };
 use entity::{delivery, endpoint, subscription};
 use sea_orm::sea_query::Expr;
@@ -12,6 +13,7 @@ use sea_orm::{
 };
 
 use super::delivery::WAITING;
+use super::destination::{self, Destinations};
 use super::schedule::DELAY_S_MAX;
 use super::{EventType, endpoints, health, secrets};
 use crate::apps::{self, Viewer};
@@ -29,7 +31,9 @@ pub const SUBSCRIPTIONS_MAX: u64 = 1_000;
 /// A subscription to make or to change; what is `None` stays, or takes its default.
 #[derive(Debug, Default)]
 pub struct SubscriptionChange {
-    /// Where events go.
+    /// Where events go; stays what it was made with.
+    pub kind: Option<SubscriptionKind>,
+    /// The receiver of a webhook.
     pub url: Option<String>,
     /// Which events: types, or patterns as [`EventType::matching`] knows them.
     pub event_types: Option<Vec<String>>,
@@ -70,6 +74,20 @@ pub enum SubscriptionError {
     /// The URL is not acceptable.
     #[error(transparent)]
     Url(#[from] UrlProblem),
+    /// A webhook needs a URL.
+    #[error("is required with type WEBHOOK")]
+    UrlMissing,
+    /// Only a webhook has a URL.
+    #[error("is only for type WEBHOOK: where the operator's NATS server is, the operator says")]
+    UrlOfStream,
+    /// The operator has named no NATS server.
+    #[error("this service has no NATS server; its operator must set FOLLOWPOINTS_NATS_URL")]
+    NatsNotConfigured,
+    /// The stream has the site's events signed by another app.
+    #[error(
+        "the site's events are already published to NATS signed by another app; the stream keeps each event once"
+    )]
+    NatsOtherApp,
     /// No type of event is meant.
     #[error("is neither a type of event nor, with .* at the end, the beginning of one")]
     EventType {
@@ -98,12 +116,12 @@ pub enum SubscriptionError {
 /// Makes a subscription of `app` on `site`, where the app must be installed.
 pub async fn create_subscription(
     tx: &Tx,
-    guard: &Guard,
+    destinations: Destinations<'_>,
     (viewer, site, app): (Viewer, SiteId, AppId),
     new: SubscriptionChange,
 ) -> Result<subscription::Model, SubscriptionError> {
-    let url = new.url.unwrap_or_default();
-    guard.check_url(&url)?;
+    let kind = new.kind.unwrap_or(SubscriptionKind::Webhook);
+    let url = destinations.checked(kind, new.url)?;
     let (retry_profile, retry_delays) =
         retries(new.retry_profile.unwrap_or(RetryProfile::Wix), new.retry_delays, None)?;
     apps::find_visible_app(tx.conn(), viewer, app).await?.ok_or(SubscriptionError::AppNotFound)?;
@@ -113,11 +131,15 @@ pub async fn create_subscription(
     if sea_orm::PaginatorTrait::count(of_site, tx.conn()).await? >= SUBSCRIPTIONS_MAX {
         return Err(SubscriptionError::TooMany);
     }
+    if kind == SubscriptionKind::Nats {
+        destination::check_app(tx, site, app).await?;
+    }
     let model = subscription::Model {
         id: SubscriptionId(tx.new_id()),
         site_id: site,
         app_id: app,
         app_instance_id: instance.id,
+        kind,
         url,
         event_types: patterns(&new.event_types.unwrap_or_default())?,
         status: new.status.unwrap_or(SubscriptionStatus::Enabled),
@@ -157,6 +179,9 @@ pub async fn change_subscription(
         return Err(SubscriptionError::StaleRevision);
     }
     if let Some(url) = change.url {
+        if row.kind != SubscriptionKind::Webhook {
+            return Err(SubscriptionError::UrlOfStream);
+        }
         guard.check_url(&url)?;
         row.url = url;
     }

@@ -21,6 +21,7 @@ mod recovery;
 mod secrets;
 mod simulation;
 mod site_jwts;
+mod streams;
 mod support;
 mod tidy;
 mod tokens;

@@ -76,6 +76,7 @@ impl Service {
             guard: Guard::parse(WEBHOOK_NETS).map_err(|error| error.to_string())?,
             extra_roots: Vec::new(),
             rates: RATES_DEFAULT,
+            nats: None,
         };
         let app = crate::cli::serve::start(&config, false).await?;
         let (stop, stopped) = oneshot::channel::<()>();

@@ -7,6 +7,7 @@ pub mod delivered;
 pub mod document;
 pub mod dump;
 pub mod keys;
+pub mod nats;
 pub mod postgres;
 pub mod process;
 pub mod receiver;
@@ -25,6 +26,7 @@ use followpoints::http::limits::Rates;
 use followpoints::ids::SequentialIds;
 use followpoints::outbound::{Guard, Resolve, SystemResolver};
 use followpoints::seal::{self, Sealer};
+use followpoints::streams;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -75,11 +77,17 @@ pub struct Options {
     pub rates: Rates,
     pub allow_nets: &'static str,
     pub resolver: Arc<dyn Resolve>,
+    pub nats: streams::Given,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rates: RATES_DEFAULT, allow_nets: "127.0.0.0/8", resolver: Arc::new(SystemResolver) }
+        Self {
+            rates: RATES_DEFAULT,
+            allow_nets: "127.0.0.0/8",
+            resolver: Arc::new(SystemResolver),
+            nats: streams::Given::default(),
+        }
     }
 }
 
@@ -130,6 +138,15 @@ impl TestApp {
         let runtime = apart.0.take().expect("it was started apart");
         tokio::task::spawn_blocking(|| runtime.shutdown_timeout(ENOUGH)).await.unwrap();
         let (app, apart) = boot_apart(&config, &seams).await;
+        let client = client::Client::new(&app);
+        Self { app, clock, config, seams, client, database, apart }
+    }
+
+    /// Starts it again on the same database, after it was stopped, with `config` as it now is.
+    pub async fn again(self) -> Self {
+        let Self { app, clock, config, seams, client, database, apart } = self;
+        drop((app, client));
+        let app = App::start(&config, seams.clone()).await.unwrap();
         let client = client::Client::new(&app);
         Self { app, clock, config, seams, client, database, apart }
     }
@@ -188,6 +205,7 @@ pub fn config(url: &str, options: &Options) -> Config {
         guard: Guard::parse(options.allow_nets).unwrap(),
         extra_roots: Vec::new(),
         rates: options.rates,
+        nats: streams::Settings::new(options.nats.clone()).unwrap(),
     }
 }
 

@@ -30,7 +30,7 @@ on_both! {
         let created = create(app, &site, &new).await.json()["webhookSubscription"].clone();
         let mut expected = json!({
             "id": created["id"], "appId": installed.id, "appInstanceId": installed.instance_id,
-            "eventTypes": ALL_EVENTS, "url": "http://127.0.0.1:9/hook", "status": "ENABLED",
+            "eventTypes": ALL_EVENTS, "type": "WEBHOOK", "url": "http://127.0.0.1:9/hook", "status": "ENABLED",
             "timeoutMs": 1250, "maxInFlight": 64, "retryProfile": "WIX", "ordering": "PARALLEL", "signatureHeaders": [],
             "revision": "1", "createdDate": AT, "updatedDate": AT,
         });
