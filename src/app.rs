@@ -19,13 +19,15 @@ use crate::follows::{Follows, WorkersError};
 use crate::http::limits::Limits;
 use crate::ids::{IdGenerator, RandomIds};
 use crate::metrics::Metrics;
-use crate::outbound::{Client, Resolve, Setup, SetupError, SystemResolver};
+use crate::outbound::{self, Client, Resolve, Setup, SetupError, SystemResolver};
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
+use crate::streams::{SettingsError, Streams};
 use crate::webhooks::client_certificate::ClientCertificates;
-use crate::webhooks::delivery;
-use crate::webhooks::dispatcher::Dispatcher;
+use crate::webhooks::dispatcher::{self, Dispatcher};
+use crate::webhooks::sending::Ways;
 use crate::webhooks::signing::Signer;
+use crate::webhooks::{delivery, secrets};
 
 /// How often what has ended is deleted.
 const CLEAN_UP_EVERY: Duration = Duration::from_hours(1);
@@ -44,7 +46,7 @@ pub struct Seams {
 impl Default for Seams {
     fn default() -> Self {
         Self {
-            clock: Arc::new(SystemClock),
+            clock: Arc::<SystemClock>::default(),
             ids: Arc::new(RandomIds::default()),
             resolver: Arc::new(SystemResolver),
         }
@@ -63,15 +65,18 @@ pub enum StartError {
     /// The outgoing client.
     #[error(transparent)]
     Outbound(#[from] SetupError),
+    /// The NATS server's settings.
+    #[error(transparent)]
+    Nats(#[from] SettingsError),
     /// The metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     /// The workers that create follows.
     #[error(transparent)]
     Workers(#[from] WorkersError),
-    /// The recovery of deliveries.
-    #[error("cannot read the deliveries that an earlier process left: {0}")]
-    Recover(#[from] DbErr),
+    /// The sending of webhooks.
+    #[error(transparent)]
+    Dispatcher(#[from] dispatcher::StartError),
 }
 
 /// The running service. Cheap to clone.
@@ -99,6 +104,8 @@ pub struct App {
     pub dispatcher: Dispatcher,
     /// Outgoing requests.
     pub client: Client,
+    /// The operator's NATS server, if there is one.
+    pub streams: Option<Streams>,
     /// Metrics.
     pub metrics: Metrics,
     upkeep: Arc<Mutex<JoinSet<()>>>,
@@ -109,6 +116,7 @@ impl App {
     pub async fn start(config: &Config, seams: Seams) -> Result<Self, StartError> {
         let db = Db::open(&config.database_url, Arc::clone(&seams.clock), seams.ids).await?;
         db.check_schema().await?;
+        db.keep_time().await.map_err(OpenError::Unreachable)?;
         let sealer = config.sealer.clone();
         let tokens = AccessTokens::load(&db, &sealer).await?;
         let client = Client::new(Setup {
@@ -119,11 +127,19 @@ impl App {
             proxy: config.webhook_proxy.clone(),
         })?;
         let metrics = Metrics::new()?;
-        delivery::recover(&db).await?;
         let signer = Signer::new(db.clone(), sealer.clone());
-        let secrets = (signer, ClientCertificates::new(sealer.clone()));
-        let dispatcher = Dispatcher::start(db.clone(), secrets, client.clone(), metrics.clone()).await?;
+        let streams = match &config.nats {
+            Some(settings) => Some(Streams::connect(settings, outbound::trust(&config.extra_roots)?).await?),
+            None => None,
+        };
+        let ways = Ways {
+            signer,
+            certificates: ClientCertificates::new(sealer.clone()),
+            client: client.clone(),
+            streams: streams.clone(),
+        };
         let configs = SiteConfigs::default();
+        let dispatcher = Dispatcher::start(db.clone(), configs.clone(), ways, metrics.clone()).await?;
         let mut upkeep = JoinSet::new();
         upkeep.spawn(clean_up(db.clone()));
         let log_db = db.clone();
@@ -142,6 +158,7 @@ impl App {
             configs,
             dispatcher,
             client,
+            streams,
             metrics,
             upkeep: Arc::new(Mutex::new(upkeep)),
         })
@@ -150,6 +167,9 @@ impl App {
     /// Stops the workers and closes the database. Call it when no request is running any more.
     pub async fn stop(&self) {
         self.dispatcher.stop().await;
+        if let Some(streams) = &self.streams {
+            streams.close().await;
+        }
         let mut upkeep = std::mem::take(&mut *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner));
         upkeep.shutdown().await;
         if let Err(error) = self.db.close().await {
@@ -166,6 +186,7 @@ async fn clean_up(db: Db) {
         let done = async {
             let tx = db.write().await?;
             let tokens = oauth::delete_expired(&tx).await?;
+            secrets::delete_expired(&tx).await?;
             tx.commit().await?;
             Ok::<_, DbErr>((tokens, delivery::expire_held(&db).await?))
         };

@@ -7,6 +7,7 @@ use crate::db::sqlite_path;
 use crate::http::limits::{Rate, Rates};
 use crate::outbound::{AllowListError, Guard, Proxy, ProxyError};
 use crate::seal::{self, SealError, Sealer};
+use crate::streams;
 
 /// Where it listens by default.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
@@ -68,6 +69,9 @@ pub enum ConfigError {
     /// Not a rate.
     #[error("{0} is {1:?}; it must be requests a second, a slash and a burst, like 100/1000")]
     Rate(&'static str, String),
+    /// No NATS server that could be used.
+    #[error(transparent)]
+    Nats(#[from] streams::SettingsError),
     /// Private certificates.
     #[error("FOLLOWPOINTS_WEBHOOK_CA_FILE: cannot read {}: {source}", path.display())]
     CaFile {
@@ -126,6 +130,8 @@ pub struct Config {
     pub webhook_proxy: Option<Proxy>,
     /// Rate limits.
     pub rates: Rates,
+    /// The NATS server, if there is one.
+    pub nats: Option<streams::Settings>,
 }
 
 impl std::fmt::Debug for Config {
@@ -150,6 +156,10 @@ impl Config {
     /// | `FOLLOWPOINTS_WEBHOOK_ALLOW_NETS` | none | private networks that webhooks may reach |
     /// | `FOLLOWPOINTS_WEBHOOK_CA_FILE` | none | more certificate authorities for webhooks, PEM |
     /// | `FOLLOWPOINTS_WEBHOOK_PROXY` | none | forward proxy for webhooks, `http://user:password@host:port` |
+    /// | `FOLLOWPOINTS_NATS_URL` | none | NATS servers of subscriptions of type `NATS` |
+    /// | `FOLLOWPOINTS_NATS_CREDENTIALS_FILE` | none | what to sign in with there |
+    /// | `FOLLOWPOINTS_NATS_STREAM` | `FOLLOWPOINTS` | the JetStream stream |
+    /// | `FOLLOWPOINTS_NATS_REPLICAS` | 1 | servers that keep a stream which is made |
     /// | `FOLLOWPOINTS_RATE_MEMBER` | `100/1000` | requests a second / burst of a member or visitor |
     /// | `FOLLOWPOINTS_RATE_CLIENT` | `10000/10000` | the same of an app instance or API key |
     /// | `FOLLOWPOINTS_RATE_ADDRESS` | `50/500` | the same of an address at the token endpoint |
@@ -168,11 +178,7 @@ impl Config {
         if admin_key.as_ref().is_some_and(|key| key.len() < ADMIN_KEY_MIN) {
             return Err(ConfigError::AdminKey);
         }
-        let guard = Guard::parse(&var("FOLLOWPOINTS_WEBHOOK_ALLOW_NETS").unwrap_or_default())?;
-        let extra_roots = match var("FOLLOWPOINTS_WEBHOOK_CA_FILE").map(PathBuf::from) {
-            None => Vec::new(),
-            Some(path) => std::fs::read(&path).map_err(|source| ConfigError::CaFile { path, source })?,
-        };
+        let (guard, extra_roots, webhook_proxy) = outgoing()?;
         Ok(Self {
             listen,
             public_url: checked_url(&public_url)?,
@@ -180,15 +186,33 @@ impl Config {
             sealer: Sealer::new(&master_key(&database_url)?)?,
             guard,
             extra_roots,
-            webhook_proxy: var("FOLLOWPOINTS_WEBHOOK_PROXY").map(|url| Proxy::parse(&url)).transpose()?,
+            webhook_proxy,
             rates: Rates {
                 member: rate("FOLLOWPOINTS_RATE_MEMBER", RATES_DEFAULT.member)?,
                 client: rate("FOLLOWPOINTS_RATE_CLIENT", RATES_DEFAULT.client)?,
                 address: rate("FOLLOWPOINTS_RATE_ADDRESS", RATES_DEFAULT.address)?,
             },
+            nats: streams::Settings::new(streams::Given {
+                url: var("FOLLOWPOINTS_NATS_URL"),
+                credentials_file: var("FOLLOWPOINTS_NATS_CREDENTIALS_FILE").map(PathBuf::from),
+                stream: var("FOLLOWPOINTS_NATS_STREAM"),
+                replicas: var("FOLLOWPOINTS_NATS_REPLICAS"),
+            })?,
             database_url,
         })
     }
+}
+
+/// Where outgoing requests may go, more certificate authorities for them in PEM, and what they go through: the settings of a
+/// command that needs nothing else.
+pub fn outgoing() -> Result<(Guard, Vec<u8>, Option<Proxy>), ConfigError> {
+    let guard = Guard::parse(&var("FOLLOWPOINTS_WEBHOOK_ALLOW_NETS").unwrap_or_default())?;
+    let extra_roots = match var("FOLLOWPOINTS_WEBHOOK_CA_FILE").map(PathBuf::from) {
+        None => Vec::new(),
+        Some(path) => std::fs::read(&path).map_err(|source| ConfigError::CaFile { path, source })?,
+    };
+    let proxy = var("FOLLOWPOINTS_WEBHOOK_PROXY").map(|url| Proxy::parse(&url)).transpose()?;
+    Ok((guard, extra_roots, proxy))
 }
 
 fn var(name: &str) -> Option<String> {

@@ -36,6 +36,10 @@ const POSTGRES_CONNECTIONS: u32 = 16;
 const IDLE_UNTIL_TESTED: Duration = Duration::from_secs(1);
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How far a node's clock may be from the database's, in milliseconds.
+const CLOCK_ERROR_MS: i64 = 100;
+/// Pause before a lost connection for notifications is opened again.
+const LISTEN_RETRY: Duration = Duration::from_secs(1);
 /// The advisory lock of the migration on PostgreSQL: any number that nobody else uses.
 const MIGRATION_LOCK: i64 = 7_305_805_932_170;
 /// Times a transaction that lost a race is run, in all.
@@ -211,6 +215,24 @@ impl Db {
         Ok(Tx { inner, now, now_text: OnceLock::new(), ids: Arc::clone(&self.ids) })
     }
 
+    /// Sets the clock by the database's, so that all nodes agree however wrong their own are. SQLite has no other clock.
+    pub async fn keep_time(&self) -> Result<(), DbErr> {
+        if self.backend() == DatabaseBackend::Sqlite {
+            return Ok(());
+        }
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
+        let asked = self.now();
+        let row = self.reader.query_one_raw(Statement::from_string(DatabaseBackend::Postgres, sql)).await?;
+        let answered = self.now();
+        let theirs: i64 = row.map_or(Ok(answered.0), |row| row.try_get("", "now"))?;
+        let behind_ms = theirs - i64::midpoint(asked.0, answered.0);
+        if behind_ms.abs() > CLOCK_ERROR_MS {
+            tracing::info!(behind_ms, "the clock is set by the database's");
+            self.clock.correct(behind_ms);
+        }
+        Ok(())
+    }
+
     /// SQLite or PostgreSQL.
     #[must_use]
     pub fn backend(&self) -> DatabaseBackend {
@@ -244,6 +266,31 @@ impl Db {
             lock.release();
         }
         closed
+    }
+
+    /// Calls `heard` for every notification on `channel`, on a connection of its own that is opened again when it is lost; and
+    /// each time it was opened, as some may have been missed. Only PostgreSQL notifies: on SQLite this ends at once.
+    pub async fn listen(&self, channel: &str, heard: impl Fn() + Send) {
+        if self.backend() == DatabaseBackend::Sqlite {
+            return;
+        }
+        loop {
+            if let Err(error) = self.listen_once(channel, &heard).await {
+                tracing::debug!(%error, "notifications are lost for a moment");
+            }
+            let _ = tokio::time::timeout(LISTEN_RETRY, std::future::pending::<()>()).await;
+        }
+    }
+
+    async fn listen_once(&self, channel: &str, heard: &(impl Fn() + Send)) -> Result<(), sqlx::Error> {
+        let mut listener = sqlx::postgres::PgListener::connect(&self.url).await?;
+        listener.listen(channel).await?;
+        loop {
+            heard();
+            if listener.try_recv().await?.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Copies what SQLite has in its write-ahead log back into the file, again and again, beside the writer rather than in

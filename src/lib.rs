@@ -8,7 +8,7 @@
 //! | [`sites`], [`channels`], [`programs`] | tenants, their social channels, their loyalty program |
 //! | [`members`], [`accounts`], [`points`] | persons, their accounts, the ledger |
 //! | [`follows`] | the follow: one award per account and channel, for ever |
-//! | [`webhooks`], [`apps`], [`outbound`] | events told to external systems, their keys, the way out |
+//! | [`webhooks`], [`apps`], [`outbound`], [`streams`] | events told to external systems, their keys, the ways out |
 //! | [`access`] | who calls, and the token endpoint |
 //! | [`app`], [`config`], [`db`], [`rows`], [`gather`], [`seal`], [`clock`], [`ids`], [`metrics`] | what they stand on |
 
@@ -33,4 +33,5 @@ pub mod rows;
 pub mod seal;
 pub mod server;
 pub mod sites;
+pub mod streams;
 pub mod webhooks;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use entity::id::Timestamp;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::webhooks::Job;
@@ -21,6 +21,8 @@ pub struct Metrics {
     held: IntGauge,
     in_flight: IntGauge,
     oldest_due_seconds: IntGauge,
+    nats_connected: IntGaugeVec,
+    nats_awaited: IntGaugeVec,
 }
 
 impl Metrics {
@@ -30,6 +32,8 @@ impl Metrics {
             vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
         let histogram =
             |name, help| Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.clone()));
+        // Has no value until it is set.
+        let absent = |name, help| IntGaugeVec::new(Opts::new(name, help), &[]);
         let metrics = Self {
             registry: Registry::new(),
             requests: IntCounterVec::new(
@@ -54,6 +58,14 @@ impl Metrics {
                 "followpoints_webhook_oldest_due_seconds",
                 "Age of the oldest due delivery of a healthy subscription that nobody has taken",
             )?,
+            nats_connected: absent(
+                "followpoints_nats_connected",
+                "Whether events can be published to NATS; absent without a server",
+            )?,
+            nats_awaited: absent(
+                "followpoints_nats_awaited",
+                "Acknowledgements of NATS that are awaited; absent without a server",
+            )?,
         };
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.requests.clone()))?;
@@ -63,6 +75,8 @@ impl Metrics {
         registry.register(Box::new(metrics.held.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.oldest_due_seconds.clone()))?;
+        registry.register(Box::new(metrics.nats_connected.clone()))?;
+        registry.register(Box::new(metrics.nats_awaited.clone()))?;
         Ok(metrics)
     }
 
@@ -93,6 +107,13 @@ impl Metrics {
         self.held.set(i64::try_from(held).unwrap_or(i64::MAX));
         self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
         self.oldest_due_seconds.set(oldest_due_seconds);
+    }
+
+    /// Sets how the connection to NATS is.
+    pub fn set_nats(&self, is_ready: bool, awaited: usize) {
+        let none: &[&str] = &[];
+        self.nats_connected.with_label_values(none).set(i64::from(is_ready));
+        self.nats_awaited.with_label_values(none).set(i64::try_from(awaited).unwrap_or(i64::MAX));
     }
 
     /// All of it as text.

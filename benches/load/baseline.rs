@@ -147,7 +147,7 @@ async fn insert_events(
             site_id,
             event_type: event.kind.clone(),
             entity_id: account_id.0,
-            account_id,
+            account_id: Some(account_id),
             sequence,
             data: event.data.clone(),
             identity: event.identity.clone(),

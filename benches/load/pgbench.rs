@@ -122,7 +122,7 @@ pub(crate) fn run(database: &Database, script: &str, duration: Duration, (first,
     let out = Command::new(postgres_programs().join("pgbench"))
         .args(["-n", "-M", "prepared", "-c", &CLIENTS.to_string(), "-j", "2"])
         .args(["-T", &duration.as_secs().max(1).to_string()])
-        .args(["-D", "n=0", "-D", &format!("ms={}", SystemClock.now().0)])
+        .args(["-D", "n=0", "-D", &format!("ms={}", SystemClock::default().now().0)])
         .args(["-D", &format!("first={first}"), "-D", &format!("span={span}")])
         .arg("-f")
         .arg(&path)

@@ -38,7 +38,7 @@ pub(crate) enum Mint {
 
 impl Mint {
     pub(crate) fn new(token: Token, database: &Database, site: Uuid) -> Self {
-        let now = SystemClock.now();
+        let now = SystemClock::default().now();
         match token {
             Token::Hs256 => {
                 Self::Hs256 { key: Box::new(hmac::Key::new(hmac::HMAC_SHA256, HMAC_SECRET.as_bytes())), now }

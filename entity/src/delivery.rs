@@ -27,10 +27,8 @@ pub struct Model {
     pub schedule_step: i32,
     /// When it is due.
     pub next_attempt_at: Timestamp,
-    /// Who may write its outcome: changes with every claim.
-    pub lease_id: Uuid,
-    /// Nobody else claims it before.
-    pub lease_until: Timestamp,
+    /// What its order is kept within: nothing, an account, or the subscription.
+    pub order_key: Option<Uuid>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it reached a final state.

@@ -18,8 +18,8 @@ pub struct Model {
     pub event_type: String,
     /// The entity it is about.
     pub entity_id: Uuid,
-    /// The account concerned.
-    pub account_id: AccountId,
+    /// The account concerned, if one is.
+    pub account_id: Option<AccountId>,
     /// Grows per entity.
     pub sequence: i64,
     /// The event as JSON text, byte for byte as signed.

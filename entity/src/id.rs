@@ -50,10 +50,14 @@ ids! {
     AppInstanceId,
     /// App × event types × URL.
     SubscriptionId,
+    /// One secret that signs a subscription's webhooks.
+    SigningSecretId,
     /// Something that happened.
     EventId,
     /// One event for one subscription.
     DeliveryId,
+    /// Events that are sent again.
+    ReplayId,
     /// An API key's public id.
     ApiKeyId,
     /// A site's front-end (the SDK's `clientId`).

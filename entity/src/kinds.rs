@@ -100,6 +100,13 @@ kinds! {
         /// Points that ran out.
         Expire = "EXPIRE",
     }
+    /// Where the events of a subscription go.
+    SubscriptionKind {
+        /// To a URL, by HTTP.
+        Webhook = "WEBHOOK",
+        /// To the stream of the operator's NATS server.
+        Nats = "NATS",
+    }
     /// Whether a subscription receives events. They are recorded for it in any case.
     SubscriptionStatus {
         /// They are sent.
@@ -124,6 +131,47 @@ kinds! {
         Standard = "STANDARD",
         /// The subscription's own.
         Custom = "CUSTOM",
+    }
+    /// In which order a subscription's deliveries are sent.
+    DeliveryOrdering {
+        /// In none: each as soon as it can be.
+        Parallel = "PARALLEL",
+        /// Those about one account one after the other.
+        PerEntity = "PER_ENTITY",
+        /// All one after the other.
+        Strict = "STRICT",
+    }
+    /// What is to be told, and done, about a receiver.
+    EndpointNotice {
+        /// It works again.
+        Recovered = "RECOVERED",
+        /// It answered 410: its subscription is to be disabled.
+        Gone = "GONE",
+    }
+    /// Which deliveries a replay is about.
+    ReplayScope {
+        /// Those that were exhausted or cancelled.
+        Failed = "FAILED",
+        /// Those that there are not: the subscription is newer than the event, or meant other events then.
+        Missing = "MISSING",
+        /// Both, and those that were accepted.
+        All = "ALL",
+    }
+    /// How far a replay is.
+    ReplayStatus {
+        /// It goes through the events.
+        Running = "RUNNING",
+        /// It has been through all of them.
+        Done = "DONE",
+        /// It was ended before.
+        Cancelled = "CANCELLED",
+    }
+    /// How a webhook is signed in its headers, as Standard Webhooks has it.
+    SignatureScheme {
+        /// HMAC-SHA256 with a shared secret.
+        V1 = "V1",
+        /// Ed25519.
+        V1a = "V1A",
     }
     /// State of a delivery.
     DeliveryStatus {

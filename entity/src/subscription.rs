@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use crate::id::{AppId, AppInstanceId, SiteId, SubscriptionId, Timestamp};
-use crate::kinds::{RetryProfile, SubscriptionStatus};
+use crate::kinds::{DeliveryOrdering, RetryProfile, SubscriptionKind, SubscriptionStatus};
 
 /// App × event types × URL.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -19,6 +19,8 @@ pub struct Model {
     /// Named in every event.
     pub app_instance_id: AppInstanceId,
     /// Where events go.
+    pub kind: SubscriptionKind,
+    /// The receiver of a webhook; empty for the other kinds.
     pub url: String,
     /// JSON array of event types.
     pub event_types: String,
@@ -36,6 +38,14 @@ pub struct Model {
     pub retry_delays: Option<String>,
     /// Client certificate, and its private key sealed.
     pub client_identity: Option<Vec<u8>>,
+    /// In which order deliveries are sent.
+    pub ordering: DeliveryOrdering,
+    /// Tries a second at most.
+    pub rate_limit: Option<i32>,
+    /// JSON array of the signatures that go into the headers, beside the token.
+    pub signature_headers: String,
+    /// The public half of the Ed25519 pair that signs now, as receivers take it.
+    pub signing_public_key: Option<String>,
     /// Grows with every change.
     pub revision: i64,
     /// When it was made.

@@ -27,16 +27,12 @@ impl MigratorTrait for Migrator {
 }
 
 /// Runs `statements`, which are separated by a line holding `;;`. Placeholders: `{uuid}`, `{bytes}`, `{clustered}` for tables that
-/// SQLite keeps in one tree by primary key, `{include_id}` for what the indexes of such a table have anyway, and
-/// `{greatest}`.
+/// SQLite keeps in one tree by primary key, and `{include_id}` for what the indexes of such a table have anyway.
 async fn run(manager: &SchemaManager<'_>, statements: &str) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     let sqlite = connection.get_database_backend() == DatabaseBackend::Sqlite;
-    let (uuid, bytes, clustered, include_id, greatest) = if sqlite {
-        ("blob", "blob", " WITHOUT ROWID", "", "max")
-    } else {
-        ("uuid", "bytea", "", " INCLUDE (id)", "greatest")
-    };
+    let (uuid, bytes, clustered, include_id) =
+        if sqlite { ("blob", "blob", " WITHOUT ROWID", "") } else { ("uuid", "bytea", "", " INCLUDE (id)") };
     for statement in statements.split("\n;;") {
         let statement = statement.trim();
         if !statement.is_empty() {
@@ -44,8 +40,7 @@ async fn run(manager: &SchemaManager<'_>, statements: &str) -> Result<(), DbErr>
                 .replace("{uuid}", uuid)
                 .replace("{bytes}", bytes)
                 .replace("{clustered}", clustered)
-                .replace("{include_id}", include_id)
-                .replace("{greatest}", greatest);
+                .replace("{include_id}", include_id);
             connection.execute_unprepared(&sql).await?;
         }
     }

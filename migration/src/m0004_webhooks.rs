@@ -54,12 +54,38 @@ CREATE TABLE subscription (
 ;;
 CREATE INDEX subscription_page ON subscription (site_id, id)
 ;;
+CREATE TABLE endpoint (
+    subscription_id {uuid} PRIMARY KEY,
+    site_id {uuid} NOT NULL,
+    owner {uuid},
+    fence bigint NOT NULL,
+    due_at bigint NOT NULL,
+    is_ordered boolean NOT NULL,
+    failing_since bigint,
+    exhausted_first_at bigint,
+    exhausted_last_at bigint,
+    warned_percent integer NOT NULL,
+    notice text,
+    check_at bigint
+)
+;;
+CREATE INDEX endpoint_due ON endpoint (due_at)
+;;
+CREATE INDEX endpoint_owner ON endpoint (owner)
+;;
+CREATE INDEX endpoint_check ON endpoint (check_at) WHERE check_at IS NOT NULL
+;;
+CREATE TABLE node (
+    id {uuid} PRIMARY KEY,
+    alive_until bigint NOT NULL
+)
+;;
 CREATE TABLE event (
     site_id {uuid} NOT NULL,
     id {uuid} NOT NULL,
     event_type text NOT NULL,
     entity_id {uuid} NOT NULL,
-    account_id {uuid} NOT NULL,
+    account_id {uuid},
     sequence bigint NOT NULL,
     data text NOT NULL,
     identity text NOT NULL,
@@ -85,14 +111,19 @@ CREATE TABLE delivery (
     attempt_count integer NOT NULL,
     schedule_step integer NOT NULL,
     next_attempt_at bigint NOT NULL,
-    lease_id {uuid} NOT NULL,
-    lease_until bigint NOT NULL,
+    order_key {uuid},
     created_at bigint NOT NULL,
     finished_at bigint,
     PRIMARY KEY (site_id, id)
 ){clustered}
 ;;
-CREATE INDEX delivery_due ON delivery ({greatest}(next_attempt_at, lease_until)) WHERE status IN ('PENDING', 'RETRYING')
+CREATE INDEX delivery_due ON delivery (subscription_id, next_attempt_at) WHERE status IN ('PENDING', 'RETRYING')
+;;
+CREATE INDEX delivery_ordered ON delivery (subscription_id, id)
+    WHERE status IN ('PENDING', 'RETRYING') AND order_key IS NOT NULL
+;;
+CREATE INDEX delivery_order_key ON delivery (subscription_id, order_key, id)
+    WHERE status IN ('PENDING', 'RETRYING') AND order_key IS NOT NULL
 ;;
 CREATE INDEX delivery_subscription ON delivery (subscription_id, id)
 ;;
@@ -127,6 +158,8 @@ impl MigrationTrait for Migration {
                 "delivery",
                 "signed_event",
                 "event",
+                "node",
+                "endpoint",
                 "subscription",
                 "app_instance",
                 "app_key",

@@ -1,4 +1,5 @@
-//! How a subscription is tried again and whom it says it is; what a try sent and how long its parts took.
+//! How a subscription is tried again, in which order and how fast, how it is signed in headers and whom it says it is; replays; what a
+//! try sent and how long its parts took.
 
 use sea_orm_migration::prelude::*;
 
@@ -23,11 +24,67 @@ ALTER TABLE attempt ADD COLUMN first_byte_us bigint
 ALTER TABLE attempt ADD COLUMN total_us bigint
 ;;
 ALTER TABLE attempt ADD COLUMN request_headers text
+;;
+ALTER TABLE subscription ADD COLUMN ordering text NOT NULL DEFAULT 'PARALLEL'
+;;
+ALTER TABLE subscription ADD COLUMN rate_limit integer
+;;
+CREATE TABLE replay (
+    id {uuid} PRIMARY KEY,
+    site_id {uuid} NOT NULL,
+    subscription_id {uuid} NOT NULL,
+    scope text NOT NULL,
+    since bigint NOT NULL,
+    until bigint NOT NULL,
+    status text NOT NULL,
+    cursor {uuid},
+    examined_count bigint NOT NULL,
+    replayed_count bigint NOT NULL,
+    created_at bigint NOT NULL,
+    updated_at bigint NOT NULL,
+    finished_at bigint
+)
+;;
+CREATE INDEX replay_page ON replay (site_id, id)
+;;
+CREATE INDEX replay_subscription ON replay (subscription_id, id)
+;;
+CREATE INDEX replay_running ON replay (updated_at) WHERE status = 'RUNNING'
+;;
+ALTER TABLE subscription ADD COLUMN signature_headers text NOT NULL DEFAULT '[]'
+;;
+ALTER TABLE subscription ADD COLUMN signing_public_key text
+;;
+CREATE TABLE subscription_secret (
+    site_id {uuid} NOT NULL,
+    subscription_id {uuid} NOT NULL REFERENCES subscription (id),
+    id {uuid} NOT NULL,
+    kind text NOT NULL,
+    sealed {bytes} NOT NULL,
+    created_at bigint NOT NULL,
+    retired_at bigint,
+    PRIMARY KEY (subscription_id, id)
+){clustered}
+;;
+CREATE INDEX subscription_secret_retired ON subscription_secret (retired_at) WHERE retired_at IS NOT NULL
+;;
+ALTER TABLE subscription ADD COLUMN kind text NOT NULL DEFAULT 'WEBHOOK'
 ";
 
 /// What the step adds to the log of tries.
 const ATTEMPT_COLUMNS: [&str; 6] =
     ["request_headers", "total_us", "first_byte_us", "tls_us", "connect_us", "dns_us"];
+/// What it adds to subscriptions.
+const COLUMNS_DOWN: [&str; 8] = [
+    "client_identity",
+    "kind",
+    "signing_public_key",
+    "signature_headers",
+    "rate_limit",
+    "ordering",
+    "retry_delays",
+    "retry_profile",
+];
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -40,7 +97,8 @@ impl MigrationTrait for Migration {
             let sql = format!("ALTER TABLE attempt DROP COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;
         }
-        for column in ["client_identity", "retry_delays", "retry_profile"] {
+        crate::drop_tables(manager, &["subscription_secret", "replay"]).await?;
+        for column in COLUMNS_DOWN {
             let sql = format!("ALTER TABLE subscription DROP COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;
         }

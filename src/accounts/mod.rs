@@ -12,8 +12,8 @@ use crate::db::{self, Db, Tx};
 use crate::rows::{self, Rows, Write};
 use crate::sites::config::SiteConfigs;
 use crate::webhooks::dispatcher::Dispatcher;
+use crate::webhooks::event::{self, AccountChange};
 use crate::webhooks::outbox::{self, FreshDeliveries};
-use crate::webhooks::{EventType, event};
 
 /// Why an account was not made.
 #[derive(Debug, thiserror::Error)]
@@ -118,8 +118,8 @@ async fn create_once(
         return Err(CreateAccountError::AlreadyExists(Box::new(existing)));
     }
     let mut model = new_account(&tx, site, member.id, contact);
-    let event = event::account_changed(&tx, EventType::AccountCreated, &mut model, identity)?;
-    let (mut writes, fresh) = outbox::prepare(&tx, &configs, dispatcher, vec![event]);
+    let event = event::account_changed(&tx, AccountChange::Created, &mut model, identity)?;
+    let (mut writes, fresh) = outbox::prepare(&tx, &configs, dispatcher, vec![event]).await?;
     writes.push(insertion(&tx, &[&model]));
     rows::write_all(tx.conn(), writes).await?;
     tx.commit().await?;

@@ -3,6 +3,7 @@
 mod admin;
 mod demo;
 mod serve;
+mod webhooks;
 
 use clap::{Parser, Subcommand};
 use followpoints::config::{Config, Settings};
@@ -65,6 +66,9 @@ enum Command {
     Openapi,
     /// Prove the ledger: every balance is the sum of its entries, and if not, which entry is wrong
     Verify,
+    /// For authors of receivers: check a webhook
+    #[command(subcommand)]
+    Webhooks(webhooks::WebhooksCommand),
     /// Sites, keys, members and tokens without HTTP
     #[command(subcommand)]
     Admin(admin::AdminCommand),
@@ -99,6 +103,7 @@ pub(crate) fn run() -> Result<(), String> {
             Command::Migrate => serve::migrate(config(settings)?).await,
             Command::Openapi => Ok(()),
             Command::Verify => serve::verify(existing(settings)?).await,
+            Command::Webhooks(command) => webhooks::run(command).await,
             Command::Admin(command) => admin::run(existing(settings)?, command).await,
         }
     })

@@ -13,8 +13,8 @@ use tracing_subscriber::EnvFilter;
 
 /// The log to standard error: one JSON object a line, or plain text on a terminal.
 pub(super) fn start_log() {
-    let filter =
-        EnvFilter::try_from_env("FOLLOWPOINTS_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let filter = EnvFilter::try_from_env("FOLLOWPOINTS_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,async_nats=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call, as in a test, keeps the first log.
     let _ = if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
@@ -66,9 +66,10 @@ pub(super) fn must_exist(url: &str) -> Result<(), String> {
 
 /// The database for a command that runs beside the service.
 pub(super) async fn open(config: &Config) -> Result<Db, String> {
-    let db = Db::open_beside(&config.database_url, Arc::new(SystemClock), Arc::new(RandomIds::default()))
-        .await
-        .map_err(|error| error.to_string())?;
+    let db =
+        Db::open_beside(&config.database_url, Arc::<SystemClock>::default(), Arc::new(RandomIds::default()))
+            .await
+            .map_err(|error| error.to_string())?;
     db.check_schema().await.map_err(|error| error.to_string())?;
     Ok(db)
 }

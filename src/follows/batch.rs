@@ -17,9 +17,8 @@ use crate::db::Tx;
 use crate::points;
 use crate::rows::{Rows, Write};
 use crate::sites::config::{Configs, SiteConfigs};
-use crate::webhooks::EventType;
 use crate::webhooks::dispatcher::Dispatcher;
-use crate::webhooks::event::{self, NewEvent};
+use crate::webhooks::event::{self, AccountChange, NewEvent};
 use crate::webhooks::outbox::{self, FreshDeliveries};
 
 /// Everything the batch knows and everything it will write.
@@ -72,7 +71,7 @@ pub(super) async fn plan(
             result => result,
         });
     }
-    let (writes, fresh) = batch.into_writes(tx, &configs, dispatcher);
+    let (writes, fresh) = batch.into_writes(tx, &configs, dispatcher).await?;
     Ok(Plan { results, writes, fresh })
 }
 
@@ -223,7 +222,7 @@ impl Batch {
         contact: ContactId,
     ) -> Result<AccountId, FollowError> {
         let mut model = accounts::new_account(tx, follow.site, member, contact);
-        let event = event::account_changed(tx, EventType::AccountCreated, &mut model, &follow.identity)?;
+        let event = event::account_changed(tx, AccountChange::Created, &mut model, &follow.identity)?;
         self.new_events.push(event);
         let id = model.id;
         self.by_member.insert(member, id);
@@ -251,8 +250,8 @@ impl Batch {
             let entry = points::earn(tx, &mut state.model, points, follow.channel);
             state.has_changed = true;
             self.new_entries.push(entry);
-            for kind in [EventType::AccountPointsUpdated, EventType::AccountUpdated] {
-                self.new_events.push(event::account_changed(tx, kind, &mut state.model, &follow.identity)?);
+            for change in [AccountChange::PointsUpdated, AccountChange::Updated] {
+                self.new_events.push(event::account_changed(tx, change, &mut state.model, &follow.identity)?);
             }
         }
         self.follows.insert((account, follow.channel), row.clone());
@@ -261,12 +260,12 @@ impl Batch {
     }
 
     /// Writes each table once.
-    fn into_writes(
+    async fn into_writes(
         self,
         tx: &Tx,
         configs: &Configs,
         dispatcher: &Dispatcher,
-    ) -> (Vec<Write>, FreshDeliveries) {
+    ) -> Result<(Vec<Write>, FreshDeliveries), DbErr> {
         let mut new: Vec<&account::Model> = self
             .new_accounts
             .iter()
@@ -281,14 +280,14 @@ impl Batch {
             .filter(|state| state.has_changed && !state.is_new)
             .map(|state| &state.model)
             .collect();
-        let (mut writes, fresh) = outbox::prepare(tx, configs, dispatcher, self.new_events);
+        let (mut writes, fresh) = outbox::prepare(tx, configs, dispatcher, self.new_events).await?;
         writes.extend([
             accounts::insertion(tx, &new),
             accounts::points_update(tx, &changed),
             insertion(tx, &self.new_follows),
             points::insertion(tx, &self.new_entries),
         ]);
-        (writes, fresh)
+        Ok((writes, fresh))
     }
 }
 

@@ -35,6 +35,8 @@ use crate::programs::api::ProgramsApi;
 use crate::sites::api::SitesApi;
 use crate::webhooks::api::WebhookSubscriptionsApi;
 use crate::webhooks::log_api::WebhookLogApi;
+use crate::webhooks::replay_api::WebhookReplaysApi;
+use crate::webhooks::secret_api::WebhookSecretsApi;
 
 /// One deadline for a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -81,7 +83,9 @@ type Apis = (
     AccessApi,
     AppsApi,
     WebhookSubscriptionsApi,
+    WebhookSecretsApi,
     WebhookLogApi,
+    WebhookReplaysApi,
     OperationsApi,
 );
 
@@ -98,7 +102,9 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         AccessApi { app: app() },
         AppsApi { app: app() },
         WebhookSubscriptionsApi { app: app() },
+        WebhookSecretsApi { app: app() },
         WebhookLogApi { app: app() },
+        WebhookReplaysApi { app: app() },
         OperationsApi { app: app() },
     );
     OpenApiService::new(apis, "Followpoints", env!("CARGO_PKG_VERSION"))

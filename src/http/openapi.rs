@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 
 use super::Apis;
 use super::auth::SITE_HEADER;
-use crate::webhooks::EventType;
+use crate::webhooks::trial::TEST_EVENT;
+use crate::webhooks::{EventType, standard};
 
 const DESCRIPTION: &str = "Rewards a site's members for following its social channels. The loyalty paths speak the Wix \
     Loyalty wire format and are mounted a second time under `/_api`, so that the Wix SDK works unchanged. Success is always \
@@ -193,24 +194,38 @@ fn share_errors(operation: &mut Value, shared: &mut Map<String, Value>) {
 
 fn webhooks() -> Value {
     let mut webhooks = Map::new();
-    for kind in EventType::ALL {
-        let (summary, entity) = match kind {
-            EventType::FollowedChannelCreated => ("An account followed a channel", "FollowedChannel"),
-            EventType::AccountCreated => ("An account was made", "Account"),
-            EventType::AccountUpdated => ("An account changed", "Account"),
-            EventType::AccountPointsUpdated => ("The points of an account changed", "Account"),
-        };
+    let account = "whose entity is an `Account`";
+    let receiver = "whose `actionEvent.body` says which subscription, since when it fails and why";
+    let told = |kind| match kind {
+        EventType::FollowedChannelCreated => {
+            ("FollowedChannelCreated", "An account followed a channel", "whose entity is a `FollowedChannel`")
+        }
+        EventType::AccountCreated => ("AccountCreated", "An account was made", account),
+        EventType::AccountUpdated => ("AccountUpdated", "An account changed", account),
+        EventType::AccountPointsUpdated => {
+            ("AccountPointsUpdated", "The points of an account changed", account)
+        }
+        EventType::SubscriptionFailing => ("SubscriptionFailing", "A receiver has failed for long", receiver),
+        EventType::SubscriptionRecovered => ("SubscriptionRecovered", "It works again", receiver),
+        EventType::SubscriptionDisabled => {
+            ("SubscriptionDisabled", "A subscription was disabled because of its receiver", receiver)
+        }
+    };
+    let test = ("SubscriptionTest", "A test event", "which says that nothing happened");
+    let kinds = EventType::ALL.into_iter().map(|kind| (kind.as_str(), told(kind)));
+    for (name, (operation, summary, what)) in kinds.chain([(TEST_EVENT, test)]) {
         webhooks.insert(
-            kind.as_str().to_owned(),
+            name.to_owned(),
             json!({"post": {
-                "operationId": format!("on{}", pascal(kind)),
+                "operationId": format!("on{operation}"),
                 "summary": summary,
                 "description": format!(
                     "The body is a compact JWS, RS256, whose key is in `/.well-known/jwks.json`. Its `data` claim is the \
-                     envelope as JSON text, whose `data` is the event as JSON text, whose entity is a `{entity}`. The event's \
-                     `id` is the same in every resend."
+                     envelope as JSON text, whose `data` is the event as JSON text, {what}. The event's `id` is the same in \
+                     every resend."
                 ),
                 "tags": ["Webhooks"],
+                "parameters": signature_headers(),
                 "requestBody": {"required": true, "content": {"text/plain": {"schema": {
                     "type": "string", "contentMediaType": "application/jwt",
                     "contentSchema": {"$ref": "#/components/schemas/WebhookClaims"},
@@ -226,13 +241,21 @@ fn webhooks() -> Value {
     Value::Object(webhooks)
 }
 
-fn pascal(kind: EventType) -> &'static str {
-    match kind {
-        EventType::FollowedChannelCreated => "FollowedChannelCreated",
-        EventType::AccountCreated => "AccountCreated",
-        EventType::AccountUpdated => "AccountUpdated",
-        EventType::AccountPointsUpdated => "AccountPointsUpdated",
-    }
+/// The headers of a webhook whose subscription wants them.
+fn signature_headers() -> Value {
+    let header = |name: &str, description: &str| json!({"name": name, "in": "header", "required": false, "description": description, "schema": {"type": "string"}});
+    json!([
+        header(standard::ID_HEADER, "With `signatureHeaders`: the event's `id`, the same in every resend."),
+        header(
+            standard::TIMESTAMP_HEADER,
+            "With `signatureHeaders`: when this try was made, in seconds since 1970."
+        ),
+        header(
+            standard::SIGNATURE_HEADER,
+            "With `signatureHeaders`: `v1,` or `v1a,` and a signature of `webhook-id.webhook-timestamp.body` in base64, \
+             for each secret that signs; spaces between them."
+        ),
+    ])
 }
 
 /// The claims of a webhook, down to the event.

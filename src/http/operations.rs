@@ -88,6 +88,9 @@ impl OperationsApi {
         let oldest = self.app.dispatcher.oldest_due().await?;
         let age_s = oldest.map_or(0, |at| (self.app.db.now().0 - at.0).max(0) / 1000);
         self.app.metrics.set_dispatcher(health.held, health.in_flight, age_s);
+        if let Some(streams) = &self.app.streams {
+            self.app.metrics.set_nats(streams.is_ready(), streams.awaited());
+        }
         self.app.metrics.render().map(PlainText).map_err(Problem::internal)
     }
 

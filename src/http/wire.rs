@@ -124,3 +124,10 @@ pub fn revision(text: Option<&str>, field: &'static str) -> Result<Option<i64>, 
     })
     .transpose()
 }
+
+/// Reads an instant in RFC 3339; `field` is where it stands.
+pub fn instant(text: &str, field: &'static str) -> Result<Timestamp, super::problem::Problem> {
+    chrono::DateTime::parse_from_rfc3339(text).map(|at| Timestamp(at.timestamp_millis())).map_err(|_| {
+        super::problem::Problem::invalid(field, "FORMAT", "is not an instant like 2024-08-01T11:51:41.431Z")
+    })
+}

@@ -39,5 +39,5 @@ pub use request::OutboundRequest;
 pub use resolve::{BoxFuture, Resolve, SystemResolver};
 pub use target::{TargetUrl, URL_LENGTH_MAX, UrlProblem};
 pub use timings::Timings;
-pub use tls::SetupError;
+pub use tls::{SetupError, trust};
 pub use x509::CertificateFacts;

@@ -74,6 +74,13 @@ fn client_config(extra_roots: &[u8]) -> Result<ClientConfig, SetupError> {
     Ok(config)
 }
 
+/// The same trust for a protocol other than HTTP.
+pub fn trust(extra_roots: &[u8]) -> Result<ClientConfig, SetupError> {
+    let mut config = client_config(extra_roots)?;
+    config.alpn_protocols.clear();
+    Ok(config)
+}
+
 fn add_roots(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), SetupError> {
     if pem.trim_ascii().is_empty() {
         return Ok(());

@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use entity::id::{AppId, AppInstanceId, SiteId, SubscriptionId};
-use entity::kinds::{Channel, ProgramStatus, SubscriptionStatus};
-use entity::{program, site, site_channel, subscription};
+use entity::kinds::{
+    Channel, DeliveryOrdering, ProgramStatus, SignatureScheme, SubscriptionKind, SubscriptionStatus,
+};
+use entity::{event, program, site, site_channel, subscription};
 use quick_cache::sync::Cache;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseBackend, DbErr, EntityTrait, ExprTrait as _, QueryFilter,
@@ -32,7 +34,9 @@ pub struct Target {
     pub app_id: AppId,
     /// The installation named in the envelope.
     pub app_instance_id: AppInstanceId,
-    /// The receiver.
+    /// Where events go.
+    pub kind: SubscriptionKind,
+    /// The receiver of a webhook.
     pub url: String,
     /// Time limit of one try, in milliseconds.
     pub timeout_ms: u32,
@@ -42,10 +46,26 @@ pub struct Target {
     pub resends_ms: Vec<i64>,
     /// What it subscribes to.
     pub event_types: Vec<EventType>,
+    /// In which order deliveries are sent.
+    pub ordering: DeliveryOrdering,
+    /// Tries a second at most.
+    pub rate_limit: Option<u32>,
     /// Whether events are sent; else they are held.
     pub is_enabled: bool,
     /// The certificate that it shows, as it is stored, if it has one.
     pub client_certificate: Option<Arc<[u8]>>,
+    /// The signatures that go into the headers.
+    pub signature_headers: Vec<SignatureScheme>,
+    /// The subscription's revision that this is.
+    pub revision: i64,
+}
+
+impl Target {
+    /// Whether the subscription is to `event`.
+    #[must_use]
+    pub fn wants(&self, event: &event::Model) -> bool {
+        self.event_types.iter().any(|kind| kind.as_str() == event.event_type)
+    }
 }
 
 impl From<subscription::Model> for Target {
@@ -58,12 +78,17 @@ impl From<subscription::Model> for Target {
             site_id: row.site_id,
             app_id: row.app_id,
             app_instance_id: row.app_instance_id,
+            kind: row.kind,
             url: row.url,
             timeout_ms: row.timeout_ms.unsigned_abs(),
             in_flight_max: usize::try_from(row.in_flight_max).unwrap_or(1).max(1),
+            ordering: row.ordering,
+            rate_limit: row.rate_limit.map(i32::unsigned_abs),
             is_enabled: row.status == SubscriptionStatus::Enabled,
             client_certificate: row.client_identity.map(Arc::from),
             resends_ms: schedule::resends_ms(row.retry_profile, &delays),
+            signature_headers: serde_json::from_str(&row.signature_headers).unwrap_or_default(),
+            revision: row.revision,
             event_types: names.iter().flat_map(|pattern| EventType::matching(pattern)).collect(),
         }
     }

@@ -2,24 +2,51 @@
 
 use entity::id::Timestamp;
 use http::{HeaderName, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::delivery::{Try, Verdict};
 use super::{Job, schedule};
 use crate::outbound::{Answer, Client, OutboundRequest, SendError, Timings};
+use crate::streams::{Ack, PublishError};
+
+/// What came back.
+pub(super) enum Reply {
+    /// Of a webhook.
+    Answer(Answer),
+    /// Of a stream.
+    Ack(Ack),
+}
+
+/// Why nothing came back.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// Of a webhook.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// Of a stream.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
 
 /// What became of a try.
 pub(super) struct Sending {
     /// What the receiver answered, or why it did not.
-    pub(super) result: Result<Answer, SendError>,
+    pub(super) result: Result<Reply, Failure>,
     request_headers: Option<String>,
     timings: Option<Timings>,
 }
 
-impl From<SendError> for Sending {
+impl<E: Into<Failure>> From<E> for Sending {
     /// No request was made.
-    fn from(error: SendError) -> Self {
-        Self { result: Err(error), request_headers: None, timings: None }
+    fn from(error: E) -> Self {
+        Self { result: Err(error.into()), request_headers: None, timings: None }
+    }
+}
+
+impl Sending {
+    /// What a stream said.
+    pub(super) fn published(result: Result<Ack, PublishError>) -> Self {
+        Self { result: result.map(Reply::Ack).map_err(Failure::from), request_headers: None, timings: None }
     }
 }
 
@@ -28,15 +55,17 @@ impl From<SendError> for Sending {
 pub(super) async fn send(client: &Client, request: OutboundRequest, secret: &[HeaderName]) -> Sending {
     let request_headers = Some(Value::from(request.shown_headers(secret)).to_string());
     let sent = client.send(request).await;
-    Sending { result: sent.result, request_headers, timings: Some(sent.timings) }
+    let result = sent.result.map(Reply::Answer).map_err(Failure::from);
+    Sending { result, request_headers, timings: Some(sent.timings) }
 }
 
 /// What follows from an answer, or from none, at `at`.
-pub(super) fn judge(job: &Job, sent: &Result<Answer, SendError>, at: Timestamp) -> Verdict {
+pub(super) fn judge(job: &Job, sent: &Result<Reply, Failure>, at: Timestamp) -> Verdict {
     let hint = match sent {
-        Ok(answer) if (200..300).contains(&answer.status) => return Verdict::Delivered,
-        Ok(answer) if answer.status == 410 => return Verdict::Gone,
-        Ok(answer) => answer
+        Ok(Reply::Ack(_)) => return Verdict::Delivered,
+        Ok(Reply::Answer(answer)) if (200..300).contains(&answer.status) => return Verdict::Delivered,
+        Ok(Reply::Answer(answer)) if answer.status == 410 => return Verdict::Gone,
+        Ok(Reply::Answer(answer)) => answer
             .headers
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
@@ -69,7 +98,11 @@ pub(super) fn record(sent: Sending, started_at: Timestamp, duration_ms: i32) -> 
         timings: sent.timings,
     };
     match sent.result {
-        Ok(answer) => {
+        Ok(Reply::Ack(Ack { stream, sequence, duplicate })) => {
+            let said = json!({"stream": stream, "sequence": sequence, "duplicate": duplicate});
+            attempt.response_body = Some(said.to_string());
+        }
+        Ok(Reply::Answer(answer)) => {
             attempt.status_code = Some(i32::from(answer.status));
             let headers: serde_json::Map<String, Value> = answer
                 .headers
@@ -83,9 +116,13 @@ pub(super) fn record(sent: Sending, started_at: Timestamp, duration_ms: i32) -> 
                 (!answer.body.is_empty()).then(|| storable(&String::from_utf8_lossy(&answer.body)));
             attempt.error = answer.body_error.map(|error| storable(&error.to_string()));
         }
-        Err(error) => {
+        Err(Failure::Send(error)) => {
             attempt.error_class = Some(error.class().to_owned());
             attempt.error = Some(storable(&told(&error)));
+        }
+        Err(Failure::Publish(error)) => {
+            attempt.error_class = Some(error.class().to_owned());
+            attempt.error = Some(storable(&error.to_string()));
         }
     }
     attempt

@@ -9,9 +9,11 @@ use poem_openapi::{Enum, Object, OpenApi};
 use uuid::Uuid;
 
 use super::client_certificate::{self, CertificateChange, CertificateError, facts};
+use super::destination::Destinations;
 use super::log_api::Attempt;
+use super::secrets::{self, WithSecret};
 use super::subscriptions::{self, SubscriptionChange, SubscriptionError};
-use super::trial;
+use super::{health, trial};
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
@@ -25,6 +27,16 @@ use crate::outbound::CertificateFacts;
 pub struct WebhookSubscriptionsApi {
     /// The running service.
     pub app: App,
+}
+
+/// Where the events of a subscription go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::SubscriptionKind", rename = "SubscriptionType", rename_all = "SCREAMING_SNAKE_CASE")]
+enum SubscriptionTypeName {
+    /// To `url`, by HTTP.
+    Webhook,
+    /// To the stream of the operator's NATS server.
+    Nats,
 }
 
 /// Whether a subscription receives events.
@@ -66,10 +78,35 @@ enum RetryProfileName {
     Custom,
 }
 
-/// A subscription: the events of a site that go to a URL of an app.
+/// In which order deliveries are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::DeliveryOrdering", rename = "DeliveryOrdering", rename_all = "SCREAMING_SNAKE_CASE")]
+enum DeliveryOrderingName {
+    /// In none: each as soon as it can be.
+    Parallel,
+    /// Those about one account one after the other: the next waits until the one before was accepted or is exhausted.
+    PerEntity,
+    /// All one after the other.
+    Strict,
+}
+
+/// How a webhook is signed in its headers `webhook-id`, `webhook-timestamp` and `webhook-signature`, as Standard Webhooks has
+/// it, beside the token that is its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::SignatureScheme", rename = "SignatureScheme")]
+enum SignatureSchemeName {
+    /// `v1`: HMAC-SHA256 with `signingSecret`.
+    #[oai(rename = "V1")]
+    V1,
+    /// `v1a`: Ed25519, verified with `signingPublicKey`.
+    #[oai(rename = "V1A")]
+    V1a,
+}
+
+/// A subscription: the events of a site that go to a URL of an app, or to NATS.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
-struct WebhookSubscription {
+pub(super) struct WebhookSubscription {
     /// Its id.
     id: Uuid,
     /// The app whose key signs.
@@ -79,11 +116,16 @@ struct WebhookSubscription {
     /// Which events: types, or with `.*` at the end all that begin so, like `wix.loyalty.v1.*`; `*` means all.
     event_types: Vec<String>,
     /// Where they go.
-    url: String,
+    #[oai(rename = "type")]
+    kind: SubscriptionTypeName,
+    /// The receiver; absent with type `NATS`.
+    url: Option<String>,
     /// Whether it receives events.
     status: SubscriptionStatusName,
     /// Why it is not enabled.
     status_reason: Option<String>,
+    /// Since when its receiver has accepted nothing, if it fails. After 5 days the subscription is disabled.
+    failing_since_date: Option<String>,
     /// Time limit of one try in milliseconds.
     timeout_ms: i32,
     /// Tries at once.
@@ -94,6 +136,14 @@ struct WebhookSubscription {
     retry_delays_seconds: Option<Vec<i64>>,
     /// The certificate that is shown to a receiver which asks for one.
     client_certificate: Option<ClientCertificate>,
+    /// In which order deliveries are sent.
+    ordering: DeliveryOrderingName,
+    /// Tries a second at most; absent without a limit.
+    max_per_second: Option<i32>,
+    /// The signatures in the headers, beside the token.
+    signature_headers: Vec<SignatureSchemeName>,
+    /// The Ed25519 key that verifies `v1a` signatures.
+    signing_public_key: Option<String>,
     /// Grows with every change; a number as text.
     revision: String,
     /// When it was made.
@@ -109,14 +159,21 @@ impl From<subscription::Model> for WebhookSubscription {
             app_id: row.app_id.0,
             app_instance_id: row.app_instance_id.0,
             event_types: serde_json::from_str(&row.event_types).unwrap_or_default(),
-            url: row.url,
+            kind: row.kind.into(),
+            url: (row.kind == kinds::SubscriptionKind::Webhook).then_some(row.url),
             status: row.status.into(),
             status_reason: row.status_reason,
+            failing_since_date: None,
             timeout_ms: row.timeout_ms,
             max_in_flight: row.in_flight_max,
             retry_profile: row.retry_profile.into(),
             client_certificate: row.client_identity.and_then(|stored| facts(&stored)).map(Into::into),
             retry_delays_seconds: row.retry_delays.and_then(|text| serde_json::from_str(&text).ok()),
+            ordering: row.ordering.into(),
+            max_per_second: row.rate_limit,
+            signature_headers: serde_json::from_str::<Vec<kinds::SignatureScheme>>(&row.signature_headers)
+                .map_or_else(|_| Vec::new(), |schemes| schemes.into_iter().map(Into::into).collect()),
+            signing_public_key: row.signing_public_key,
             revision: row.revision.to_string(),
             created_date: row.created_at.to_rfc3339(),
             updated_date: row.updated_at.to_rfc3339(),
@@ -172,9 +229,13 @@ struct NewSubscription {
     /// Which events: types, or with `.*` at the end all that begin so, like `wix.loyalty.v1.*`; `*` means all.
     #[oai(validator(min_items = 1, max_items = 20))]
     event_types: Vec<String>,
-    /// Where they go: https, and not into a private network unless the operator allows it.
+    /// Where they go; `WEBHOOK` by default. It cannot be changed. With `NATS` every message is the token that a webhook would
+    /// have as its body, on the subject `followpoints.<siteId>.<eventType>`.
+    #[oai(rename = "type")]
+    kind: Option<SubscriptionTypeName>,
+    /// With type `WEBHOOK`: the receiver, https, and not in a private network unless the operator allows it.
     #[oai(validator(min_length = 1, max_length = 2048))]
-    url: String,
+    url: Option<String>,
     /// Time limit of one try in milliseconds; 1250 by default, as Wix has it.
     #[oai(validator(minimum(value = "100"), maximum(value = "15000")))]
     timeout_ms: Option<i32>,
@@ -186,6 +247,14 @@ struct NewSubscription {
     /// With profile `CUSTOM`: up to 30 waits of 1 to 86400 seconds; none means that nothing is sent twice.
     #[oai(validator(max_items = 30))]
     retry_delays_seconds: Option<Vec<i64>>,
+    /// In which order deliveries are sent; `PARALLEL` by default.
+    ordering: Option<DeliveryOrderingName>,
+    /// Tries a second at most; without a limit by default.
+    #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
+    max_per_second: Option<i32>,
+    /// Signatures in the headers, beside the token; none by default.
+    #[oai(validator(max_items = 2))]
+    signature_headers: Option<Vec<SignatureSchemeName>>,
     /// `ENABLED` by default.
     status: Option<SubscriptionStatusName>,
     /// The certificate to show to a receiver that asks for one.
@@ -205,7 +274,7 @@ struct SubscriptionUpdate {
     /// Which events: types, or with `.*` at the end all that begin so, like `wix.loyalty.v1.*`; `*` means all.
     #[oai(validator(min_items = 1, max_items = 20))]
     event_types: Option<Vec<String>>,
-    /// Where they go.
+    /// With type `WEBHOOK`: where they go.
     #[oai(validator(min_length = 1, max_length = 2048))]
     url: Option<String>,
     /// Time limit of one try in milliseconds.
@@ -219,6 +288,14 @@ struct SubscriptionUpdate {
     /// With profile `CUSTOM`: up to 30 waits of 1 to 86400 seconds; none means that nothing is sent twice.
     #[oai(validator(max_items = 30))]
     retry_delays_seconds: Option<Vec<i64>>,
+    /// In which order deliveries are sent. It counts for events from now on.
+    ordering: Option<DeliveryOrderingName>,
+    /// Tries a second at most; 0 for no limit.
+    #[oai(validator(minimum(value = "0"), maximum(value = "10000")))]
+    max_per_second: Option<i32>,
+    /// Signatures in the headers, beside the token. One that is left out and comes back has the secret that it had.
+    #[oai(validator(max_items = 2))]
+    signature_headers: Option<Vec<SignatureSchemeName>>,
     /// Whether it receives events.
     status: Option<SubscriptionStatusName>,
     /// What becomes of the deliveries that wait for it at this moment; `RELEASE` by default.
@@ -231,9 +308,17 @@ struct SubscriptionUpdate {
 }
 
 #[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
-struct SubscriptionResponse {
+#[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+pub(super) struct SubscriptionResponse {
     webhook_subscription: WebhookSubscription,
+    /// The secret of `v1` signatures, if it was made by this request; it is not shown again.
+    signing_secret: Option<String>,
+}
+
+impl SubscriptionResponse {
+    pub(super) fn with_secret((row, signing_secret): WithSecret) -> Self {
+        Self { webhook_subscription: row.into(), signing_secret }
+    }
 }
 
 /// What became of a test event.
@@ -242,7 +327,7 @@ struct SubscriptionResponse {
 struct WebhookTest {
     /// The id of the test event.
     event_id: Uuid,
-    /// Whether the receiver accepted it: any status from 200 to 299.
+    /// Whether the receiver accepted it: any status from 200 to 299, or with type `NATS` an acknowledgement.
     accepted: bool,
     /// The one try.
     attempt: Attempt,
@@ -265,7 +350,7 @@ struct ListSubscriptionsResponse {
 impl WebhookSubscriptionsApi {
     /// Create a webhook subscription
     ///
-    /// The app must be installed on the site. Every event committed from now on goes to the URL, at least once.
+    /// The app must be installed on the site. Every event committed from now on goes to the URL, or to NATS, at least once.
     #[oai(path = "/webhook-subscriptions", method = "post", operation_id = "createWebhookSubscription")]
     async fn create_webhook_subscription(
         &self,
@@ -275,7 +360,8 @@ impl WebhookSubscriptionsApi {
         let site = caller.site()?;
         let new = body.0.webhook_subscription;
         let change = SubscriptionChange {
-            url: Some(new.url),
+            kind: new.kind.map(Into::into),
+            url: new.url,
             event_types: Some(new.event_types),
             status: new.status.map(Into::into),
             timeout_ms: new.timeout_ms,
@@ -286,14 +372,20 @@ impl WebhookSubscriptionsApi {
                 Some(certificate) => self.certificate(site, &certificate)?,
                 None => CertificateChange::Keep,
             },
+            ordering: new.ordering.map(Into::into),
+            rate_limit: new.max_per_second,
+            signature_headers: new.signature_headers.map(schemes),
             held: None,
             revision: None,
         };
         let whose = (caller.viewer()?, site, AppId(new.app_id));
         let tx = self.app.db.write().await?;
-        let row = subscriptions::create_subscription(&tx, self.app.client.guard(), whose, change).await?;
+        let App { client, streams, sealer, .. } = &self.app;
+        let destinations = Destinations { guard: client.guard(), has_nats: streams.is_some() };
+        let row = subscriptions::create_subscription(&tx, destinations, whose, change).await?;
+        let made = secrets::provide(&tx, sealer, row).await?;
         tx.commit().await?;
-        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
+        Ok(Json(SubscriptionResponse::with_secret(made)))
     }
 
     /// List webhook subscriptions
@@ -313,7 +405,13 @@ impl WebhookSubscriptionsApi {
         let before = page.after.map(SubscriptionId);
         let rows = subscriptions::list_subscriptions(self.app.db.read(), site, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
-        let webhook_subscriptions = rows.into_iter().map(WebhookSubscription::from).collect();
+        let ids: Vec<SubscriptionId> = rows.iter().map(|row| row.id).collect();
+        let failing = health::failing(self.app.db.read(), &ids).await?;
+        let with_health = |row: subscription::Model| WebhookSubscription {
+            failing_since_date: failing.get(&row.id).map(|since| since.to_rfc3339()),
+            ..WebhookSubscription::from(row)
+        };
+        let webhook_subscriptions = rows.into_iter().map(with_health).collect();
         Ok(Json(ListSubscriptionsResponse { webhook_subscriptions, paging_metadata }))
     }
 
@@ -328,7 +426,10 @@ impl WebhookSubscriptionsApi {
         let id = SubscriptionId(id.0);
         let row = subscriptions::find_subscription(self.app.db.read(), caller.site()?, id).await?;
         let row = row.ok_or(SubscriptionError::NotFound)?;
-        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
+        let failing = health::failing(self.app.db.read(), &[id]).await?;
+        let failing_since_date = failing.get(&id).map(|since| since.to_rfc3339());
+        let webhook_subscription = WebhookSubscription { failing_since_date, ..row.into() };
+        Ok(Json(SubscriptionResponse { webhook_subscription, signing_secret: None }))
     }
 
     /// Update a webhook subscription
@@ -345,6 +446,7 @@ impl WebhookSubscriptionsApi {
         let site = caller.site()?;
         let update = body.0.webhook_subscription;
         let change = SubscriptionChange {
+            kind: None,
             url: update.url,
             event_types: update.event_types,
             status: update.status.map(Into::into),
@@ -357,15 +459,19 @@ impl WebhookSubscriptionsApi {
                 MaybeUndefined::Null => CertificateChange::Remove,
                 MaybeUndefined::Value(certificate) => self.certificate(site, &certificate)?,
             },
+            ordering: update.ordering.map(Into::into),
+            rate_limit: update.max_per_second,
+            signature_headers: update.signature_headers.map(schemes),
             held: update.held_deliveries.map(Into::into),
             revision: wire::revision(update.revision.as_deref(), "webhookSubscription.revision")?,
         };
         let tx = self.app.db.write().await?;
         let whose = (site, SubscriptionId(id.0));
         let row = subscriptions::change_subscription(&tx, self.app.client.guard(), whose, change).await?;
+        let changed = secrets::provide(&tx, &self.app.sealer, row).await?;
         tx.commit().await?;
-        self.app.dispatcher.requeue(row.id).await;
-        Ok(Json(SubscriptionResponse { webhook_subscription: row.into() }))
+        self.app.dispatcher.requeue(whose.1);
+        Ok(Json(SubscriptionResponse::with_secret(changed)))
     }
 
     /// Send a test event
@@ -407,7 +513,7 @@ impl WebhookSubscriptionsApi {
         let tx = self.app.db.write().await?;
         subscriptions::delete_subscription(&tx, site, SubscriptionId(id.0)).await?;
         tx.commit().await?;
-        self.app.dispatcher.requeue(SubscriptionId(id.0)).await;
+        self.app.dispatcher.requeue(SubscriptionId(id.0));
         Ok(Json(Empty {}))
     }
 }
@@ -418,6 +524,10 @@ impl WebhookSubscriptionsApi {
         let pair = (new.certificate_pem.as_str(), new.private_key_pem.as_str());
         Ok(CertificateChange::Set(client_certificate::store(sealer, site, db.now(), pair)?))
     }
+}
+
+fn schemes(names: Vec<SignatureSchemeName>) -> Vec<kinds::SignatureScheme> {
+    names.into_iter().map(Into::into).collect()
 }
 
 impl From<CertificateError> for Problem {
@@ -441,7 +551,12 @@ impl From<SubscriptionError> for Problem {
             SubscriptionError::NotFound => Self::not_found("WEBHOOK_SUBSCRIPTION_NOT_FOUND", text),
             SubscriptionError::AppNotFound => Self::not_found("APP_NOT_FOUND", text),
             SubscriptionError::AppNotInstalled => Self::precondition("APP_NOT_INSTALLED", text),
-            SubscriptionError::Url(_) => Self::invalid("webhookSubscription.url", "FORMAT", text),
+            SubscriptionError::Url(_) | SubscriptionError::UrlOfStream => {
+                Self::invalid("webhookSubscription.url", "FORMAT", text)
+            }
+            SubscriptionError::UrlMissing => Self::invalid("webhookSubscription.url", "REQUIRED_FIELD", text),
+            SubscriptionError::NatsNotConfigured => Self::precondition("NATS_NOT_CONFIGURED", text),
+            SubscriptionError::NatsOtherApp => Self::precondition("NATS_OTHER_APP", text),
             SubscriptionError::EventType { index } => {
                 Self::invalid(format!("webhookSubscription.eventTypes[{index}]"), "INVALID_ENUM_VALUE", text)
             }

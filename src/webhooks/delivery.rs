@@ -1,35 +1,21 @@
-//! Claiming due deliveries and writing the outcomes of tries, many at a time.
+//! Writing the outcomes of tries, many at a time, and ending what was held too long.
 //!
-//! On PostgreSQL a claim takes a lease on the rows (`FOR UPDATE SKIP LOCKED`), so that any number of nodes share the
-//! work. On SQLite one process owns everything: a claim writes nothing, and what is on its way is known in memory. On both an
-//! outcome counts only if the delivery still has the lease of the job, so a node that slept through its lease cannot
-//! overwrite its successor.
+//! An outcome counts only if this node still owns the endpoint and nothing else has happened to the delivery: a node that slept
+//! through its lease cannot overwrite its successor.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use entity::id::{AppId, DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
+use entity::id::{DeliveryId, SiteId, SubscriptionId, Timestamp};
 use entity::kinds::{DeliveryStatus, SubscriptionStatus};
-use entity::{delivery, subscription};
-use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ColumnTrait, DatabaseBackend, DbErr, EntityTrait, ExprTrait as _, FromQueryResult, QueryFilter,
-    QueryResult, QuerySelect as _, QueryTrait as _,
-};
-use tokio::sync::OnceCell;
+use entity::{delivery, endpoint, subscription};
+use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect as _, QueryTrait as _};
 
-use super::outbox::LEASE_MS;
-use super::{Job, Lease, OutgoingEvent, SharedToken, SignedToken};
+use super::{Job, SignedToken, endpoints, health};
 use crate::db::{Db, Tx};
 use crate::outbound::Timings;
 use crate::rows::{self, Rows, Write};
-use crate::sites::config::{self, Target};
 
-/// Deliveries taken by one claim.
-pub const CLAIM_MAX: usize = 256;
 /// How long deliveries are held for a subscription that is not enabled, in milliseconds: 30 days.
 pub const HELD_MS_MAX: i64 = 30 * 24 * 3_600_000;
 /// Held deliveries that one transaction cancels.
@@ -69,7 +55,7 @@ pub enum Verdict {
     Retry(Timestamp),
     /// The schedule has ended.
     Exhausted,
-    /// The receiver is gone for good (410): its subscription is disabled.
+    /// The receiver is gone for good (410): its subscription will be disabled.
     Gone,
 }
 
@@ -112,192 +98,65 @@ impl Outcome {
     }
 }
 
-const JOB_COLUMNS: &str = "d.id AS delivery_id, d.lease_id, d.attempt_count, d.schedule_step, \
-     e.id AS event_id, e.event_type, e.data, e.identity, e.occurred_at, \
-     t.key_id, t.token, t.expires_at, s.*";
-
-/// Takes up to [`CLAIM_MAX`] due deliveries of enabled subscriptions other than `busy`. `held` are those that this
-/// process already has.
-pub async fn claim_due<S: std::hash::BuildHasher>(
-    db: &Db,
-    busy: &[SubscriptionId],
-    held: &HashMap<DeliveryId, Lease, S>,
-) -> Result<Vec<Job>, DbErr> {
-    let rows = if db.backend() == DatabaseBackend::Postgres {
-        claim_with_leases(db, busy).await?
-    } else {
-        claim_in_memory(db, busy, held).await?
-    };
-    jobs(&rows)
-}
-
-const JOB_TABLES: &str = "JOIN event e ON e.site_id = d.site_id AND e.id = d.event_id \
-     JOIN subscription s ON s.id = d.subscription_id \
-     LEFT JOIN signed_event t ON t.event_id = d.event_id AND t.app_id = s.app_id";
-
-/// When a delivery may be claimed, as the index `delivery_due` has it: what is due but leased is not even looked at.
-const fn claimable(backend: DatabaseBackend) -> &'static str {
-    match backend {
-        DatabaseBackend::Sqlite => "max(d.next_attempt_at, d.lease_until)",
-        _ => "greatest(d.next_attempt_at, d.lease_until)",
-    }
-}
-
-/// Finds up to `{2}` deliveries that can be claimed at `{1}`, but for subscriptions in `{rows}`, the oldest first.
-fn due(backend: DatabaseBackend, columns: &str) -> String {
-    let claimable = claimable(backend);
-    format!(
-        "SELECT {columns} FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
-         WHERE d.status IN ('PENDING', 'RETRYING') AND {claimable} <= {{1}} \
-           AND s.status = 'ENABLED' AND d.subscription_id NOT IN (SELECT id FROM {{rows}} AS apart) \
-         ORDER BY {claimable} LIMIT {{2}}"
-    )
-}
-
-async fn claim_with_leases(db: &Db, busy: &[SubscriptionId]) -> Result<Vec<QueryResult>, DbErr> {
-    let due = due(DatabaseBackend::Postgres, "d.site_id, d.id");
-    let sql = format!(
-        "WITH due AS ({due} FOR UPDATE OF d SKIP LOCKED), \
-         d AS (UPDATE delivery SET lease_id = {{3}}, lease_until = {{4}} FROM due \
-           WHERE delivery.site_id = due.site_id AND delivery.id = due.id RETURNING delivery.*) \
-         SELECT {JOB_COLUMNS} FROM d {JOB_TABLES}"
-    );
-    let limit = i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX);
-    let tx = db.write().await?;
-    let now = tx.now();
-    let values = [now.0.into(), limit.into(), tx.new_id().into(), now.plus_ms(LEASE_MS).0.into()];
-    let claimed = Rows::new(busy).uuid("id", |id| id.0).query_with(tx.conn(), &sql, &values).await?;
-    tx.commit().await?;
-    Ok(claimed)
-}
-
-async fn claim_in_memory<S: std::hash::BuildHasher>(
-    db: &Db,
-    busy: &[SubscriptionId],
-    held: &HashMap<DeliveryId, Lease, S>,
-) -> Result<Vec<QueryResult>, DbErr> {
-    let limit = i64::try_from(CLAIM_MAX + held.len()).unwrap_or(i64::MAX);
-    let values = [db.now().0.into(), limit.into()];
-    let due = Rows::new(busy)
-        .uuid("id", |id| id.0)
-        .query_with(db.read(), &due(db.backend(), "d.site_id, d.id"), &values)
-        .await?;
-    let due: Vec<(SiteId, DeliveryId)> =
-        due.iter().map(|row| Ok((row.try_get_by(0)?, row.try_get_by(1)?))).collect::<Result<_, DbErr>>()?;
-    let due: Vec<_> = due.into_iter().filter(|(_, id)| !held.contains_key(id)).take(CLAIM_MAX).collect();
-    if due.is_empty() {
-        return Ok(Vec::new());
-    }
-    let sql = format!(
-        "SELECT {JOB_COLUMNS} FROM {{rows}} r JOIN delivery d ON d.site_id = r.site_id AND d.id = r.id {JOB_TABLES}"
-    );
-    let rows = Rows::new(&due).uuid("site_id", |(site, _)| site.0).uuid("id", |(_, id)| id.0);
-    rows.query(db.read(), &sql).await
-}
-
-/// On SQLite, forgets the leases of an earlier process: this one is alone, so they can only be left over. Called once
-/// at the start, so that what a crash interrupted goes on at once.
-pub async fn recover(db: &Db) -> Result<(), DbErr> {
-    if db.backend() == DatabaseBackend::Postgres {
-        return Ok(());
-    }
-    let tx = db.write().await?;
-    delivery::Entity::update_many()
-        .col_expr(delivery::Column::LeaseUntil, Expr::val(0))
-        .filter(delivery::Column::Status.is_in(WAITING))
-        .exec(tx.conn())
-        .await?;
-    tx.commit().await
-}
-
-fn jobs(rows: &[QueryResult]) -> Result<Vec<Job>, DbErr> {
-    let mut targets: HashMap<SubscriptionId, Arc<Target>> = HashMap::new();
-    let mut events: HashMap<EventId, Arc<OutgoingEvent>> = HashMap::new();
-    let mut tokens: HashMap<(EventId, AppId), Arc<SharedToken>> = HashMap::new();
-    let mut jobs = Vec::with_capacity(rows.len());
-    for row in rows {
-        let subscription = subscription::Model::from_query_result(row, "")?;
-        let target = targets.entry(subscription.id).or_insert_with(|| Arc::new(Target::from(subscription)));
-        let event_id: EventId = row.try_get("", "event_id")?;
-        let event = match events.entry(event_id) {
-            Entry::Occupied(entry) => Arc::clone(entry.get()),
-            Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::new(outgoing_event(event_id, row)?))),
-        };
-        let token = match tokens.entry((event_id, target.app_id)) {
-            Entry::Occupied(entry) => Arc::clone(entry.get()),
-            Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::new(stored_token(row)?))),
-        };
-        jobs.push(Job {
-            lease: Lease {
-                site_id: target.site_id,
-                delivery_id: row.try_get("", "delivery_id")?,
-                lease_id: row.try_get("", "lease_id")?,
-            },
-            attempt_count: row.try_get("", "attempt_count")?,
-            schedule_step: row.try_get("", "schedule_step")?,
-            event,
-            token,
-            target: Arc::clone(target),
-        });
-    }
-    Ok(jobs)
-}
-
-fn outgoing_event(id: EventId, row: &QueryResult) -> Result<OutgoingEvent, DbErr> {
-    Ok(OutgoingEvent {
-        id,
-        event_type: row.try_get("", "event_type")?,
-        data: row.try_get("", "data")?,
-        identity: row.try_get("", "identity")?,
-        occurred_at: row.try_get("", "occurred_at")?,
-    })
-}
-
-fn stored_token(row: &QueryResult) -> Result<SharedToken, DbErr> {
-    let Some(token) = row.try_get::<Option<String>>("", "token")? else {
-        return Ok(SharedToken::default());
-    };
-    Ok(SharedToken(OnceCell::new_with(Some(SignedToken {
-        key_id: row.try_get("", "key_id")?,
-        token: Bytes::from(token),
-        expires_at: row.try_get("", "expires_at")?,
-        stored: true,
-    }))))
-}
-
-/// Writes `outcomes` in one transaction. Those whose lease is no longer theirs change nothing.
+/// Writes `outcomes` in one transaction. Those of endpoints that are no longer this node's change nothing; whoever owns them
+/// now is told to look.
 pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<(), DbErr> {
     let tx = db.write().await?;
-    let accepted = settle(&tx, outcomes).await?;
+    let mut subscriptions: Vec<SubscriptionId> =
+        outcomes.iter().map(|outcome| outcome.job.target.subscription_id).collect();
+    subscriptions.sort_unstable();
+    subscriptions.dedup();
+    let endpoints = endpoints::hold(&tx, &subscriptions).await?;
+    let is_ours = |outcome: &&Outcome| {
+        let endpoint = endpoints.get(&outcome.job.target.subscription_id);
+        endpoint.is_some_and(|endpoint| endpoint.fence == outcome.job.lease.fence)
+    };
+    let (ours, late): (Vec<&Outcome>, Vec<&Outcome>) = outcomes.iter().partition(is_ours);
+    let mut missed: Vec<SubscriptionId> =
+        late.iter().map(|outcome| outcome.job.target.subscription_id).collect();
+    missed.dedup();
+    endpoints::poke(&tx, &missed).await?;
+    let accepted = settle(&tx, &ours).await?;
     let accepted: Vec<&Outcome> =
-        outcomes.iter().filter(|outcome| accepted.contains(&outcome.job.lease.delivery_id)).collect();
-    rows::write_all(tx.conn(), vec![attempts_write(&accepted), tokens_write(outcomes)]).await?;
-    let gone: HashSet<(SubscriptionId, SiteId)> = accepted
-        .iter()
-        .filter(|outcome| outcome.verdict == Verdict::Gone)
-        .map(|outcome| (outcome.job.target.subscription_id, outcome.job.target.site_id))
-        .collect();
-    for (subscription, site) in gone {
-        disable(&tx, subscription, site).await?;
-    }
+        ours.into_iter().filter(|outcome| accepted.contains(&outcome.job.lease.delivery_id)).collect();
+    let health = health::write(&changed(endpoints, &accepted));
+    rows::write_all(tx.conn(), vec![attempts_write(&accepted), tokens_write(outcomes), health]).await?;
     tx.commit().await
 }
 
-async fn settle(tx: &Tx, outcomes: &[Outcome]) -> Result<HashSet<DeliveryId>, DbErr> {
+/// Those of `endpoints` of whose health `outcomes` say something new.
+fn changed(
+    mut endpoints: HashMap<SubscriptionId, endpoint::Model>,
+    outcomes: &[&Outcome],
+) -> Vec<endpoint::Model> {
+    let before = endpoints.clone();
+    for outcome in outcomes {
+        if let Some(endpoint) = endpoints.get_mut(&outcome.job.target.subscription_id) {
+            health::note(endpoint, outcome);
+        }
+    }
+    endpoints.into_values().filter(|now| before.get(&now.subscription_id) != Some(now)).collect()
+}
+
+/// Gives the deliveries whose outcome counts: those that had as many tries as the job knew of.
+async fn settle(tx: &Tx, outcomes: &[&Outcome]) -> Result<HashSet<DeliveryId>, DbErr> {
+    if outcomes.is_empty() {
+        return Ok(HashSet::new());
+    }
     let rows = Rows::new(outcomes)
         .uuid("site_id", |outcome| outcome.job.lease.site_id.0)
         .uuid("id", |outcome| outcome.job.lease.delivery_id.0)
-        .uuid("lease_id", |outcome| outcome.job.lease.lease_id)
+        .int("tries", |outcome| i64::from(outcome.job.attempt_count))
         .text("status", |outcome| outcome.status().as_str())
         .int("schedule_step", |outcome| i64::from(outcome.job.schedule_step) + 1)
         .int("next_attempt_at", |outcome| outcome.next_attempt_at().0)
-        .int_or_null("finished_at", Outcome::finished_at)
+        .int_or_null("finished_at", |outcome| outcome.finished_at())
         .query(
             tx.conn(),
             "UPDATE delivery SET status = r.status, attempt_count = attempt_count + 1, \
-             schedule_step = r.schedule_step, next_attempt_at = r.next_attempt_at, lease_until = 0, \
+             schedule_step = r.schedule_step, next_attempt_at = r.next_attempt_at, \
              finished_at = r.finished_at FROM {rows} AS r \
-             WHERE delivery.site_id = r.site_id AND delivery.id = r.id AND delivery.lease_id = r.lease_id \
+             WHERE delivery.site_id = r.site_id AND delivery.id = r.id AND delivery.attempt_count = r.tries \
              AND delivery.status IN ('PENDING', 'RETRYING') RETURNING delivery.id",
         )
         .await?;
@@ -350,39 +209,6 @@ fn tokens_write(outcomes: &[Outcome]) -> Write {
         )
 }
 
-async fn disable(tx: &Tx, subscription: SubscriptionId, site: SiteId) -> Result<(), DbErr> {
-    let reason = "the receiver answered 410 Gone";
-    subscription::Entity::update_many()
-        .col_expr(subscription::Column::Status, Expr::val(SubscriptionStatus::Disabled.as_str()))
-        .col_expr(subscription::Column::StatusReason, Expr::val(reason))
-        .col_expr(subscription::Column::UpdatedAt, Expr::val(tx.now().0))
-        .col_expr(subscription::Column::Revision, Expr::col(subscription::Column::Revision).add(1))
-        .filter(subscription::Column::Id.eq(subscription))
-        .filter(subscription::Column::Status.eq(SubscriptionStatus::Enabled))
-        .exec(tx.conn())
-        .await?;
-    config::touch(tx, site).await
-}
-
-/// Prolongs the leases of what this process holds, or gives them back when `until` is zero.
-pub async fn set_leases(db: &Db, held: &[Lease], until: Timestamp) -> Result<(), DbErr> {
-    if held.is_empty() {
-        return Ok(());
-    }
-    let tx = db.write().await?;
-    let leases = Rows::new(held)
-        .uuid("site_id", |lease| lease.site_id.0)
-        .uuid("id", |lease| lease.delivery_id.0)
-        .uuid("lease_id", |lease| lease.lease_id)
-        .same_int("until", until.0)
-        .write(
-            "UPDATE delivery SET lease_until = r.until FROM {rows} AS r \
-             WHERE delivery.site_id = r.site_id AND delivery.id = r.id AND delivery.lease_id = r.lease_id",
-        );
-    rows::write_all(tx.conn(), vec![leases]).await?;
-    tx.commit().await
-}
-
 /// Cancels the deliveries that have been held for [`HELD_MS_MAX`], up to [`EXPIRED_AT_ONCE`] in a transaction, so that nobody
 /// waits long for the writer; says how many.
 pub async fn expire_held(db: &Db) -> Result<usize, DbErr> {
@@ -424,32 +250,4 @@ async fn expire_some(tx: &Tx) -> Result<usize, DbErr> {
         );
     rows::write_all(tx.conn(), vec![cancelled]).await?;
     Ok(held.len())
-}
-
-/// Which of the subscriptions are no longer enabled at the URL given.
-pub async fn changed_subscriptions(
-    db: &Db,
-    queued: &[(SubscriptionId, String)],
-) -> Result<Vec<SubscriptionId>, DbErr> {
-    if queued.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = Rows::new(queued)
-        .uuid("id", |(id, _)| id.0)
-        .text("url", |(_, url)| url.as_str())
-        .query(
-            db.read(),
-            "SELECT r.id FROM {rows} r WHERE NOT EXISTS (SELECT 1 FROM subscription s \
-             WHERE s.id = r.id AND s.url = r.url AND s.status = 'ENABLED')",
-        )
-        .await?;
-    rows.iter().map(|row| row.try_get("", "id")).collect()
-}
-
-/// When the oldest due delivery became due that nobody has taken, apart from subscriptions that are `troubled`.
-pub async fn oldest_untaken(db: &Db, troubled: &[SubscriptionId]) -> Result<Option<Timestamp>, DbErr> {
-    let sql = due(db.backend(), "d.next_attempt_at");
-    let values = [db.now().0.into(), 1_i64.into()];
-    let rows = Rows::new(troubled).uuid("id", |id| id.0).query_with(db.read(), &sql, &values).await?;
-    rows.first().map(|row| row.try_get("", "next_attempt_at")).transpose()
 }

@@ -1,6 +1,7 @@
-//! Sending what the queues hand out. Fresh jobs arrive from the transaction that wrote them; a tick finds the due ones:
+//! Sending what the queues hand out. Fresh jobs arrive from the transaction that wrote them; the keeper finds the due ones:
 //! retries, what an earlier process left, what did not fit in memory.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,26 +9,22 @@ use std::time::{Duration, Instant};
 
 use entity::id::{SubscriptionId, Timestamp};
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Method, header};
+use sea_orm::DbErr;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
-use super::answer::{self, Sending};
-use super::client_certificate::ClientCertificates;
 use super::delivery::{self, Outcome, Try, Verdict};
-use super::outbox::{FreshDeliveries, LEASE_MS};
-use super::queues::{HELD_MAX, QUEUE_MAX, Queue, State};
-use super::signing::Signer;
-use super::{Job, Lease, SignedToken};
+use super::outbox::FreshDeliveries;
+use super::queues::{Next, State};
+use super::sending::Ways;
+use super::{Job, SignedToken, answer, endpoints, keeper};
 use crate::db::{Db, OpenError};
 use crate::metrics::Metrics;
-use crate::outbound::{Client, OutboundRequest, SendError};
+use crate::outbound::SendError;
+use crate::sites::config::SiteConfigs;
 
-/// How often due deliveries are looked for.
-const TICK: Duration = Duration::from_millis(500);
-/// Ticks between two renewals of the leases.
-const TICKS_PER_RENEWAL: u32 = 10;
 /// How long outcomes are gathered, and how many, before they are written.
 const OUTCOMES_WAIT: Duration = Duration::from_millis(20);
 const OUTCOMES_MAX: usize = 256;
@@ -37,28 +34,34 @@ const OUTCOMES_QUEUE_MAX: usize = 1_024;
 const OUTCOMES_RETRY: Duration = Duration::from_millis(200);
 /// Times that outcomes are written together before each is written alone.
 const OUTCOMES_TRIES_MAX: u32 = 5;
-/// How much of an answer is read.
-const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// How long a stop waits for tries under way.
 const STOP_WAIT: Duration = Duration::from_secs(20);
 
-const USER_AGENT: &str = concat!("Followpoints/", env!("CARGO_PKG_VERSION"));
+/// Why it could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A connection of its own could not be had.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What an earlier process left could not be taken over.
+    #[error("cannot read the deliveries that an earlier process left: {0}")]
+    Recover(#[from] DbErr),
+}
 
 /// Sends webhooks. Cheap to clone.
 #[derive(Clone)]
-pub struct Dispatcher(Arc<Inner>);
+pub struct Dispatcher(pub(super) Arc<Inner>);
 
-struct Inner {
-    db: Db,
-    signer: Signer,
-    certificates: ClientCertificates,
-    client: Client,
+pub(super) struct Inner {
+    pub(super) db: Db,
+    pub(super) configs: SiteConfigs,
+    ways: Ways,
     metrics: Metrics,
     outcomes: mpsc::Sender<Outcome>,
     state: Mutex<State>,
-    wake: Notify,
+    pub(super) wake: Notify,
     idle: Notify,
-    looking: tokio::sync::Mutex<()>,
+    pub(super) looking: tokio::sync::Mutex<()>,
     started: Instant,
     beat_ms: AtomicI64,
     loops: Mutex<JoinSet<()>>,
@@ -83,28 +86,63 @@ pub struct Health {
     pub held: usize,
     /// Tries under way.
     pub in_flight: usize,
+    /// Endpoints that this node serves.
+    pub endpoints: usize,
+    /// Those of them whose last try failed.
+    pub failing: usize,
+}
+
+/// What a transaction may count on that is about to write deliveries.
+pub(super) struct Reserved {
+    /// Endpoints of this node: their fence, and how many jobs have room.
+    pub(super) rooms: HashMap<SubscriptionId, (i64, usize)>,
+    /// Keeps them this node's.
+    pub(super) pins: Pins,
+    /// Endpoints that are not this node's.
+    pub(super) strangers: Vec<SubscriptionId>,
+    /// For whom they may be taken, if at all.
+    pub(super) node: Option<Uuid>,
+    /// How many jobs of each have room then.
+    pub(super) room_of_new: usize,
+}
+
+/// Keeps endpoints with this node until it is dropped.
+#[must_use]
+pub(super) struct Pins {
+    dispatcher: Dispatcher,
+    subscriptions: Vec<SubscriptionId>,
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        let mut state = self.dispatcher.lock();
+        for subscription in &self.subscriptions {
+            state.unpin(*subscription);
+        }
+    }
 }
 
 impl Dispatcher {
-    /// Starts sending. The loop that looks for due deliveries begins with a look at once, which is the recovery after
-    /// a crash.
+    /// Starts sending. The keeper begins with a look for due deliveries at once, which is the recovery after a crash.
     pub async fn start(
         db: Db,
-        (signer, certificates): (Signer, ClientCertificates),
-        client: Client,
+        configs: SiteConfigs,
+        ways: Ways,
         metrics: Metrics,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, StartError> {
         // The largest statements of all: only one connection should keep room for them.
         let outcomes_db = db.for_worker().await?;
         let (outcomes, unwritten) = mpsc::channel(OUTCOMES_QUEUE_MAX);
+        let node = db.new_id();
+        endpoints::recover(&db).await?;
+        let alive_until = endpoints::enter(&db, node).await?;
         let dispatcher = Self(Arc::new(Inner {
+            state: Mutex::new(State::new(node, alive_until)),
             db,
-            signer,
-            certificates,
-            client,
+            configs,
+            ways,
             metrics,
             outcomes,
-            state: Mutex::default(),
             wake: Notify::new(),
             idle: Notify::new(),
             looking: tokio::sync::Mutex::default(),
@@ -116,31 +154,57 @@ impl Dispatcher {
         {
             let mut loops = dispatcher.0.loops.lock().unwrap_or_else(PoisonError::into_inner);
             loops.spawn(write_outcomes(dispatcher.clone(), outcomes_db, unwritten));
-            loops.spawn(tick(dispatcher.clone()));
+            loops.spawn(keeper::tick(dispatcher.clone()));
+            loops.spawn(keeper::listen(dispatcher.clone()));
         }
         Ok(dispatcher)
     }
 
-    /// Takes the deliveries of a transaction that has committed. What does not fit waits in the database, free to be
-    /// claimed when there is room.
-    pub fn offer(&self, fresh: FreshDeliveries) {
-        if fresh.jobs.is_empty() && fresh.behind.is_empty() {
-            return;
+    /// Which of `subscriptions` are this node's to send for.
+    pub(super) fn reserve(&self, subscriptions: &[SubscriptionId]) -> Reserved {
+        let now = self.0.db.now();
+        let mut state = self.lock();
+        let mut rooms = HashMap::new();
+        let (mut pinned, mut strangers) = (Vec::new(), Vec::new());
+        for subscription in subscriptions {
+            match state.owned(*subscription).filter(|_| state.is_alive(now)) {
+                Some(owned) => {
+                    rooms.insert(*subscription, owned);
+                    state.pin(*subscription);
+                    pinned.push(*subscription);
+                }
+                None => strangers.push(*subscription),
+            }
         }
-        for subscription in fresh.behind {
-            self.lock().leave_behind(subscription);
-        }
-        let refused = self.queue(fresh.jobs);
-        if !refused.is_empty() {
-            let dispatcher = self.clone();
-            self.0.runtime.spawn(async move { dispatcher.give_back(&refused).await });
-        }
+        let room_of_new = state.room_of_new();
+        let node = (state.is_alive(now) && room_of_new > 0).then_some(state.node);
+        drop(state);
+        let pins = Pins { dispatcher: self.clone(), subscriptions: pinned };
+        Reserved { rooms, pins, strangers, node, room_of_new }
     }
 
-    /// How many more deliveries of `subscription` there is room for in memory.
-    #[must_use]
-    pub fn room(&self, subscription: SubscriptionId) -> usize {
-        self.lock().room(subscription)
+    /// Takes the deliveries of a transaction that has committed. What does not fit waits in the database until there is room.
+    pub fn offer(&self, fresh: FreshDeliveries) {
+        let FreshDeliveries { jobs, behind, taken, pins } = fresh;
+        let wants_more = {
+            let mut state = self.lock();
+            for owned in taken {
+                state.own(owned);
+            }
+            for job in jobs {
+                // One that is refused belongs to another node by now, which finds it.
+                state.push(job);
+            }
+            for subscription in behind {
+                state.leave_behind(subscription);
+            }
+            std::mem::take(&mut state.wants_more)
+        };
+        drop(pins);
+        if wants_more {
+            self.wake();
+        }
+        self.pump();
     }
 
     /// Looks for due deliveries now rather than at the next tick.
@@ -149,71 +213,64 @@ impl Dispatcher {
     }
 
     /// Sends everything that is due and waits until every outcome is written.
-    pub async fn drain(&self) -> Result<(), sea_orm::DbErr> {
+    pub async fn drain(&self) -> Result<(), DbErr> {
         loop {
             self.settle().await;
-            if self.claim().await? == 0 && self.lock().held.is_empty() {
+            if !self.look().await? && self.lock().held.is_empty() {
                 return Ok(());
             }
         }
     }
 
-    /// Puts what is queued for `subscription` back into the database, from where it is taken again as the subscription now
-    /// is: changed, disabled or deleted. Tries under way go on.
-    pub async fn requeue(&self, subscription: SubscriptionId) {
-        let queued = self.lock().forget(subscription);
+    /// Forgets what is queued for `subscription`, which has changed, been disabled or deleted, and reads it again. Tries under
+    /// way go on.
+    pub fn requeue(&self, subscription: SubscriptionId) {
+        self.lock().forget(subscription);
         self.0.idle.notify_waiters();
-        self.give_back(&queued).await;
         self.wake();
-    }
-
-    async fn give_back(&self, queued: &[Lease]) {
-        if let Err(error) = delivery::set_leases(&self.0.db, queued, Timestamp(0)).await {
-            tracing::warn!(%error, "leases could not be given back; they end by themselves");
-        }
     }
 
     /// How it is doing.
     #[must_use]
     pub fn health(&self) -> Health {
-        let since_start = i64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let age = since_start.saturating_sub(self.0.beat_ms.load(Ordering::Relaxed));
+        let age = self.since_start_ms().saturating_sub(self.0.beat_ms.load(Ordering::Relaxed));
         let state = self.lock();
+        let (endpoints, failing) = state.count_endpoints();
         Health {
             heartbeat_age: Duration::from_millis(age.unsigned_abs()),
             held: state.held.len(),
             in_flight: state.in_flight,
+            endpoints,
+            failing,
         }
     }
 
-    /// When the oldest due delivery of a healthy subscription became due that nobody has taken yet.
-    pub async fn oldest_due(&self) -> Result<Option<Timestamp>, sea_orm::DbErr> {
-        let troubled: Vec<_> = {
-            let state = self.lock();
-            let is_troubled =
-                |queue: &Queue| queue.last_failed || queue.has_more || queue.len() >= QUEUE_MAX / 2;
-            state.queues.iter().filter(|(_, queue)| is_troubled(queue)).map(|(id, _)| *id).collect()
-        };
-        delivery::oldest_untaken(&self.0.db, &troubled).await
+    /// Notes that the keeper has looked.
+    pub(super) fn beat(&self) {
+        self.0.beat_ms.store(self.since_start_ms(), Ordering::Relaxed);
     }
 
-    /// Starts nothing more, waits for the tries under way and writes their outcomes; what is queued goes back.
+    fn since_start_ms(&self) -> i64 {
+        i64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// When the oldest delivery became due whose endpoint no node has looked at yet.
+    pub async fn oldest_due(&self) -> Result<Option<Timestamp>, DbErr> {
+        endpoints::oldest_due(&self.0.db).await
+    }
+
+    /// Starts nothing more, gives other nodes what has no try under way, waits for these and writes their outcomes.
     pub async fn stop(&self) {
-        let queued: Vec<Lease> = {
-            let mut state = self.lock();
-            state.is_stopping = true;
-            state.ring.clear();
-            let queues: Vec<Queue> = state.queues.drain().map(|(_, queue)| queue).collect();
-            let jobs = queues.into_iter().flat_map(|queue| queue.first.into_iter().chain(queue.resends));
-            let given_back: Vec<_> = jobs.map(|job| job.lease).collect();
-            for lease in &given_back {
-                state.held.remove(&lease.delivery_id);
-            }
-            given_back
-        };
-        self.give_back(&queued).await;
+        self.lock().stop();
+        if let Err(error) = self.release_idle(true).await {
+            tracing::warn!(%error, "endpoints could not be given back; they end with this node");
+        }
         if tokio::time::timeout(STOP_WAIT, self.settle()).await.is_err() {
             tracing::warn!("tries still under way at the stop are repeated at the next start");
+        }
+        let node = self.lock().node;
+        if let Err(error) = endpoints::leave(&self.0.db, node).await {
+            tracing::warn!(%error, "this node could not be removed; it is taken for dead later");
         }
         let mut loops = std::mem::take(&mut *self.0.loops.lock().unwrap_or_else(PoisonError::into_inner));
         loops.shutdown().await;
@@ -229,37 +286,31 @@ impl Dispatcher {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes `jobs` and gives those for which there is no room.
-    fn queue(&self, jobs: Vec<Job>) -> Vec<Lease> {
-        let mut refused = Vec::new();
-        {
-            let mut state = self.lock();
-            for job in jobs {
-                let lease = job.lease;
-                if !state.held.contains_key(&lease.delivery_id) && !state.push(job) {
-                    refused.push(lease);
-                }
-            }
-        }
-        self.pump();
-        refused
-    }
-
-    fn pump(&self) {
+    /// Starts what may start.
+    pub(super) fn pump(&self) {
         loop {
-            let (job, wants_more) = {
+            let now = self.0.db.now();
+            let (next, wants_more) = {
                 let mut state = self.lock();
-                (state.take(), std::mem::take(&mut state.wants_more))
+                (state.take(now), std::mem::take(&mut state.wants_more))
             };
             if wants_more {
                 self.wake();
             }
-            let Some(job) = job else { return };
-            self.0.runtime.spawn(run(self.clone(), job));
+            match next {
+                Next::Job(job) => {
+                    self.0.runtime.spawn(run(self.clone(), job));
+                }
+                Next::Later(subscription, at) => {
+                    let wait = Duration::from_millis((at.0 - now.0).unsigned_abs());
+                    self.0.runtime.spawn(resume(self.clone(), subscription, wait));
+                }
+                Next::Nothing => return,
+            }
         }
     }
 
@@ -274,151 +325,34 @@ impl Dispatcher {
         let clock = Instant::now();
         let mut new_token = None;
         // A defect must cost this try and not the slot, which nobody else would free.
-        let sent = AssertUnwindSafe(sign_and_send(self, job, &mut new_token)).catch_unwind().await;
+        let sent = AssertUnwindSafe(self.0.ways.send(job, &mut new_token)).catch_unwind().await;
         let sent = sent.unwrap_or_else(|_| SendError::InvalidRequest("the sender failed".to_owned()).into());
         let at = self.0.db.now();
         let duration_ms = i32::try_from(clock.elapsed().as_millis()).unwrap_or(i32::MAX);
         let verdict = answer::judge(job, &sent.result, at);
         Tried { attempt: answer::record(sent, started_at, duration_ms), verdict, new_token, at }
     }
-
-    async fn claim(&self) -> Result<usize, sea_orm::DbErr> {
-        // One look at a time: another's answer would be old by the time its deliveries are sent and written.
-        let _looking = self.0.looking.lock().await;
-        let (busy, held) = {
-            let mut state = self.lock();
-            if state.is_stopping || state.held.len() >= HELD_MAX {
-                return Ok(0);
-            }
-            let mut busy = Vec::new();
-            for (id, queue) in &mut state.queues {
-                // What is due for a busy one stays where it is; the others are read to the end.
-                queue.has_more = queue.len() >= QUEUE_MAX / 2;
-                if queue.has_more {
-                    busy.push(*id);
-                }
-            }
-            (busy, state.held.clone())
-        };
-        let jobs = delivery::claim_due(&self.0.db, &busy, &held).await?;
-        let claimed = jobs.len();
-        let refused = self.queue(jobs);
-        self.give_back(&refused).await;
-        Ok(claimed - refused.len())
-    }
-
-    /// Puts back what is queued for subscriptions that another node changed.
-    async fn requeue_changed(&self) -> Result<(), sea_orm::DbErr> {
-        let queued: Vec<_> = {
-            let state = self.lock();
-            let front = |queue: &Queue| queue.first.front().or_else(|| queue.resends.front()).cloned();
-            let jobs = state.queues.values().filter_map(front);
-            jobs.map(|job| (job.target.subscription_id, job.target.url.clone())).collect()
-        };
-        for subscription in delivery::changed_subscriptions(&self.0.db, &queued).await? {
-            self.requeue(subscription).await;
-        }
-        Ok(())
-    }
-
-    async fn renew_leases(&self) -> Result<(), sea_orm::DbErr> {
-        // On SQLite nobody else could claim.
-        if self.0.db.backend() == sea_orm::DatabaseBackend::Sqlite {
-            return Ok(());
-        }
-        let held: Vec<_> = self.lock().held.values().copied().collect();
-        delivery::set_leases(&self.0.db, &held, self.0.db.now().plus_ms(LEASE_MS)).await
-    }
 }
 
-async fn tick(dispatcher: Dispatcher) {
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut count = 0_u32;
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => count = count.wrapping_add(1),
-            () = dispatcher.0.wake.notified() => {}
-        }
-        if dispatcher.lock().is_stopping {
-            return;
-        }
-        if count.is_multiple_of(TICKS_PER_RENEWAL)
-            && let Err(error) = dispatcher.renew_leases().await
-        {
-            tracing::warn!(%error, "leases could not be renewed");
-        }
-        if let Err(error) = dispatcher.requeue_changed().await {
-            tracing::warn!(%error, "changed subscriptions could not be read; the next tick tries again");
-        }
-        loop {
-            match dispatcher.claim().await {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "due deliveries could not be read; the next tick tries again");
-                    break;
-                }
-            }
-        }
-        let since_start = i64::try_from(dispatcher.0.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        dispatcher.0.beat_ms.store(since_start, Ordering::Relaxed);
-    }
+/// Has the endpoint of `subscription` go on after `wait`, when its rate allows it.
+async fn resume(dispatcher: Dispatcher, subscription: SubscriptionId, wait: Duration) {
+    let _ = tokio::time::timeout(wait, std::future::pending::<()>()).await;
+    dispatcher.lock().enqueue(subscription);
+    dispatcher.pump();
 }
 
-async fn run(dispatcher: Dispatcher, job: Job) {
+async fn run(dispatcher: Dispatcher, job: Box<Job>) {
     let Tried { attempt, verdict, new_token, at } = dispatcher.try_once(&job).await;
     dispatcher.0.metrics.observe_attempt(&attempt, &job, at, verdict);
     let has_failed = verdict != Verdict::Delivered;
     if verdict == Verdict::Gone {
         dispatcher.lock().gone.insert(job.target.subscription_id);
     }
-    let outcome = Outcome { job: job.clone(), attempt, verdict, new_token, at };
+    let outcome = Outcome { job: Job::clone(&job), attempt, verdict, new_token, at };
     // Waiting here while outcomes pile up keeps the slot, so that tries slow down with the database.
     let _ = dispatcher.0.outcomes.send(outcome).await;
     dispatcher.lock().release(&job, has_failed);
     dispatcher.pump();
-}
-
-async fn sign_and_send(dispatcher: &Dispatcher, job: &Job, new_token: &mut Option<SignedToken>) -> Sending {
-    match dispatcher.0.signer.token(job).await {
-        Ok(token) => {
-            let sent = send(dispatcher, job, &token).await;
-            *new_token = (!token.stored).then_some(token);
-            sent
-        }
-        Err(error) => {
-            tracing::error!(%error, delivery.id = %job.lease.delivery_id, "an event could not be signed");
-            SendError::InvalidRequest(error.to_string()).into()
-        }
-    }
-}
-
-async fn send(dispatcher: &Dispatcher, job: &Job, token: &SignedToken) -> Sending {
-    let client = &dispatcher.0.client;
-    let url = match client.guard().check_url(&job.target.url) {
-        Ok(url) => url,
-        Err(problem) => return SendError::from(problem).into(),
-    };
-    let headers = vec![
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain")),
-        (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
-    ];
-    let identity = match dispatcher.0.certificates.of(&job.target) {
-        Ok(identity) => identity,
-        Err(error) => return error.into(),
-    };
-    let timeout = Duration::from_millis(u64::from(job.target.timeout_ms));
-    let request = OutboundRequest {
-        method: Method::POST,
-        url,
-        headers,
-        body: token.token.clone(),
-        timeout,
-        body_max: ANSWER_BYTES_MAX,
-        identity,
-    };
-    answer::send(client, request, &[]).await
 }
 
 async fn write_outcomes(dispatcher: Dispatcher, db: Db, mut unwritten: mpsc::Receiver<Outcome>) {
@@ -431,44 +365,49 @@ async fn write_outcomes(dispatcher: Dispatcher, db: Db, mut unwritten: mpsc::Rec
                 Ok(None) | Err(_) => break,
             }
         }
-        write_batch(&dispatcher, &db, &outcomes).await;
-        let queued = {
+        let written = write_batch(&dispatcher, &db, &outcomes).await;
+        let now = db.now();
+        let mut has_gone = false;
+        {
             let mut state = dispatcher.lock();
-            let mut queued = Vec::new();
             for outcome in &outcomes {
-                state.held.remove(&outcome.job.lease.delivery_id);
-                if outcome.verdict == Verdict::Gone {
-                    // From here on the database says that it is disabled. Both at once, or a job that came in between
-                    // would stay in a queue that nobody looks at.
-                    let subscription = outcome.job.target.subscription_id;
-                    state.gone.remove(&subscription);
-                    queued.extend(state.forget(subscription));
-                }
+                let next = match outcome.verdict {
+                    _ if !written => Some(now),
+                    Verdict::Retry(at) => Some(at),
+                    Verdict::Delivered | Verdict::Exhausted | Verdict::Gone => None,
+                };
+                state.written(&outcome.job, outcome.verdict != Verdict::Delivered, next);
+                has_gone |= outcome.verdict == Verdict::Gone;
             }
-            queued
-        };
-        dispatcher.give_back(&queued).await;
+        }
+        if has_gone {
+            dispatcher.wake();
+        }
         outcomes.clear();
         dispatcher.0.idle.notify_waiters();
+        dispatcher.pump();
     }
 }
 
 /// Writes the outcomes together; when that keeps failing, each alone, so that one that cannot be written holds up nobody
-/// else. What is let go is tried again when its lease ends.
-async fn write_batch(dispatcher: &Dispatcher, db: &Db, outcomes: &[Outcome]) {
+/// else. What is let go is tried again. Says whether everything was written.
+async fn write_batch(dispatcher: &Dispatcher, db: &Db, outcomes: &[Outcome]) -> bool {
     for _ in 0..OUTCOMES_TRIES_MAX {
-        let Err(error) = delivery::write_outcomes(db, outcomes).await else { return };
+        let Err(error) = delivery::write_outcomes(db, outcomes).await else { return true };
         tracing::warn!(%error, outcomes = outcomes.len(), "outcomes could not be written; trying again");
         if dispatcher.lock().is_stopping {
-            return;
+            return false;
         }
         let _ = tokio::time::timeout(OUTCOMES_RETRY, std::future::pending::<()>()).await;
     }
+    let mut all = true;
     for outcome in outcomes {
         let alone = std::slice::from_ref(outcome);
         if let Err(error) = delivery::write_outcomes(db, alone).await {
             let delivery = outcome.job.lease.delivery_id;
             tracing::error!(%error, delivery.id = %delivery, "an outcome is let go; its delivery is tried again");
+            all = false;
         }
     }
+    all
 }

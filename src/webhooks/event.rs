@@ -2,13 +2,17 @@
 
 use std::borrow::Cow;
 
-use entity::id::{AccountId, EventId, SiteId, Timestamp};
+use entity::id::{AccountId, EventId, SiteId, SubscriptionId, Timestamp};
 use entity::{account, followed_channel};
 use serde::Serialize;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::access::Identity;
 use crate::db::Tx;
+
+/// The kind of entity that subscriptions are.
+pub const SUBSCRIPTION_FQDN: &str = "followpoints.webhooks.v1.subscription";
 
 /// The closed list of event types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,11 +25,28 @@ pub enum EventType {
     AccountUpdated,
     /// The points of an account changed.
     AccountPointsUpdated,
+    /// A receiver has failed for long.
+    SubscriptionFailing,
+    /// A receiver that failed for long works again.
+    SubscriptionRecovered,
+    /// A subscription was disabled because of its receiver.
+    SubscriptionDisabled,
 }
 
 impl EventType {
     /// Every type, in the order of the documentation.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
+        Self::FollowedChannelCreated,
+        Self::AccountCreated,
+        Self::AccountUpdated,
+        Self::AccountPointsUpdated,
+        Self::SubscriptionFailing,
+        Self::SubscriptionRecovered,
+        Self::SubscriptionDisabled,
+    ];
+
+    /// Those about members and their points: every first follow makes one of each.
+    pub const LOYALTY: [Self; 4] = [
         Self::FollowedChannelCreated,
         Self::AccountCreated,
         Self::AccountUpdated,
@@ -40,6 +61,9 @@ impl EventType {
             Self::AccountCreated => "wix.loyalty.v1.account_created",
             Self::AccountUpdated => "wix.loyalty.v1.account_updated",
             Self::AccountPointsUpdated => "wix.loyalty.v1.account_points_updated",
+            Self::SubscriptionFailing => "followpoints.webhooks.v1.subscription_failing",
+            Self::SubscriptionRecovered => "followpoints.webhooks.v1.subscription_recovered",
+            Self::SubscriptionDisabled => "followpoints.webhooks.v1.subscription_disabled",
         }
     }
 
@@ -59,16 +83,35 @@ impl EventType {
             Self::AccountCreated | Self::AccountUpdated | Self::AccountPointsUpdated => {
                 "wix.loyalty.v1.account"
             }
+            Self::SubscriptionFailing | Self::SubscriptionRecovered | Self::SubscriptionDisabled => {
+                SUBSCRIPTION_FQDN
+            }
         }
     }
 
-    const fn slug(self) -> &'static str {
+    /// What happened, in one word.
+    #[must_use]
+    pub const fn slug(self) -> &'static str {
         match self {
             Self::FollowedChannelCreated | Self::AccountCreated => "created",
             Self::AccountUpdated => "updated",
             Self::AccountPointsUpdated => "points_updated",
+            Self::SubscriptionFailing => "failing",
+            Self::SubscriptionRecovered => "recovered",
+            Self::SubscriptionDisabled => "disabled",
         }
     }
+}
+
+/// What happens to an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountChange {
+    /// It was made.
+    Created,
+    /// Something of it changed.
+    Updated,
+    /// Its points changed.
+    PointsUpdated,
 }
 
 /// An event about to be recorded.
@@ -82,8 +125,10 @@ pub struct NewEvent {
     pub kind: EventType,
     /// The entity it is about.
     pub entity_id: Uuid,
-    /// The account concerned.
-    pub account_id: AccountId,
+    /// The account concerned, if one is.
+    pub account_id: Option<AccountId>,
+    /// The subscription that is not told, as the event is about it.
+    pub not_for: Option<SubscriptionId>,
     /// Grows per entity.
     pub sequence: i64,
     /// The event as JSON text.
@@ -233,7 +278,7 @@ pub fn followed_channel_created(
 /// account's next sequence number.
 pub fn account_changed(
     tx: &Tx,
-    kind: EventType,
+    change: AccountChange,
     row: &mut account::Model,
     identity: &Identity,
 ) -> serde_json::Result<NewEvent> {
@@ -245,19 +290,44 @@ pub fn account_changed(
         sequence: row.event_sequence,
     };
     let json = AccountJson::new(tx, row);
-    let body = match kind {
-        EventType::AccountCreated | EventType::FollowedChannelCreated => {
-            Body { created: Some(Created { entity: json }), ..Body::default() }
+    let (kind, body) = match change {
+        AccountChange::Created => {
+            (EventType::AccountCreated, Body { created: Some(Created { entity: json }), ..Body::default() })
         }
-        EventType::AccountUpdated => {
-            Body { updated: Some(Updated { current_entity: json }), ..Body::default() }
-        }
-        EventType::AccountPointsUpdated => {
+        AccountChange::Updated => (
+            EventType::AccountUpdated,
+            Body { updated: Some(Updated { current_entity: json }), ..Body::default() },
+        ),
+        AccountChange::PointsUpdated => {
             let body = ActionBody { account: json };
-            Body { action: Some(Action { body }), ..Body::default() }
+            let action = Some(Action { body });
+            (EventType::AccountPointsUpdated, Body { action, ..Body::default() })
         }
     };
     event(tx, kind, &subject, &body, identity)
+}
+
+/// An event about `subscription` as JSON text: `slug` happened to it, and `body` says what.
+#[must_use]
+pub fn subscription_data(
+    id: Uuid,
+    slug: &str,
+    subscription: SubscriptionId,
+    body: &Value,
+    (at, sequence): (&str, i64),
+) -> String {
+    json!({
+        "id": id,
+        "entityFqdn": SUBSCRIPTION_FQDN,
+        "slug": slug,
+        "entityId": subscription,
+        "actionEvent": {"body": body},
+        "eventTime": at,
+        "triggeredByAnonymizeRequest": false,
+        "originatedFrom": null,
+        "entityEventSequence": sequence.to_string(),
+    })
+    .to_string()
 }
 
 struct Subject {
@@ -291,7 +361,8 @@ fn event<T: Serialize>(
         site_id: subject.site_id,
         kind,
         entity_id: subject.entity_id,
-        account_id: subject.account_id,
+        account_id: Some(subject.account_id),
+        not_for: None,
         sequence: subject.sequence,
         data,
         identity: identity.to_json(),
@@ -302,6 +373,7 @@ fn event<T: Serialize>(
 mod tests {
     use super::EventType::{
         self, AccountCreated, AccountPointsUpdated, AccountUpdated, FollowedChannelCreated,
+        SubscriptionDisabled, SubscriptionFailing, SubscriptionRecovered,
     };
 
     #[test]
@@ -310,7 +382,9 @@ mod tests {
         let of_accounts = [AccountCreated, AccountUpdated, AccountPointsUpdated];
         assert_eq!(EventType::matching("wix.loyalty.v1.*"), of_accounts);
         assert_eq!(EventType::matching("wix.loyalty.socialmedia.*"), [FollowedChannelCreated]);
-        assert_eq!(EventType::matching("wix.loyalty.*"), EventType::ALL);
+        assert_eq!(EventType::matching("wix.loyalty.*"), EventType::LOYALTY);
+        let of_receivers = [SubscriptionFailing, SubscriptionRecovered, SubscriptionDisabled];
+        assert_eq!(EventType::matching("followpoints.webhooks.*"), of_receivers);
         assert_eq!(EventType::matching("*"), EventType::ALL);
         for none in
             ["", ".*", "wix.loyalty.v1", "wix.loyalty.v1.acc*", "wix.*.v1", "Wix.*", "wix.loyalty.v2.*"]

@@ -8,6 +8,7 @@ use sea_orm::{
     QueryOrder, QuerySelect,
 };
 
+use super::endpoints;
 use crate::db::Tx;
 
 /// Which deliveries to list.
@@ -78,6 +79,9 @@ pub enum RedeliverError {
 /// Makes the delivery `id` of `site` due now, with the whole schedule before it; its attempts so far are kept. One that is
 /// under way at this moment is left alone.
 pub async fn redeliver(tx: &Tx, site: SiteId, id: DeliveryId) -> Result<delivery::Model, RedeliverError> {
+    let found = delivery::Entity::find_by_id((site, id)).one(tx.conn()).await?;
+    // The endpoint first, as whoever writes outcomes does.
+    endpoints::hold(tx, &[found.ok_or(RedeliverError::NotFound)?.subscription_id]).await?;
     let mut row = delivery::Entity::find_by_id((site, id))
         .lock_exclusive()
         .one(tx.conn())
@@ -95,10 +99,9 @@ pub async fn redeliver(tx: &Tx, site: SiteId, id: DeliveryId) -> Result<delivery
     row.status = if row.attempt_count == 0 { DeliveryStatus::Pending } else { DeliveryStatus::Retrying };
     row.schedule_step = 0;
     row.next_attempt_at = tx.now();
-    row.lease_id = tx.new_id();
-    row.lease_until = Timestamp(0);
     row.finished_at = None;
     row.clone().into_active_model().reset_all().update(tx.conn()).await?;
+    endpoints::poke(tx, &[row.subscription_id]).await?;
     Ok(row)
 }
 

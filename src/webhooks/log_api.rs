@@ -20,6 +20,7 @@ use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::paging::{PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
+use crate::http::wire;
 use crate::outbound::Timings;
 
 /// The operations.
@@ -44,6 +45,15 @@ enum EventTypeName {
     /// The points of an account changed.
     #[oai(rename = "wix.loyalty.v1.account_points_updated")]
     AccountPointsUpdated,
+    /// A receiver has failed for half of the five days after which its subscription is disabled, or for nine tenths.
+    #[oai(rename = "followpoints.webhooks.v1.subscription_failing")]
+    SubscriptionFailing,
+    /// A receiver of which that was told works again.
+    #[oai(rename = "followpoints.webhooks.v1.subscription_recovered")]
+    SubscriptionRecovered,
+    /// A subscription was disabled because of its receiver.
+    #[oai(rename = "followpoints.webhooks.v1.subscription_disabled")]
+    SubscriptionDisabled,
 }
 
 /// State of a delivery.
@@ -103,7 +113,7 @@ impl From<delivery::Model> for WebhookDelivery {
     }
 }
 
-/// One HTTP try.
+/// One try.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
 pub(super) struct Attempt {
@@ -115,13 +125,14 @@ pub(super) struct Attempt {
     duration_ms: i32,
     /// The receiver's status, if one came.
     status_code: Option<i32>,
-    /// Why no status came: `TIMEOUT`, `DNS_FAILED`, `CONNECT_FAILED`, `TLS_FAILED`, `FORBIDDEN_ADDRESS` …
+    /// Why no status came: `TIMEOUT`, `DNS_FAILED`, `CONNECT_FAILED`, `TLS_FAILED`, `FORBIDDEN_ADDRESS` … With type `NATS`, why no
+    /// acknowledgement: `TIMEOUT`, `CONNECT_FAILED`, `CONNECTION_LOST`, `NATS_REFUSED`, `NATS_NO_STREAM` …
     error_class: Option<String>,
     /// The same in words.
     error: Option<String>,
     /// The headers of the answer.
     response_headers: Option<Any<Value>>,
-    /// Up to 16 KiB of the answer.
+    /// Up to 16 KiB of the answer. With type `NATS`, the acknowledgement as JSON: `stream`, `sequence` and `duplicate`.
     response_body: Option<String>,
     /// The headers of the request as it was sent; `***` instead of what the owner of the subscription keeps secret.
     request_headers: Option<Any<Value>>,
@@ -231,7 +242,7 @@ struct ListDeliveriesResponse {
 
 /// Something that happened.
 #[derive(Debug, Object)]
-#[oai(rename_all = "camelCase", rename = "Event")]
+#[oai(rename_all = "camelCase", rename = "Event", skip_serializing_if_is_none)]
 struct EventJson {
     /// Its id: the same in every webhook about it.
     id: Uuid,
@@ -239,8 +250,8 @@ struct EventJson {
     event_type: String,
     /// What it is about.
     entity_id: Uuid,
-    /// The account concerned.
-    account_id: Uuid,
+    /// The account concerned, if one is.
+    account_id: Option<Uuid>,
     /// Grows per entity; a number as text.
     entity_event_sequence: String,
     /// When it happened.
@@ -260,7 +271,7 @@ impl From<event::Model> for EventJson {
             id: row.id.0,
             event_type: row.event_type,
             entity_id: row.entity_id,
-            account_id: row.account_id.0,
+            account_id: row.account_id.map(|id| id.0),
             entity_event_sequence: row.sequence.to_string(),
             event_date: row.occurred_at.to_rfc3339(),
         }
@@ -384,7 +395,7 @@ impl WebhookLogApi {
     ) -> Result<Json<ListEventsResponse>, Problem> {
         let site = caller.site()?;
         let event_type = event_type.0.map(|name| EventType::from(name).as_str().to_owned());
-        let since = since.0.as_deref().map(instant).transpose()?;
+        let since = since.0.as_deref().map(|text| wire::instant(text, "since")).transpose()?;
         let page = PageRequest::new(cursor.0.as_deref(), limit.0, EventCursor { event_type, since })?;
         let filter = EventFilter { event_type: page.filter.event_type.clone(), since: page.filter.since };
         let before = page.after.map(EventId);
@@ -395,12 +406,6 @@ impl WebhookLogApi {
             paging_metadata,
         }))
     }
-}
-
-fn instant(text: &str) -> Result<Timestamp, Problem> {
-    chrono::DateTime::parse_from_rfc3339(text)
-        .map(|at| Timestamp(at.timestamp_millis()))
-        .map_err(|_| Problem::invalid("since", "FORMAT", "is not an instant like 2024-08-01T11:51:41.431Z"))
 }
 
 impl From<RedeliverError> for Problem {

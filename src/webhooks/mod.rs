@@ -2,12 +2,16 @@
 //!
 //! - [`event`] fixes what happened as text, in the transaction that made it happen.
 //! - [`outbox`] stores the event and one delivery per subscription in that same transaction.
-//! - [`dispatcher`] sends: fresh deliveries straight after the commit, due ones found by a tick. Each subscription has
-//!   its own queue and in-flight cap, so that a hanging receiver delays nobody else.
-//! - [`delivery`] claims due deliveries and writes outcomes in batches. A claim is a lease: an outcome counts only while
-//!   its lease does.
+//! - [`endpoints`] says which node serves which subscription; [`claims`] reads what is due of those that this node serves.
+//! - [`dispatcher`] sends: fresh deliveries straight after the commit, due ones when its [`keeper`] finds them. Each endpoint
+//!   has its own queue and in-flight cap, so that a hanging receiver delays nobody else.
+//! - [`delivery`] writes outcomes in batches. They count only while this node owns the endpoint.
+//! - [`health`] says how receivers do, tells their owners, and disables the subscriptions of those that are gone.
+//! - A subscription's kind says where its events go: to a URL, or to the stream of the operator's NATS server.
 //! - [`signing`] makes one RS256 token per event and app; [`schedule`] says when to try again.
 //! - [`client_certificate`] is by what a receiver may know us.
+//! - [`standard`] knows the signatures of Standard Webhooks; [`secrets`] makes, keeps and rotates what they are made with;
+//!   [`signature_headers`] puts them into a try.
 //! - [`subscriptions`] and [`log`] are what owners see and change; [`api`] is their HTTP.
 //!
 //! A crash between a request and its outcome leads to the same event again, with the same id: receivers drop
@@ -15,16 +19,30 @@
 
 mod answer;
 pub mod api;
+mod claims;
 pub mod client_certificate;
 pub mod delivery;
+pub mod destination;
 pub mod dispatcher;
+pub mod endpoints;
 pub mod event;
+pub mod health;
+mod keeper;
 pub mod log;
 pub mod log_api;
 pub mod outbox;
+mod queue;
 mod queues;
+pub mod replay_api;
+pub mod replays;
 pub mod schedule;
+pub mod secret_api;
+pub mod secrets;
+pub mod sending;
+pub mod signature_headers;
 pub mod signing;
+pub mod standard;
+mod stream;
 pub mod subscriptions;
 pub mod trial;
 
@@ -70,15 +88,15 @@ pub struct SignedToken {
     pub stored: bool,
 }
 
-/// A delivery that this process may try: nobody else's outcome counts while the lease lasts.
+/// A delivery that this node may try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     /// The delivery's site.
     pub site_id: SiteId,
     /// The delivery.
     pub delivery_id: DeliveryId,
-    /// What the delivery's row has to say still.
-    pub lease_id: Uuid,
+    /// What its endpoint has to say still when the outcome is written.
+    pub fence: i64,
 }
 
 /// One delivery on its way.
@@ -90,6 +108,10 @@ pub struct Job {
     pub attempt_count: i32,
     /// Resends of the schedule used up.
     pub schedule_step: i32,
+    /// What its order is kept within, if it is.
+    pub order_key: Option<Uuid>,
+    /// Whether its endpoint is being probed: the last tries failed.
+    pub is_probe: bool,
     /// What to tell.
     pub event: Arc<OutgoingEvent>,
     /// The event's token for the target's app.

@@ -1,66 +1,68 @@
 //! The transactional outbox: events and their deliveries, written with the change that they report.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use entity::id::{DeliveryId, SubscriptionId};
-use entity::kinds::DeliveryStatus;
-use uuid::Uuid;
+use entity::kinds::{DeliveryOrdering, DeliveryStatus};
+use sea_orm::DbErr;
 
-use super::dispatcher::Dispatcher;
+use super::dispatcher::{Dispatcher, Pins, Reserved};
+use super::endpoints::{self, Owned};
 use super::event::NewEvent;
 use super::{Job, Lease, OutgoingEvent, SharedToken};
 use crate::db::Tx;
 use crate::rows::{Rows, Write};
-use crate::sites::config::Configs;
-
-/// How long a node owns the deliveries that it wrote or claimed, in milliseconds.
-pub const LEASE_MS: i64 = 15_000;
+use crate::sites::config::{Configs, Target};
 
 /// Deliveries of a transaction that is about to commit. Give them to the dispatcher after the commit; if that never
-/// happens, they are found when their lease ends.
-#[derive(Debug, Default)]
+/// happens, they are found when their node is taken for dead or looks for them.
 #[must_use = "hand these to the dispatcher after the commit"]
 pub struct FreshDeliveries {
     /// Those that it had room for.
     pub jobs: Vec<Job>,
-    /// Subscriptions with deliveries that it had no room for: they are in the database, free to be claimed.
+    /// Subscriptions of this node with deliveries that have to be read from the database.
     pub behind: Vec<SubscriptionId>,
+    /// Endpoints that the transaction has taken for this node.
+    pub taken: Vec<Owned>,
+    /// Keeps the endpoints with this node until then.
+    pub(super) pins: Pins,
 }
 
 /// To record `events`, which happen now, and for each one delivery per subscription of its site and type.
-pub fn prepare(
+pub async fn prepare(
     tx: &Tx,
     configs: &Configs,
     dispatcher: &Dispatcher,
     events: Vec<NewEvent>,
-) -> (Vec<Write>, FreshDeliveries) {
+) -> Result<(Vec<Write>, FreshDeliveries), DbErr> {
     let events_write = Rows::new(&events)
         .uuid("site_id", |event| event.site_id.0)
         .uuid("id", |event| event.id.0)
         .text("event_type", |event| event.kind.as_str())
         .uuid("entity_id", |event| event.entity_id)
-        .uuid("account_id", |event| event.account_id.0)
+        .uuid_or_null("account_id", |event| event.account_id.map(|id| id.0))
         .int("sequence", |event| event.sequence)
         .text("data", |event| event.data.as_str())
         .text("identity", |event| event.identity.as_str())
         .same_int("occurred_at", tx.now().0)
         .insert("event", "");
-    let lease_id = tx.new_id();
-    let jobs = fan_out(tx, configs, events, lease_id);
-    let (deliveries, fresh) = deliveries_write(tx, dispatcher, jobs, lease_id);
-    (vec![events_write, deliveries], fresh)
+    let jobs = fan_out(tx, configs, events);
+    let (deliveries, fresh) = deliveries_write(tx, dispatcher, jobs).await?;
+    Ok((vec![events_write, deliveries], fresh))
 }
 
-fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>, lease_id: Uuid) -> Vec<Job> {
+fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Vec<Job> {
     let mut jobs = Vec::new();
     for event in events {
         let Some(config) = configs.get(&event.site_id) else {
             continue;
         };
-        let kind = event.kind;
-        let mut targets =
-            config.targets.iter().filter(|target| target.event_types.contains(&kind)).peekable();
+        let (kind, not_for) = (event.kind, event.not_for);
+        let is_meant = |target: &&Arc<Target>| {
+            target.event_types.contains(&kind) && Some(target.subscription_id) != not_for
+        };
+        let mut targets = config.targets.iter().filter(is_meant).peekable();
         if targets.peek().is_none() {
             continue;
         }
@@ -74,9 +76,15 @@ fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>, lease_id: Uuid) ->
         let mut tokens: HashMap<_, Arc<SharedToken>> = HashMap::new();
         for target in targets {
             jobs.push(Job {
-                lease: Lease { site_id: target.site_id, delivery_id: DeliveryId(tx.new_id()), lease_id },
+                lease: Lease { site_id: target.site_id, delivery_id: DeliveryId(tx.new_id()), fence: 0 },
                 attempt_count: 0,
                 schedule_step: 0,
+                order_key: match target.ordering {
+                    DeliveryOrdering::Parallel => None,
+                    DeliveryOrdering::PerEntity => Some(event.account_id.map_or(event.entity_id, |id| id.0)),
+                    DeliveryOrdering::Strict => Some(target.subscription_id.0),
+                },
+                is_probe: false,
                 event: Arc::clone(&outgoing),
                 token: Arc::clone(tokens.entry(target.app_id).or_default()),
                 target: Arc::clone(target),
@@ -86,50 +94,49 @@ fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>, lease_id: Uuid) ->
     jobs
 }
 
-/// To record `jobs`, with a lease as far as they may be sent and there is room for them in memory.
-fn deliveries_write(
+/// To record `jobs`. Those that may be sent, and for which this node has room in memory, are given back to be sent after the
+/// commit; what has an order is read from the database, where it can be seen whether something comes before it.
+async fn deliveries_write(
     tx: &Tx,
     dispatcher: &Dispatcher,
     jobs: Vec<Job>,
-    lease_id: Uuid,
-) -> (Write, FreshDeliveries) {
+) -> Result<(Write, FreshDeliveries), DbErr> {
     let now = tx.now();
-    let mut rooms: HashMap<SubscriptionId, usize> = HashMap::new();
-    let mut fits = |job: &Job| {
-        let subscription = job.target.subscription_id;
-        if !job.target.is_enabled {
-            return false;
-        }
-        let room = rooms.entry(subscription).or_insert_with(|| dispatcher.room(subscription));
-        let fits = *room > 0;
-        *room = room.saturating_sub(1);
-        fits
-    };
-    let with_room = |job| {
-        let fits = fits(&job);
-        (job, fits)
-    };
-    let jobs: Vec<(Job, bool)> = jobs.into_iter().map(with_room).collect();
     let write = Rows::new(&jobs)
-        .uuid("id", |(job, _)| job.lease.delivery_id.0)
-        .uuid("site_id", |(job, _)| job.lease.site_id.0)
-        .uuid("subscription_id", |(job, _)| job.target.subscription_id.0)
-        .uuid("event_id", |(job, _)| job.event.id.0)
-        .int("lease_until", |(_, fits)| if *fits { now.plus_ms(LEASE_MS).0 } else { 0 })
+        .uuid("id", |job| job.lease.delivery_id.0)
+        .uuid("site_id", |job| job.lease.site_id.0)
+        .uuid("subscription_id", |job| job.target.subscription_id.0)
+        .uuid("event_id", |job| job.event.id.0)
+        .uuid_or_null("order_key", |job| job.order_key)
         .same_text("status", DeliveryStatus::Pending.as_str())
         .same_int("attempt_count", 0)
         .same_int("schedule_step", 0)
         .same_int("next_attempt_at", now.0)
-        .same_uuid("lease_id", lease_id)
         .same_int("created_at", now.0)
         .insert("delivery", "");
-    let mut fresh = FreshDeliveries::default();
-    for (job, fits) in jobs {
-        if fits {
-            fresh.jobs.push(job);
-        } else if job.target.is_enabled && fresh.behind.last() != Some(&job.target.subscription_id) {
-            fresh.behind.push(job.target.subscription_id);
+    let mut subscriptions: Vec<SubscriptionId> = Vec::new();
+    let mut seen = HashSet::new();
+    for job in jobs.iter().filter(|job| job.target.is_enabled) {
+        if seen.insert(job.target.subscription_id) {
+            subscriptions.push(job.target.subscription_id);
         }
     }
-    (write, fresh)
+    let Reserved { mut rooms, pins, strangers, node, room_of_new } = dispatcher.reserve(&subscriptions);
+    let taken = endpoints::take(tx, node, &strangers).await?;
+    rooms.extend(taken.iter().map(|owned| (owned.subscription, (owned.fence, room_of_new))));
+    let mut fresh = FreshDeliveries { jobs: Vec::new(), behind: Vec::new(), taken, pins };
+    for mut job in jobs {
+        let subscription = job.target.subscription_id;
+        let Some((fence, room)) = rooms.get_mut(&subscription).filter(|_| job.target.is_enabled) else {
+            continue;
+        };
+        if *room > 0 && job.order_key.is_none() {
+            *room -= 1;
+            job.lease.fence = *fence;
+            fresh.jobs.push(job);
+        } else if fresh.behind.last() != Some(&subscription) {
+            fresh.behind.push(subscription);
+        }
+    }
+    Ok((write, fresh))
 }

@@ -19,6 +19,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::signature_headers::HeaderSigner;
 use super::{Job, OutgoingEvent, SignedToken};
 use crate::apps::keys::{self, SigningKey};
 use crate::db::Db;
@@ -30,7 +31,7 @@ pub const TOKEN_LIFE_S: i64 = 300_000;
 /// Apps whose keys stay in memory.
 const APPS_CACHED_MAX: usize = 1_000;
 /// How long a set of keys is used before it is read again, in milliseconds.
-const KEYS_FRESH_MS: i64 = 5_000;
+pub(super) const KEYS_FRESH_MS: i64 = 5_000;
 
 /// Why an event could not be signed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,8 @@ pub struct Signer {
     sealer: Sealer,
     apps: Arc<Cache<AppId, Arc<AppKeys>>>,
     threads: Arc<Semaphore>,
+    /// Signs the headers of tries that want it.
+    pub(super) headers: HeaderSigner,
 }
 
 #[derive(Serialize)]
@@ -105,6 +108,7 @@ impl Signer {
     pub fn new(db: Db, sealer: Sealer) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
+            headers: HeaderSigner::new(db.clone(), sealer.clone()),
             db,
             sealer,
             apps: Arc::new(Cache::new(APPS_CACHED_MAX)),

@@ -1,18 +1,22 @@
 //! Webhook subscriptions: which events of a site go to which URL of which app.
 
 use entity::id::{AppId, SiteId, SubscriptionId};
-use entity::kinds::{DeliveryStatus, HeldDeliveries, RetryProfile, SubscriptionStatus};
-use entity::{delivery, subscription};
+use entity::kinds::{
+    DeliveryOrdering, DeliveryStatus, HeldDeliveries, RetryProfile, SignatureScheme, SubscriptionKind,
+    SubscriptionStatus,
+};
+use entity::{delivery, endpoint, subscription};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter,
     QueryOrder, QuerySelect,
 };
 
-use super::EventType;
 use super::client_certificate::CertificateChange;
 use super::delivery::WAITING;
+use super::destination::{self, Destinations};
 use super::schedule::DELAY_S_MAX;
+use super::{EventType, endpoints, health, secrets};
 use crate::apps::{self, Viewer};
 use crate::db::Tx;
 use crate::outbound::{Guard, UrlProblem};
@@ -28,7 +32,9 @@ pub const SUBSCRIPTIONS_MAX: u64 = 1_000;
 /// A subscription to make or to change; what is `None` stays, or takes its default.
 #[derive(Debug, Default)]
 pub struct SubscriptionChange {
-    /// Where events go.
+    /// Where events go; stays what it was made with.
+    pub kind: Option<SubscriptionKind>,
+    /// The receiver of a webhook.
     pub url: Option<String>,
     /// Which events: types, or patterns as [`EventType::matching`] knows them.
     pub event_types: Option<Vec<String>>,
@@ -44,6 +50,12 @@ pub struct SubscriptionChange {
     pub retry_delays: Option<Vec<i64>>,
     /// The certificate that it shows.
     pub certificate: CertificateChange,
+    /// In which order deliveries are sent.
+    pub ordering: Option<DeliveryOrdering>,
+    /// Tries a second at most; zero for as many as there are.
+    pub rate_limit: Option<i32>,
+    /// The signatures that go into the headers.
+    pub signature_headers: Option<Vec<SignatureScheme>>,
     /// What becomes of the deliveries that wait for it.
     pub held: Option<HeldDeliveries>,
     /// Only if nobody changed it since.
@@ -65,6 +77,20 @@ pub enum SubscriptionError {
     /// The URL is not acceptable.
     #[error(transparent)]
     Url(#[from] UrlProblem),
+    /// A webhook needs a URL.
+    #[error("is required with type WEBHOOK")]
+    UrlMissing,
+    /// Only a webhook has a URL.
+    #[error("is only for type WEBHOOK: where the operator's NATS server is, the operator says")]
+    UrlOfStream,
+    /// The operator has named no NATS server.
+    #[error("this service has no NATS server; its operator must set FOLLOWPOINTS_NATS_URL")]
+    NatsNotConfigured,
+    /// The stream has the site's events signed by another app.
+    #[error(
+        "the site's events are already published to NATS signed by another app; the stream keeps each event once"
+    )]
+    NatsOtherApp,
     /// No type of event is meant.
     #[error("is neither a type of event nor, with .* at the end, the beginning of one")]
     EventType {
@@ -93,12 +119,12 @@ pub enum SubscriptionError {
 /// Makes a subscription of `app` on `site`, where the app must be installed.
 pub async fn create_subscription(
     tx: &Tx,
-    guard: &Guard,
+    destinations: Destinations<'_>,
     (viewer, site, app): (Viewer, SiteId, AppId),
     new: SubscriptionChange,
 ) -> Result<subscription::Model, SubscriptionError> {
-    let url = new.url.unwrap_or_default();
-    guard.check_url(&url)?;
+    let kind = new.kind.unwrap_or(SubscriptionKind::Webhook);
+    let url = destinations.checked(kind, new.url)?;
     let (retry_profile, retry_delays) =
         retries(new.retry_profile.unwrap_or(RetryProfile::Wix), new.retry_delays, None)?;
     apps::find_visible_app(tx.conn(), viewer, app).await?.ok_or(SubscriptionError::AppNotFound)?;
@@ -108,11 +134,15 @@ pub async fn create_subscription(
     if sea_orm::PaginatorTrait::count(of_site, tx.conn()).await? >= SUBSCRIPTIONS_MAX {
         return Err(SubscriptionError::TooMany);
     }
+    if kind == SubscriptionKind::Nats {
+        destination::check_app(tx, site, app).await?;
+    }
     let model = subscription::Model {
         id: SubscriptionId(tx.new_id()),
         site_id: site,
         app_id: app,
         app_instance_id: instance.id,
+        kind,
         url,
         event_types: patterns(&new.event_types.unwrap_or_default())?,
         status: new.status.unwrap_or(SubscriptionStatus::Enabled),
@@ -122,6 +152,10 @@ pub async fn create_subscription(
         retry_profile,
         retry_delays,
         client_identity: new.certificate.applied(None),
+        ordering: new.ordering.unwrap_or(DeliveryOrdering::Parallel),
+        rate_limit: new.rate_limit.filter(|rate| *rate > 0),
+        signature_headers: signatures(&new.signature_headers.unwrap_or_default()),
+        signing_public_key: None,
         revision: 1,
         created_at: tx.now(),
         updated_at: tx.now(),
@@ -129,6 +163,8 @@ pub async fn create_subscription(
     subscription::Entity::insert(subscription::ActiveModel::from(model.clone()))
         .exec_without_returning(tx.conn())
         .await?;
+    let endpoint = endpoints::new(site, model.id, model.ordering != DeliveryOrdering::Parallel);
+    endpoint::Entity::insert(endpoint).exec_without_returning(tx.conn()).await?;
     config::touch(tx, site).await?;
     Ok(model)
 }
@@ -141,11 +177,15 @@ pub async fn change_subscription(
     change: SubscriptionChange,
 ) -> Result<subscription::Model, SubscriptionError> {
     config::touch(tx, site).await?;
+    endpoints::hold(tx, &[id]).await?;
     let mut row = find_subscription(tx.conn(), site, id).await?.ok_or(SubscriptionError::NotFound)?;
     if change.revision.is_some_and(|revision| revision != row.revision) {
         return Err(SubscriptionError::StaleRevision);
     }
     if let Some(url) = change.url {
+        if row.kind != SubscriptionKind::Webhook {
+            return Err(SubscriptionError::UrlOfStream);
+        }
         guard.check_url(&url)?;
         row.url = url;
     }
@@ -153,6 +193,9 @@ pub async fn change_subscription(
         row.event_types = patterns(&event_types)?;
     }
     if let Some(status) = change.status {
+        if status == SubscriptionStatus::Enabled && row.status != status {
+            health::reset(tx, id).await?;
+        }
         row.status = status;
         row.status_reason = match status {
             SubscriptionStatus::Enabled => None,
@@ -162,6 +205,15 @@ pub async fn change_subscription(
     }
     let profile = change.retry_profile.unwrap_or(row.retry_profile);
     (row.retry_profile, row.retry_delays) = retries(profile, change.retry_delays, row.retry_delays.take())?;
+    if let Some(ordering) = change.ordering {
+        row.ordering = ordering;
+    }
+    if let Some(rate) = change.rate_limit {
+        row.rate_limit = Some(rate).filter(|rate| *rate > 0);
+    }
+    if let Some(schemes) = change.signature_headers {
+        row.signature_headers = signatures(&schemes);
+    }
     row.timeout_ms = change.timeout_ms.unwrap_or(row.timeout_ms);
     row.in_flight_max = change.in_flight_max.unwrap_or(row.in_flight_max);
     row.client_identity = change.certificate.applied(row.client_identity.take());
@@ -171,14 +223,18 @@ pub async fn change_subscription(
     row.revision += 1;
     row.updated_at = tx.now();
     row.clone().into_active_model().reset_all().update(tx.conn()).await?;
+    endpoints::changed(tx, id, row.ordering != DeliveryOrdering::Parallel).await?;
     Ok(row)
 }
 
 /// Deletes the subscription `id` of `site`; what was still waiting for it is cancelled.
 pub async fn delete_subscription(tx: &Tx, site: SiteId, id: SubscriptionId) -> Result<(), SubscriptionError> {
     config::touch(tx, site).await?;
+    endpoints::hold(tx, &[id]).await?;
     find_subscription(tx.conn(), site, id).await?.ok_or(SubscriptionError::NotFound)?;
     cancel_waiting(tx, id).await?;
+    endpoint::Entity::delete_by_id(id).exec(tx.conn()).await?;
+    secrets::delete_all(tx, id).await?;
     subscription::Entity::delete_by_id(id).exec(tx.conn()).await?;
     Ok(())
 }
@@ -238,6 +294,12 @@ fn retries(
         (_, Some(_)) => refused("FORMAT", "is only for retryProfile CUSTOM"),
         (_, None) => Ok((profile, None)),
     }
+}
+
+/// The list as it is stored, each scheme once.
+fn signatures(schemes: &[SignatureScheme]) -> String {
+    let named = SignatureScheme::ALL.iter().filter(|scheme| schemes.contains(scheme));
+    named.map(|scheme| scheme.as_str()).collect::<serde_json::Value>().to_string()
 }
 
 /// The list as it is stored, each pattern once.

@@ -8,7 +8,7 @@ use entity::subscription;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Job, Lease, OutgoingEvent};
+use super::{Job, Lease, OutgoingEvent, event};
 use crate::access::Identity;
 use crate::db::Db;
 use crate::sites::config::Target;
@@ -20,26 +20,19 @@ pub const TEST_EVENT: &str = "followpoints.webhooks.v1.test";
 #[must_use]
 pub fn test_job(db: &Db, subscription: subscription::Model, identity: &Identity) -> Job {
     let (id, now) = (db.new_id(), db.now());
-    let data = json!({
-        "id": id,
-        "entityFqdn": "followpoints.webhooks.v1.subscription",
-        "slug": "test",
-        "entityId": subscription.id,
-        "actionEvent": {"body": {"message": "This is a test: nothing happened."}},
-        "eventTime": now.to_rfc3339(),
-        "triggeredByAnonymizeRequest": false,
-        "originatedFrom": null,
-        "entityEventSequence": "0",
-    });
+    let body = json!({"message": "This is a test: nothing happened."});
+    let data = event::subscription_data(id, "test", subscription.id, &body, (&now.to_rfc3339(), 0));
     let target = Target::from(subscription);
     Job {
-        lease: Lease { site_id: target.site_id, delivery_id: DeliveryId(Uuid::nil()), lease_id: Uuid::nil() },
+        lease: Lease { site_id: target.site_id, delivery_id: DeliveryId(Uuid::nil()), fence: 0 },
         attempt_count: 0,
         schedule_step: 0,
+        order_key: None,
+        is_probe: false,
         event: Arc::new(OutgoingEvent {
             id: EventId(id),
             event_type: TEST_EVENT.to_owned(),
-            data: data.to_string(),
+            data,
             identity: identity.to_json(),
             occurred_at: now,
         }),

@@ -92,7 +92,12 @@ const ROWS: &[(&str, Row)] = &[
     ("getWebhookSubscription", SITE_ADMIN),
     ("updateWebhookSubscription", SITE_ADMIN),
     ("testWebhookSubscription", SITE_ADMIN),
+    ("rotateWebhookSubscriptionSecret", SITE_ADMIN),
     ("deleteWebhookSubscription", SITE_ADMIN),
+    ("replayWebhookSubscription", SITE_ADMIN),
+    ("listWebhookReplays", SITE_ADMIN),
+    ("getWebhookReplay", SITE_ADMIN),
+    ("cancelWebhookReplay", SITE_ADMIN),
     ("listWebhookDeliveries", SITE_ADMIN),
     ("getWebhookDelivery", SITE_ADMIN),
     ("redeliverWebhookDelivery", SITE_ADMIN),
@@ -132,7 +137,7 @@ async fn fresh(app: &TestApp, own: &Everything, operation: &str, caller: &str) -
     match operation {
         "deleteApiKey" => sample.id = app.site_key(&own.site, READ).await.id,
         "deleteOauthClient" => sample.id = app.front_end(&own.site, &[]).await,
-        "deleteWebhookSubscription" => {
+        "deleteWebhookSubscription" | "replayWebhookSubscription" => {
             let event = "wix.loyalty.v1.account_created";
             sample.id = app.subscribe(&own.site, &own.app, &[event], &own.receiver.url).await;
         }

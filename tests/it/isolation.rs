@@ -181,7 +181,7 @@ on_both! {
 }
 
 /// Every list of the admin API with the name of its items.
-const LISTS: [(&str, &str); 9] = [
+const LISTS: [(&str, &str); 10] = [
     ("/admin/v1/sites", "sites"),
     ("/admin/v1/api-keys", "apiKeys"),
     ("/admin/v1/apps", "apps"),
@@ -190,6 +190,7 @@ const LISTS: [(&str, &str); 9] = [
     ("/admin/v1/members", "members"),
     ("/admin/v1/webhook-subscriptions", "webhookSubscriptions"),
     ("/admin/v1/webhook-deliveries", "webhookDeliveries"),
+    ("/admin/v1/webhook-replays", "webhookReplays"),
     ("/admin/v1/events", "events"),
 ];
 

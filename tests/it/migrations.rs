@@ -126,8 +126,9 @@ fn all_described(backend: Backend) -> Tables {
         ($($entity:ident)+) => { $(described::<entity::$entity::Entity>(&mut tables, backend);)+ };
     }
     describe!(
-        account api_key app app_instance app_key attempt delivery event followed_channel instance_key ledger_entry
-        member oauth_client program refresh_token signed_event site site_channel subscription trusted_issuer
+        account api_key app app_instance app_key attempt delivery endpoint event followed_channel instance_key
+        ledger_entry member node oauth_client program refresh_token replay signed_event site site_channel subscription
+        subscription_secret trusted_issuer
     );
     tables
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use entity::{app_key, instance_key, trusted_issuer};
+use entity::{app_key, instance_key, subscription_secret, trusted_issuer};
 use followpoints::seal::{self, Sealer};
 use sea_orm::EntityTrait as _;
 use serde_json::{Value, json};
@@ -39,6 +39,7 @@ async fn secrets(app: &TestApp, all: &Everything) -> Vec<(String, Vec<u8>)> {
         ("a visitor's token", all.visitor.clone()),
         ("a visitor's refresh token", all.visitor_refresh.clone()),
         ("the app's token", all.app_token.clone()),
+        ("a subscription's shared secret", all.signing_secret.clone()),
     ]
     .map(|(name, secret)| (name.to_owned(), secret.into_bytes()))
     .to_vec();
@@ -51,7 +52,11 @@ async fn secrets(app: &TestApp, all: &Everything) -> Vec<(String, Vec<u8>)> {
         let private = sealer.open(&format!("instance-key:{}", key.name), &key.private_key).unwrap();
         found.push(("the installation's private key".to_owned(), private));
     }
-    assert_eq!(found.len(), 13);
+    for secret in subscription_secret::Entity::find().all(app.app.db.read()).await.unwrap() {
+        let bytes = sealer.open(&format!("subscription-secret:{}", secret.id), &secret.sealed).unwrap();
+        found.push(("what signs a subscription's webhooks".to_owned(), bytes));
+    }
+    assert_eq!(found.len(), 16);
     found
 }
 
@@ -107,7 +112,7 @@ on_both! {
         let secrets = secrets(app, &all).await;
         let rows = dump(&app.app.db).await;
         for table in
-            ["api_key", "app", "app_key", "instance_key", "refresh_token", "trusted_issuer", "signed_event"]
+            ["api_key", "app", "app_key", "instance_key", "refresh_token", "trusted_issuer", "signed_event", "subscription_secret"]
         {
             assert!(rows.iter().any(|row| row.starts_with(&format!("{table}: "))), "{table} is empty");
         }

@@ -30,11 +30,12 @@ const FOUNDATION: &[(&str, &[&str])] = &[
     ("rows", &[]),
     ("seal", &[]),
     ("outbound", &["clock"]),
+    ("streams", &[]),
     ("db", &["clock", "ids"]),
     // It counts what the dispatcher does.
     ("metrics", &["webhooks"]),
     // The rates are settings, and their type belongs to the edge.
-    ("config", &["db", "http", "outbound", "seal"]),
+    ("config", &["db", "http", "outbound", "seal", "streams"]),
 ];
 
 /// What HTTP files use of another feature's HTTP files.

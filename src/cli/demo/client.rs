@@ -94,7 +94,7 @@ impl Api {
         let setup = Setup {
             guard,
             resolver: Arc::new(SystemResolver),
-            clock: Arc::new(SystemClock),
+            clock: Arc::<SystemClock>::default(),
             extra_roots: &[],
             proxy: None,
         };

@@ -99,7 +99,7 @@ pub(super) async fn seed(api: &Api, admin_key: &str) -> Result<(Site, Receiver),
     let receiver = Receiver::start(verifier).await?;
     let subscription = json!({"webhookSubscription": {
         "appId": app_id,
-        "eventTypes": EventType::ALL.map(EventType::as_str),
+        "eventTypes": EventType::LOYALTY.map(EventType::as_str),
         "url": receiver.url,
         "timeoutMs": WEBHOOK_TIMEOUT_MS,
     }});

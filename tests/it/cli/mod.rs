@@ -1,6 +1,7 @@
 //! The program as an operator runs it: its commands, its settings, its refusals.
 
 mod refusals;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -62,17 +63,21 @@ impl Sandbox {
         self.dir.path().join(name)
     }
 
-    fn spawn(&self, arguments: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_followpoints"))
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_followpoints"));
+        command
             .args(arguments)
             .env_clear()
             .envs(&self.environment)
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().unwrap()
     }
 
     /// Runs a command to its end; one that does not end in time is killed, and the test fails.
@@ -160,6 +165,8 @@ fn every_command_explains_itself() {
         "migrate",
         "openapi",
         "verify",
+        "webhooks",
+        "webhooks verify",
         "admin",
         "admin create-site",
         "admin list-sites",

@@ -50,6 +50,14 @@ fn g8_a_bad_setting_is_told_with_what_it_must_be_and_secrets_are_not_repeated() 
         ("RATE_CLIENT", "100", RATE),
         ("RATE_ADDRESS", "0/10", RATE),
         ("RATE_MEMBER", "-1/10", RATE),
+        ("NATS_URL", "nats.example:4222", NATS_URL),
+        ("NATS_URL", "http://points:hunter2@nats.example", NATS_URL),
+        ("NATS_URL", "nats://points:hunter2@a.example,nats://points:hunter3@b.example", NATS_SIGN_INS),
+        ("NATS_CREDENTIALS_FILE", "/nonexistent/points.creds", NATS_NO_URL),
+        ("NATS_STREAM", "points.of.all", NATS_STREAM),
+        ("NATS_REPLICAS", "0", NATS_REPLICAS),
+        ("NATS_REPLICAS", "6", NATS_REPLICAS),
+        ("NATS_REPLICAS", "three", NATS_REPLICAS),
     ];
     for (name, value, form) in cases {
         let mut sandbox = Sandbox::new();
@@ -73,6 +81,33 @@ const CA_FILE: &str = "{name}: cannot read /nonexistent/ca.pem: No such file or 
 const PROXY: &str = "{name}: it must be a URL of a host and a port like http://user:password@proxy.example:3128, and \
     nothing after it";
 const RATE: &str = "{name} is {value}; it must be requests a second, a slash and a burst, like 100/1000";
+
+const NATS_URL: &str = "{name} must be 1 to 16 comma-separated URLs like nats://nats.example:4222 or \
+    tls://user:password@nats.example";
+const NATS_SIGN_INS: &str = "{name} has different user names, passwords or tokens; every server gets the same, so name \
+    them once";
+const NATS_NO_URL: &str = "{name} is set without FOLLOWPOINTS_NATS_URL; set both or none";
+const NATS_STREAM: &str = "{name} is {value}; it must be 1 to 64 letters, digits, hyphens and underscores";
+const NATS_REPLICAS: &str = "{name} is {value}; it must be a number from 1 to 5, best 1 or 3";
+
+#[test]
+fn g8_a_credentials_file_that_is_none_is_told_without_what_is_in_it() {
+    let mut sandbox = Sandbox::new();
+    std::fs::write(sandbox.path("points.creds"), "hunter2").unwrap();
+    sandbox.set("FOLLOWPOINTS_NATS_URL", "nats://nats.example");
+    let told = "FOLLOWPOINTS_NATS_CREDENTIALS_FILE: ";
+    for (file, problem, advice) in [
+        ("points.creds", "points.creds holds no NATS credentials", "`nsc generate creds` writes such a file"),
+        ("nowhere.creds", "cannot read nowhere.creds: No such file", "(os error 2)"),
+    ] {
+        sandbox.set("FOLLOWPOINTS_NATS_CREDENTIALS_FILE", file);
+        assert_refused(&sandbox.run(&["serve"]), &format!("{told}{problem}"), advice);
+    }
+    sandbox.set("FOLLOWPOINTS_NATS_URL", "nats://points:hunter2@nats.example");
+    let start =
+        "FOLLOWPOINTS_NATS_URL has a user name or token, and FOLLOWPOINTS_NATS_CREDENTIALS_FILE is set too";
+    assert_refused(&sandbox.run(&["serve"]), start, "choose one of them");
+}
 
 #[test]
 fn postgres_needs_a_master_key_that_every_node_has() {

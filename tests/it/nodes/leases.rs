@@ -1,27 +1,74 @@
-//! A claim is a lease: one node has it at a time, and whoever slept through it changes nothing.
+//! An endpoint has one owner at a time, and whoever slept through its lease changes nothing.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use entity::delivery;
 use entity::id::Timestamp;
+use entity::{delivery, endpoint, event, subscription};
 use followpoints::db::Db;
-use followpoints::webhooks::delivery::{Outcome, Try, Verdict, claim_due, write_outcomes};
-use followpoints::webhooks::{Job, log};
+use followpoints::sites::config::Target;
+use followpoints::webhooks::delivery::{Outcome, Try, Verdict, write_outcomes};
+use followpoints::webhooks::endpoints::{self, Owned};
+use followpoints::webhooks::{Job, Lease, OutgoingEvent, log};
 use futures_util::future::join_all;
 use sea_orm::EntityTrait as _;
+use uuid::Uuid;
 
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::world::{ALL_EVENTS, Site};
 use crate::support::{Backend, Options, TestApp, TestDatabase};
 
-/// Two handles on one database with a delivery whose resend is due, and nobody who works on it by himself.
-struct Lease {
+/// Two nodes on one database with a delivery whose resend is due, and nobody who works on it by himself.
+struct Two {
     first: TestApp,
-    second: Db,
     site: Site,
+    a: Node,
+    b: Node,
 }
 
-impl Lease {
+/// A node that does what the test tells it to.
+struct Node {
+    db: Db,
+    id: Uuid,
+}
+
+impl Node {
+    async fn new(db: Db) -> Self {
+        let id = db.new_id();
+        endpoints::enter(&db, id).await.unwrap();
+        Self { db, id }
+    }
+
+    async fn take(&self) -> Vec<Owned> {
+        endpoints::take_due(&self.db, self.id).await.unwrap()
+    }
+
+    /// The delivery, as this node would send it while it owns `owned`.
+    async fn job(&self, owned: &Owned) -> Job {
+        let read = self.db.read();
+        let row = delivery::Entity::find().one(read).await.unwrap().unwrap();
+        let event = event::Entity::find().one(read).await.unwrap().unwrap();
+        let subscription = subscription::Entity::find().one(read).await.unwrap().unwrap();
+        assert_eq!(owned.subscription, subscription.id);
+        Job {
+            lease: Lease { site_id: row.site_id, delivery_id: row.id, fence: owned.fence },
+            attempt_count: row.attempt_count,
+            schedule_step: row.schedule_step,
+            order_key: None,
+            is_probe: false,
+            event: Arc::new(OutgoingEvent {
+                id: event.id,
+                event_type: event.event_type,
+                data: event.data,
+                identity: event.identity,
+                occurred_at: event.occurred_at,
+            }),
+            token: Arc::default(),
+            target: Arc::new(Target::from(subscription)),
+        }
+    }
+}
+
+impl Two {
     async fn new() -> Option<Self> {
         let database = TestDatabase::new(Backend::Postgres).await?;
         let first = TestApp::start(database, Options::default()).await;
@@ -37,20 +84,21 @@ impl Lease {
         first.clock.advance_ms(66_000);
         let seams = first.seams.clone();
         let second = Db::open(first.database_url(), seams.clock, seams.ids).await.unwrap();
-        Some(Self { first, second, site })
-    }
-
-    async fn claim(&self, db: &Db) -> Vec<Job> {
-        claim_due(db, &[], &HashMap::new()).await.unwrap()
+        let (a, b) = (Node::new(first.app.db.clone()).await, Node::new(second).await);
+        Some(Self { first, site, a, b })
     }
 
     /// The row and its attempts as they are stored.
     async fn stored(&self) -> (delivery::Model, Vec<(i32, Option<i32>)>) {
-        let row = delivery::Entity::find().one(self.second.read()).await.unwrap().unwrap();
+        let row = delivery::Entity::find().one(self.b.db.read()).await.unwrap().unwrap();
         let (row, attempts) =
-            log::find_delivery(self.second.read(), row.site_id, row.id).await.unwrap().unwrap();
+            log::find_delivery(self.b.db.read(), row.site_id, row.id).await.unwrap().unwrap();
         assert_eq!(row.site_id.to_string(), self.site.id);
         (row, attempts.iter().map(|attempt| (attempt.number, attempt.status_code)).collect())
+    }
+
+    async fn endpoint(&self) -> endpoint::Model {
+        endpoint::Entity::find().one(self.b.db.read()).await.unwrap().unwrap()
     }
 }
 
@@ -70,54 +118,64 @@ fn outcome(job: &Job, at: Timestamp, status: i32, verdict: Verdict) -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn g3_a_lease_that_ran_out_is_claimed_by_another_node_and_the_late_outcome_changes_nothing() {
-    let Some(lease) = Lease::new().await else { return };
-    let (a, b) = (&lease.first.app.db, &lease.second);
-    let slow = lease.claim(a).await;
-    assert_eq!((slow.len(), slow[0].attempt_count, slow[0].schedule_step), (1, 1, 1));
-    assert!(lease.claim(b).await.is_empty(), "the lease of the first holds");
-    lease.first.clock.advance_ms(14_999);
-    assert!(lease.claim(b).await.is_empty());
-    lease.first.clock.advance_ms(1);
-    let quick = lease.claim(b).await;
-    assert_eq!((quick.len(), quick[0].lease.delivery_id), (1, slow[0].lease.delivery_id));
-    assert_ne!(quick[0].lease.lease_id, slow[0].lease.lease_id);
-    assert!(lease.claim(a).await.is_empty());
+async fn g3_a_node_that_sleeps_through_its_life_loses_its_endpoints_and_its_late_outcome_changes_nothing() {
+    let Some(two) = Two::new().await else { return };
+    let (a, b) = (&two.a, &two.b);
+    let [slow] = a.take().await[..] else { panic!("the endpoint is due") };
+    assert_eq!(slow.fence, 2, "the first owner was the service itself");
+    let late = a.job(&slow).await;
+    assert_eq!((late.attempt_count, late.schedule_step), (1, 1));
+    two.first.clock.advance_ms(14_999);
+    endpoints::bury_dead(&b.db).await.unwrap();
+    assert_eq!(b.take().await, [], "the first is alive");
+    assert!(endpoints::renew(&b.db, b.id).await.unwrap().is_some());
+    two.first.clock.advance_ms(1);
+    endpoints::bury_dead(&b.db).await.unwrap();
+    let [quick] = b.take().await[..] else { panic!("the first is dead") };
+    assert_eq!((quick.fence, a.take().await), (3, Vec::new()));
+    assert_eq!(endpoints::renew(&a.db, a.id).await.unwrap(), None, "it learns that it was taken for dead");
 
-    // The sleeper wakes before its successor is done: nothing changes.
-    let before = lease.stored().await;
-    let late = outcome(&slow[0], a.now(), 500, Verdict::Retry(a.now().plus_ms(600_000)));
-    write_outcomes(a, std::slice::from_ref(&late)).await.unwrap();
-    assert_eq!(lease.stored().await, before);
-    assert_eq!(before.1, [(1, Some(500))]);
-
-    write_outcomes(b, &[outcome(&quick[0], b.now(), 202, Verdict::Delivered)]).await.unwrap();
-    let delivered = lease.stored().await;
-    assert_eq!((delivered.0.status.as_str(), delivered.0.attempt_count), ("DELIVERED", 2));
-    assert_eq!(delivered.1, [(1, Some(500)), (2, Some(202))]);
-
-    // And after it: neither a failure nor a 410 of the sleeper counts.
-    for verdict in [late.verdict, Verdict::Exhausted, Verdict::Gone] {
-        write_outcomes(a, &[outcome(&slow[0], a.now(), 410, verdict)]).await.unwrap();
-        assert_eq!(lease.stored().await, delivered);
+    // What the dead one still has to say does not count, before and after its successor has spoken.
+    for verdict in [Verdict::Delivered, Verdict::Exhausted, Verdict::Gone] {
+        write_outcomes(&a.db, &[outcome(&late, a.db.now(), 410, verdict)]).await.unwrap();
+        assert_eq!(two.stored().await.1, [(1, Some(500))]);
     }
+    assert_eq!(two.endpoint().await.due_at, a.db.now(), "its successor is told to look again");
+    let job = b.job(&quick).await;
+    write_outcomes(&b.db, &[outcome(&job, b.db.now(), 200, Verdict::Delivered)]).await.unwrap();
+    let delivered = two.stored().await;
+    assert_eq!(delivered.1, [(1, Some(500)), (2, Some(200))]);
+    write_outcomes(&a.db, &[outcome(&late, a.db.now(), 410, Verdict::Gone)]).await.unwrap();
+    assert_eq!(two.stored().await, delivered);
     let subscriptions =
-        lease.first.admin_list(&lease.site, "/admin/v1/webhook-subscriptions", "webhookSubscriptions").await;
+        two.first.admin_list(&two.site, "/admin/v1/webhook-subscriptions", "webhookSubscriptions").await;
     assert_eq!(subscriptions[0]["status"], "ENABLED");
-    lease.first.app.stop().await;
+    two.first.app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn g3_a_claim_that_many_nodes_make_at_once_goes_to_one_of_them() {
-    let Some(lease) = Lease::new().await else { return };
-    for _ in 0..20 {
-        let claims = (0..8).map(|number| {
-            let db = if number % 2 == 0 { &lease.first.app.db } else { &lease.second };
-            lease.claim(db)
-        });
-        let jobs: Vec<Job> = join_all(claims).await.into_iter().flatten().collect();
-        assert_eq!(jobs.len(), 1);
-        lease.first.clock.advance_ms(15_000);
+async fn g3_an_endpoint_that_many_nodes_want_at_once_goes_to_one_of_them() {
+    let Some(two) = Two::new().await else { return };
+    for round in 0..20 {
+        let takes = (0..8).map(|number| if number % 2 == 0 { two.a.take() } else { two.b.take() });
+        let owned: Vec<Owned> = join_all(takes).await.into_iter().flatten().collect();
+        assert_eq!(owned.len(), 1);
+        assert_eq!(owned[0].fence, 2 + round);
+        let holder = if two.endpoint().await.owner == Some(two.a.id) { &two.a } else { &two.b };
+        endpoints::release(&holder.db, holder.id, &[owned[0].subscription], <[_]>::to_vec).await.unwrap();
     }
-    lease.first.app.stop().await;
+    two.first.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g3_what_a_node_takes_while_it_is_buried_is_freed_by_the_next_look() {
+    let Some(two) = Two::new().await else { return };
+    two.first.clock.advance_ms(15_000);
+    assert!(endpoints::renew(&two.b.db, two.b.id).await.unwrap().is_some());
+    endpoints::bury_dead(&two.b.db).await.unwrap();
+    assert_eq!(two.a.take().await.len(), 1, "it does not know that it is dead");
+    assert_eq!(two.b.take().await, []);
+    endpoints::bury_dead(&two.b.db).await.unwrap();
+    assert_eq!(two.b.take().await.len(), 1);
+    two.first.app.stop().await;
 }

@@ -185,15 +185,24 @@ fn every_operation_is_described_and_its_caller_named() {
 }
 
 #[test]
-fn the_four_events_are_webhooks() {
+fn every_event_is_a_webhook() {
     let webhooks = document()["webhooks"].as_object().unwrap();
     let mut expected = ALL_EVENTS.to_vec();
+    expected.extend([
+        "followpoints.webhooks.v1.subscription_disabled",
+        "followpoints.webhooks.v1.subscription_failing",
+        "followpoints.webhooks.v1.subscription_recovered",
+        "followpoints.webhooks.v1.test",
+    ]);
     expected.sort_unstable();
     assert_eq!(webhooks.keys().map(String::as_str).collect::<Vec<_>>(), expected);
     for (name, webhook) in webhooks {
         let content = &webhook["post"]["requestBody"]["content"]["text/plain"]["schema"];
         assert_eq!(content["contentSchema"], json!({"$ref": "#/components/schemas/WebhookClaims"}), "{name}");
         assert!(webhook["post"]["operationId"].as_str().unwrap().starts_with("on"), "{name}");
+        let headers = webhook["post"]["parameters"].as_array().unwrap();
+        let names: Vec<_> = headers.iter().map(|header| header["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["webhook-id", "webhook-timestamp", "webhook-signature"], "{name}");
     }
 }
 

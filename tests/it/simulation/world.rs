@@ -167,9 +167,10 @@ impl World {
         let app = self.app();
         let db = app.app.db.read();
         let sql = format!(
-            "SELECT COUNT(*) AS due FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
-             WHERE d.status IN ('PENDING', 'RETRYING') AND d.next_attempt_at <= {} AND s.status = 'ENABLED'",
-            self.model.now
+            "SELECT (SELECT COUNT(*) FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
+               WHERE d.status IN ('PENDING', 'RETRYING') AND d.next_attempt_at <= {now} AND s.status = 'ENABLED') \
+             + (SELECT COUNT(*) FROM endpoint WHERE check_at <= {now}) AS due",
+            now = self.model.now
         );
         let nothing_due = async {
             let mut looks = tokio::time::interval(LOOK);

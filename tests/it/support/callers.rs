@@ -36,8 +36,11 @@ pub struct Everything {
     pub manager: ApiKey,
     pub admin: ApiKey,
     pub subscription_id: String,
+    /// Of its signatures in the headers.
+    pub signing_secret: String,
     pub event_id: String,
     pub delivery_id: String,
+    pub replay_id: String,
     pub receiver: Receiver,
 }
 
@@ -115,8 +118,17 @@ impl TestApp {
             id,
         };
         let receiver = Receiver::start().await;
-        let subscription_id = self.subscribe(&site, &app, &ALL_EVENTS[..1], &receiver.url).await;
+        let body = json!({"webhookSubscription": {
+            "appId": app.id, "eventTypes": &ALL_EVENTS[..1], "url": receiver.url, "signatureHeaders": ["V1", "V1A"],
+        }});
+        let subscribe = self.call("POST", "/admin/v1/webhook-subscriptions").key(ADMIN_KEY, &site.id);
+        let subscribed = subscribe.json(&body).ok().await;
         self.follow(&member, "INSTAGRAM").await;
+        self.drain().await;
+        let subscription_id = text(&subscribed["webhookSubscription"]["id"]);
+        let replay = format!("/admin/v1/webhook-subscriptions/{subscription_id}/replay");
+        let body = json!({"since": "2024-08-01T00:00:00Z"});
+        let replay = self.call("POST", &replay).key(&admin.secret, &site.id).json(&body).ok().await;
         self.drain().await;
         let delivery =
             self.admin_list(&site, "/admin/v1/webhook-deliveries", "webhookDeliveries").await.remove(0);
@@ -126,6 +138,7 @@ impl TestApp {
             app_token: self.app_token(&app).await,
             event_id: text(&delivery["eventId"]),
             delivery_id: text(&delivery["id"]),
+            replay_id: text(&replay["webhookReplay"]["id"]),
             site,
             member,
             account_id,
@@ -135,6 +148,7 @@ impl TestApp {
             app,
             admin,
             subscription_id,
+            signing_secret: text(&subscribed["signingSecret"]),
             receiver,
         }
     }
@@ -173,6 +187,8 @@ impl Everything {
             "listWebhookDeliveries" => {
                 asking(format!("?subscriptionId={}&eventId={}", self.subscription_id, self.event_id))
             }
+            "getWebhookReplay" | "cancelWebhookReplay" => about(&self.replay_id),
+            "listWebhookReplays" => asking(format!("?subscriptionId={}", self.subscription_id)),
             "listMembers" => asking("?externalId=u-1".to_owned()),
             "listEvents" => asking(format!("?type={}&since=2024-08-01T00:00:00Z", ALL_EVENTS[0])),
             "listApiKeys"
@@ -229,6 +245,13 @@ impl Everything {
                 }})),
                 ..about(&self.subscription_id)
             },
+            "replayWebhookSubscription" => Sample {
+                body: Some(json!({"since": "2024-08-01T00:00:00Z", "scope": "MISSING"})),
+                ..about(&self.subscription_id)
+            },
+            "rotateWebhookSubscriptionSecret" => {
+                Sample { body: Some(json!({"overlapSeconds": 0})), ..about(&self.subscription_id) }
+            }
             "createAccount" => sending(json!({"contactId": self.member.contact_id})),
             "updateLoyaltyProgram" => sending(json!({"loyaltyProgram": {
                 "name": "Loyalty program", "pointDefinition": {"customName": "Hops"},

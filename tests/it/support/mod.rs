@@ -4,9 +4,11 @@
 pub mod callers;
 pub mod certificates;
 pub mod client;
+pub mod delivered;
 pub mod document;
 pub mod dump;
 pub mod keys;
+pub mod nats;
 pub mod postgres;
 pub mod process;
 pub mod receiver;
@@ -25,6 +27,7 @@ use followpoints::http::limits::Rates;
 use followpoints::ids::SequentialIds;
 use followpoints::outbound::{Guard, Proxy, Resolve, SystemResolver};
 use followpoints::seal::{self, Sealer};
+use followpoints::streams;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -77,6 +80,7 @@ pub struct Options {
     pub resolver: Arc<dyn Resolve>,
     pub extra_roots: &'static [u8],
     pub proxy: Option<Proxy>,
+    pub nats: streams::Given,
 }
 
 impl Default for Options {
@@ -87,6 +91,7 @@ impl Default for Options {
             resolver: Arc::new(SystemResolver),
             extra_roots: &[],
             proxy: None,
+            nats: streams::Given::default(),
         }
     }
 }
@@ -138,6 +143,15 @@ impl TestApp {
         let runtime = apart.0.take().expect("it was started apart");
         tokio::task::spawn_blocking(|| runtime.shutdown_timeout(ENOUGH)).await.unwrap();
         let (app, apart) = boot_apart(&config, &seams).await;
+        let client = client::Client::new(&app);
+        Self { app, clock, config, seams, client, database, apart }
+    }
+
+    /// Starts it again on the same database, after it was stopped, with `config` as it now is.
+    pub async fn again(self) -> Self {
+        let Self { app, clock, config, seams, client, database, apart } = self;
+        drop((app, client));
+        let app = App::start(&config, seams.clone()).await.unwrap();
         let client = client::Client::new(&app);
         Self { app, clock, config, seams, client, database, apart }
     }
@@ -197,6 +211,7 @@ pub fn config(url: &str, options: &Options) -> Config {
         extra_roots: options.extra_roots.to_vec(),
         webhook_proxy: options.proxy.clone(),
         rates: options.rates,
+        nats: streams::Settings::new(options.nats.clone()).unwrap(),
     }
 }
 

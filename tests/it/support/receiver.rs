@@ -99,6 +99,11 @@ impl Receiver {
         self.state.lock().unwrap().answers.extend(replies);
     }
 
+    /// Answers 200 from now on, whatever it was told before.
+    pub fn recover(&self) {
+        self.state.lock().unwrap().answers.clear();
+    }
+
     /// Everything that came so far.
     pub fn received(&self) -> Vec<Received> {
         self.state.lock().unwrap().received.clone()

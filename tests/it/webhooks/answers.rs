@@ -75,9 +75,10 @@ on_both! {
             app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await,
             json!({"webhookSubscription": {
                 "id": gone, "appId": installed.id, "appInstanceId": installed.instance_id,
-                "eventTypes": [FOLLOWED], "url": leaving.url, "status": "DISABLED",
+                "eventTypes": [FOLLOWED], "type": "WEBHOOK", "url": leaving.url, "status": "DISABLED",
                 "statusReason": "the receiver answered 410 Gone", "timeoutMs": 1250, "maxInFlight": 64,
-                "retryProfile": "WIX",
+                "retryProfile": "WIX", "ordering": "PARALLEL", "failingSinceDate": "2024-08-01T11:51:42.431Z",
+                "signatureHeaders": [],
                 "revision": "2", "createdDate": AT, "updatedDate": "2024-08-01T11:51:42.431Z",
             }})
         );

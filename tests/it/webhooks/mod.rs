@@ -7,14 +7,20 @@ mod changes;
 mod client_certificates;
 mod deletions;
 mod envelope;
+mod health;
 mod holding;
 mod isolation;
 mod keys;
 mod lists;
+mod ordering;
+mod rates;
 mod redeliver;
+mod replays;
 mod restart;
 mod retries;
 mod retry_profiles;
+mod secret_rotation;
+mod signature_headers;
 mod subscriptions;
 mod test_events;
 mod timings;
@@ -146,4 +152,9 @@ pub fn unfold(token: &str) -> Value {
 fn kid(token: &str) -> String {
     let header: Value = serde_json::from_str(&jws_header(token)).unwrap();
     text(&header["kid"])
+}
+
+/// The header of a token.
+pub fn unfold_head(token: &str) -> Value {
+    serde_json::from_str(&jws_header(token)).unwrap()
 }

@@ -30,9 +30,9 @@ on_both! {
         let created = create(app, &site, &new).await.json()["webhookSubscription"].clone();
         let mut expected = json!({
             "id": created["id"], "appId": installed.id, "appInstanceId": installed.instance_id,
-            "eventTypes": ALL_EVENTS, "url": "http://127.0.0.1:9/hook", "status": "ENABLED",
-            "timeoutMs": 1250, "maxInFlight": 64, "retryProfile": "WIX", "revision": "1", "createdDate": AT,
-            "updatedDate": AT,
+            "eventTypes": ALL_EVENTS, "type": "WEBHOOK", "url": "http://127.0.0.1:9/hook", "status": "ENABLED",
+            "timeoutMs": 1250, "maxInFlight": 64, "retryProfile": "WIX", "ordering": "PARALLEL", "signatureHeaders": [],
+            "revision": "1", "createdDate": AT, "updatedDate": AT,
         });
         assert_eq!(created, expected);
 
@@ -184,6 +184,9 @@ on_both! {
             ("maxInFlight", json!(0), "maxInFlight", "MIN"),
             ("maxInFlight", json!(257), "maxInFlight", "MAX"),
             ("retryProfile", json!("OFTEN"), "retryProfile", "INVALID_ENUM_VALUE"),
+            ("signatureHeaders", json!(["V1", "v1a"]), "signatureHeaders[1]", "INVALID_ENUM_VALUE"),
+            ("signatureHeaders", json!(["V1", "V1A", "V1"]), "signatureHeaders", "MAX_SIZE"),
+            ("signatureHeaders", json!("V1"), "signatureHeaders", "FORMAT"),
             ("status", json!("SLEEPING"), "status", "INVALID_ENUM_VALUE"),
         ] {
             let mut new = good.clone();

@@ -1,0 +1,222 @@
+//! Reading what is due of the endpoints that this node owns. A claim writes nothing: what is on its way is known in memory, and
+//! nobody else sends what belongs to these endpoints.
+//!
+//! Each endpoint is read by itself, along an index of what waits for it, so a claim costs what it brings: neither what waits for
+//! others nor what is not due yet is looked at.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use entity::id::{AppId, DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
+use entity::subscription;
+use sea_orm::sea_query::Value;
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, DbErr, FromQueryResult as _, QueryResult, Statement};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use super::queues::Want;
+use super::{Job, Lease, OutgoingEvent, SharedToken, SignedToken};
+use crate::db::Db;
+use crate::rows::Rows;
+use crate::sites::config::Target;
+
+/// Endpoints that one statement reads, and fewer: a few lengths, so that statements stay prepared.
+const SIZES: [usize; 3] = [ENDPOINTS_MAX, 8, 1];
+/// Endpoints that are read at once.
+pub(super) const ENDPOINTS_MAX: usize = 64;
+/// Deliveries whose events are read at once.
+const JOBS_MAX: usize = 256;
+/// Waiting deliveries of an ordered endpoint that a look goes through.
+const ORDERED_MAX: i64 = 4_096;
+
+/// What a look into the database has found.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Deliveries that are due, with all that sending them needs.
+    pub(super) jobs: Vec<Job>,
+    /// For each endpoint in order: whether there is more, and when the next is due that is not due yet.
+    pub(super) ahead: Vec<(bool, Option<Timestamp>)>,
+}
+
+/// Due deliveries of the endpoints in `wants`, but for those `held` in memory.
+pub(super) async fn read_due(db: &Db, wants: &[Want], held: &HashSet<DeliveryId>) -> Result<Found, DbErr> {
+    let mut found = Found { jobs: Vec::new(), ahead: vec![(false, None); wants.len()] };
+    let places: HashMap<SubscriptionId, usize> =
+        wants.iter().enumerate().map(|(place, want)| (want.subscription, place)).collect();
+    let mut due: Vec<(SiteId, DeliveryId, i64)> = Vec::new();
+    let mut counts = vec![0_usize; wants.len()];
+    for row in look(db, wants).await? {
+        let subscription: SubscriptionId = row.try_get("", "subscription_id")?;
+        let (Some(place), at) =
+            (places.get(&subscription).copied(), row.try_get::<i64>("", "next_attempt_at")?)
+        else {
+            continue;
+        };
+        let (Some(want), Some(ahead), Some(count)) =
+            (wants.get(place), found.ahead.get_mut(place), counts.get_mut(place))
+        else {
+            continue;
+        };
+        let Some(id) = row.try_get::<Option<DeliveryId>>("", "id")? else {
+            ahead.1 = Some(Timestamp(at));
+            continue;
+        };
+        *count += 1;
+        if held.contains(&id) {
+            continue;
+        }
+        if *count <= want.room + want.held {
+            due.push((row.try_get("", "site_id")?, id, want.fence));
+        } else {
+            ahead.0 = true;
+        }
+    }
+    for part in due.chunks(JOBS_MAX) {
+        found.jobs.extend(read_jobs(db, part).await?);
+    }
+    Ok(found)
+}
+
+/// Rows of: subscription, site, delivery, when it is tried; what is due, one more than has room, and without a site and a
+/// delivery the time of the next that is not due.
+async fn look(db: &Db, wants: &[Want]) -> Result<Vec<QueryResult>, DbErr> {
+    let mut rows = Vec::new();
+    let mut rest = wants;
+    while !rest.is_empty() {
+        let size = SIZES.into_iter().find(|size| rest.len() >= *size).unwrap_or(1);
+        let (part, after) = rest.split_at(size);
+        rest = after;
+        rows.extend(db.read().query_all_raw(statement(db, part)).await?);
+    }
+    Ok(rows)
+}
+
+fn statement(db: &Db, wants: &[Want]) -> Statement {
+    let backend = db.backend();
+    let now = db.now().0;
+    let mut text = String::new();
+    let mut values: Vec<Value> = Vec::new();
+    for want in wants {
+        let limit = i64::try_from(want.room + want.held + 1).unwrap_or(i64::MAX);
+        let id = || Value::from(want.subscription.0);
+        if !text.is_empty() {
+            text.push_str(" UNION ALL ");
+        }
+        text.push_str(PARALLEL);
+        values.extend([id(), now.into(), id(), limit.into()]);
+        if want.is_ordered {
+            text.push_str(ORDERED);
+            values.extend([id(), ORDERED_MAX.into(), now.into(), now.into(), id(), limit.into()]);
+        }
+        text.push_str(NEXT);
+        values.extend([id(), now.into()]);
+    }
+    let text = if backend == DatabaseBackend::Postgres { numbered(&text) } else { text };
+    Statement::from_sql_and_values(backend, text, values)
+}
+
+/// What is due of an endpoint, the oldest first.
+const PARALLEL: &str = "SELECT * FROM (SELECT subscription_id, site_id, id, next_attempt_at FROM delivery \
+     WHERE subscription_id = ? AND status IN ('PENDING', 'RETRYING') AND next_attempt_at <= ? \
+       AND order_key IS NULL AND EXISTS (SELECT 1 FROM subscription s WHERE s.id = ? AND s.status = 'ENABLED') \
+     ORDER BY next_attempt_at LIMIT ?) AS due";
+
+/// What is due of an ordered endpoint and not behind anything that is not, in the order in which it was made.
+const ORDERED: &str = " UNION ALL SELECT * FROM (SELECT d.subscription_id, d.site_id, d.id, d.next_attempt_at \
+     FROM (SELECT * FROM delivery WHERE subscription_id = ? AND status IN ('PENDING', 'RETRYING') \
+       AND order_key IS NOT NULL ORDER BY id LIMIT ?) AS d \
+     WHERE d.next_attempt_at <= ? AND NOT EXISTS (SELECT 1 FROM delivery p \
+       WHERE p.subscription_id = d.subscription_id AND p.order_key = d.order_key AND p.id < d.id \
+         AND p.status IN ('PENDING', 'RETRYING') AND p.order_key IS NOT NULL AND p.next_attempt_at > ?) \
+       AND EXISTS (SELECT 1 FROM subscription s WHERE s.id = ? AND s.status = 'ENABLED') \
+     ORDER BY d.id LIMIT ?) AS due";
+
+/// When the next is due that is not.
+const NEXT: &str = " UNION ALL SELECT * FROM (SELECT subscription_id, NULL AS site_id, NULL AS id, next_attempt_at \
+     FROM delivery WHERE subscription_id = ? AND status IN ('PENDING', 'RETRYING') AND next_attempt_at > ? \
+     ORDER BY next_attempt_at LIMIT 1) AS ahead";
+
+/// The same with PostgreSQL's parameters.
+fn numbered(text: &str) -> String {
+    let mut numbered = String::with_capacity(text.len() + 64);
+    for (index, part) in text.split('?').enumerate() {
+        if index > 0 {
+            let _ = write!(numbered, "${index}");
+        }
+        numbered.push_str(part);
+    }
+    numbered.replace("NULL AS site_id, NULL AS id", "NULL::uuid AS site_id, NULL::uuid AS id")
+}
+
+const JOBS: &str = "SELECT d.id AS delivery_id, d.attempt_count, d.schedule_step, d.order_key, r.fence, \
+     e.id AS event_id, e.event_type, e.data, e.identity, e.occurred_at, t.key_id, t.token, t.expires_at, s.* \
+     FROM {rows} r JOIN delivery d ON d.site_id = r.site_id AND d.id = r.id \
+     JOIN event e ON e.site_id = d.site_id AND e.id = d.event_id \
+     JOIN subscription s ON s.id = d.subscription_id \
+     LEFT JOIN signed_event t ON t.event_id = d.event_id AND t.app_id = s.app_id";
+
+async fn read_jobs(db: &Db, due: &[(SiteId, DeliveryId, i64)]) -> Result<Vec<Job>, DbErr> {
+    let rows = Rows::new(due)
+        .uuid("site_id", |(site, ..)| site.0)
+        .uuid("id", |(_, id, _)| id.0)
+        .int("fence", |(.., fence)| *fence)
+        .query(db.read(), JOBS)
+        .await?;
+    let mut targets: HashMap<SubscriptionId, Arc<Target>> = HashMap::new();
+    let mut events: HashMap<EventId, Arc<OutgoingEvent>> = HashMap::new();
+    let mut tokens: HashMap<(EventId, AppId), Arc<SharedToken>> = HashMap::new();
+    let mut jobs = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let subscription = subscription::Model::from_query_result(row, "")?;
+        let target = targets.entry(subscription.id).or_insert_with(|| Arc::new(Target::from(subscription)));
+        let event_id: EventId = row.try_get("", "event_id")?;
+        let event = match events.entry(event_id) {
+            Entry::Occupied(entry) => Arc::clone(entry.get()),
+            Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::new(outgoing_event(event_id, row)?))),
+        };
+        let token = match tokens.entry((event_id, target.app_id)) {
+            Entry::Occupied(entry) => Arc::clone(entry.get()),
+            Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::new(stored_token(row)?))),
+        };
+        jobs.push(Job {
+            lease: Lease {
+                site_id: target.site_id,
+                delivery_id: row.try_get("", "delivery_id")?,
+                fence: row.try_get("", "fence")?,
+            },
+            attempt_count: row.try_get("", "attempt_count")?,
+            schedule_step: row.try_get("", "schedule_step")?,
+            order_key: row.try_get::<Option<Uuid>>("", "order_key")?,
+            is_probe: false,
+            event,
+            token,
+            target: Arc::clone(target),
+        });
+    }
+    Ok(jobs)
+}
+
+fn outgoing_event(id: EventId, row: &QueryResult) -> Result<OutgoingEvent, DbErr> {
+    Ok(OutgoingEvent {
+        id,
+        event_type: row.try_get("", "event_type")?,
+        data: row.try_get("", "data")?,
+        identity: row.try_get("", "identity")?,
+        occurred_at: row.try_get("", "occurred_at")?,
+    })
+}
+
+fn stored_token(row: &QueryResult) -> Result<SharedToken, DbErr> {
+    let Some(token) = row.try_get::<Option<String>>("", "token")? else {
+        return Ok(SharedToken::default());
+    };
+    Ok(SharedToken(OnceCell::new_with(Some(SignedToken {
+        key_id: row.try_get("", "key_id")?,
+        token: Bytes::from(token),
+        expires_at: row.try_get("", "expires_at")?,
+        stored: true,
+    }))))
+}

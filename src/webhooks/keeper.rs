@@ -1,0 +1,177 @@
+//! The keeper of this node's endpoints: it keeps the node alive, takes endpoints that are due, reads their deliveries, and gives
+//! back those without work.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use sea_orm::{DatabaseBackend, DbErr};
+
+use super::claims::{self, ENDPOINTS_MAX};
+use super::dispatcher::Dispatcher;
+use super::endpoints::{self, CHANNEL, LEASE_MS};
+use super::{health, replays};
+
+/// How often it looks, unless it is woken.
+const TICK: Duration = Duration::from_millis(500);
+/// How often a node says that it lives, in milliseconds.
+const RENEW_MS: i64 = LEASE_MS / 3;
+/// How often what the node owns is compared with the database, and all of it looked through, in milliseconds: whatever was
+/// missed is found then.
+const REVIEW_MS: i64 = LEASE_MS;
+
+/// Looks again and again.
+pub(super) async fn tick(dispatcher: Dispatcher) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = dispatcher.0.wake.notified() => {}
+        }
+        if dispatcher.lock().is_stopping {
+            return;
+        }
+        if let Err(error) = dispatcher.look().await {
+            tracing::warn!(%error, "due deliveries could not be read; the next tick tries again");
+        }
+        dispatcher.beat();
+    }
+}
+
+/// Looks whenever another node says that something is due. The tick covers what is missed.
+pub(super) async fn listen(dispatcher: Dispatcher) {
+    let woken = dispatcher.clone();
+    dispatcher.0.db.listen(CHANNEL, move || woken.wake()).await;
+}
+
+impl Dispatcher {
+    /// Looks for due deliveries until there are no more, and says whether there were any.
+    pub(super) async fn look(&self) -> Result<bool, DbErr> {
+        // One look at a time: another's answer would be old by the time its deliveries are sent and written.
+        let _looking = self.0.looking.lock().await;
+        if self.lock().is_stopping {
+            return Ok(false);
+        }
+        self.stay_alive().await?;
+        self.review().await?;
+        match health::review(&self.0.db, &self.0.configs, self).await {
+            Ok(disabled) => disabled.into_iter().for_each(|subscription| self.requeue(subscription)),
+            Err(error) => tracing::warn!(%error, "the health of receivers could not be reviewed"),
+        }
+        let mut has_found = match replays::go_on(&self.0.db).await {
+            Ok(has_gone_on) => has_gone_on,
+            Err(error) => {
+                tracing::warn!(%error, "a replay could not go on; the next look tries again");
+                false
+            }
+        };
+        while self.take_due().await? {}
+        while self.read_due().await? {
+            has_found = true;
+        }
+        self.release_idle(false).await?;
+        Ok(has_found)
+    }
+
+    /// Renews this node's life when it is time, and buries others. If it was itself taken for dead, it starts anew.
+    async fn stay_alive(&self) -> Result<(), DbErr> {
+        let db = &self.0.db;
+        if db.backend() == DatabaseBackend::Sqlite {
+            return Ok(());
+        }
+        let node = {
+            let state = self.lock();
+            let now = db.now();
+            if now < state.renew_at && state.renew_at.0 - now.0 <= RENEW_MS {
+                return Ok(());
+            }
+            state.node
+        };
+        db.keep_time().await?;
+        match endpoints::renew(db, node).await? {
+            Some(alive_until) => self.lock().alive_until = alive_until,
+            None => {
+                tracing::warn!("this node was taken for dead; it starts anew");
+                let node = db.new_id();
+                let alive_until = endpoints::enter(db, node).await?;
+                let mut state = self.lock();
+                state.disown_all();
+                (state.node, state.alive_until) = (node, alive_until);
+            }
+        }
+        self.lock().renew_at = db.now().plus_ms(RENEW_MS);
+        endpoints::bury_dead(db).await
+    }
+
+    /// Looks through everything that is this node's, now and then.
+    async fn review(&self) -> Result<(), DbErr> {
+        let now = self.0.db.now();
+        let node = {
+            let mut state = self.lock();
+            if now < state.review_at && state.review_at.0 - now.0 <= REVIEW_MS {
+                return Ok(());
+            }
+            state.review_at = now.plus_ms(REVIEW_MS);
+            state.node
+        };
+        let owned = endpoints::owned_by(&self.0.db, node).await?;
+        let mut state = self.lock();
+        for endpoint in owned {
+            state.own(endpoint);
+        }
+        Ok(())
+    }
+
+    /// Takes endpoints that are due and nobody's, and says whether there were any.
+    async fn take_due(&self) -> Result<bool, DbErr> {
+        let node = {
+            let state = self.lock();
+            if state.room_of_new() == 0 || !state.is_alive(self.0.db.now()) {
+                return Ok(false);
+            }
+            state.node
+        };
+        let taken = endpoints::take_due(&self.0.db, node).await?;
+        let mut state = self.lock();
+        for endpoint in &taken {
+            state.own(*endpoint);
+        }
+        Ok(!taken.is_empty())
+    }
+
+    /// Reads what is due of some endpoints, and says whether there was anything.
+    async fn read_due(&self) -> Result<bool, DbErr> {
+        let (wants, held) = {
+            let mut state = self.lock();
+            let wants = state.wants(self.0.db.now(), ENDPOINTS_MAX);
+            let held = if wants.is_empty() { HashSet::default() } else { state.held.clone() };
+            (wants, held)
+        };
+        if wants.is_empty() {
+            return Ok(false);
+        }
+        let found = claims::read_due(&self.0.db, &wants, &held).await;
+        let (found, failed) = match found {
+            Ok(found) => (Some(found), None),
+            Err(error) => (None, Some(error)),
+        };
+        let has_found = {
+            let mut state = self.lock();
+            let before = state.held.len();
+            state.looked(&wants, found);
+            state.held.len() > before
+        };
+        self.pump();
+        failed.map_or(Ok(has_found), Err)
+    }
+
+    /// Gives back endpoints that have had no work for a while, or for a moment if `at_once`.
+    pub(super) async fn release_idle(&self, at_once: bool) -> Result<(), DbErr> {
+        let (node, idle) = {
+            let mut state = self.lock();
+            let idle = state.idle(self.0.db.now(), at_once);
+            (state.node, idle)
+        };
+        endpoints::release(&self.0.db, node, &idle, |idle| self.lock().disown_idle(idle)).await
+    }
+}

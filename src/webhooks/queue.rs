@@ -1,0 +1,228 @@
+//! What waits for one endpoint, and how many of it may be under way: its cap, its order, its rate, its breaker.
+
+use std::collections::{HashSet, VecDeque};
+
+use entity::id::Timestamp;
+use uuid::Uuid;
+
+use super::Job;
+
+/// Failures in a row after which an endpoint gets one slot at a time, until one try succeeds.
+const FAILURES_MAX: u32 = 5;
+/// Slots of an endpoint that has not proven itself in this process yet; each success doubles them up to its cap.
+const SLOTS_AT_FIRST: usize = 8;
+
+/// What waits for one endpoint.
+#[derive(Default)]
+pub(super) struct Queue {
+    /// The number that outcomes carry; none if the endpoint is not this node's, or no longer.
+    pub(super) fence: Option<i64>,
+    /// Transactions under way that count on this node's owning it.
+    pub(super) pins: usize,
+    /// First tries, and everything of an ordered endpoint by age.
+    first: VecDeque<Job>,
+    resends: VecDeque<Job>,
+    /// Order keys of which a try is under way, or failed and is not written yet.
+    busy_keys: HashSet<Uuid>,
+    pub(super) in_flight: usize,
+    /// Deliveries in memory: queued, under way, or not written yet.
+    pub(super) held: usize,
+    pub(super) in_ring: bool,
+    /// Whether some of its deliveries have an order.
+    pub(super) is_ordered: bool,
+    /// There may be more in the database that is due.
+    pub(super) has_more: bool,
+    /// When the next delivery in the database is due that was not due at the last look.
+    pub(super) next_due: Option<Timestamp>,
+    pub(super) idle_since: Option<Timestamp>,
+    pub(super) breaker: Breaker,
+    bucket: Bucket,
+}
+
+/// What keeps the next job from starting.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// There is none, or none whose order allows it, or every slot is taken: something else must happen first.
+    Waits,
+    /// Only resends, and the slots for resends are all taken.
+    Resends,
+    /// The rate allows it from then on.
+    Until(Timestamp),
+}
+
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.first.len() + self.resends.len()
+    }
+
+    pub(super) fn push(&mut self, job: Job) {
+        self.held += 1;
+        if job.order_key.is_some() {
+            let place = self.first.partition_point(|other| other.lease.delivery_id < job.lease.delivery_id);
+            self.first.insert(place, job);
+        } else if job.attempt_count == 0 {
+            self.first.push_back(job);
+        } else {
+            self.resends.push_back(job);
+        }
+    }
+
+    /// The next job that may start at `now`.
+    pub(super) fn take(&mut self, now: Timestamp, may_resend: bool) -> Result<Job, Blocked> {
+        let place =
+            self.first.iter().position(|job| job.order_key.is_none_or(|key| !self.busy_keys.contains(&key)));
+        let (from, place) = match place {
+            Some(place) => (&mut self.first, place),
+            None if self.resends.is_empty() => return Err(Blocked::Waits),
+            None if !may_resend => return Err(Blocked::Resends),
+            None => (&mut self.resends, 0),
+        };
+        let Some(target) = from.get(place).map(|job| &job.target) else { return Err(Blocked::Waits) };
+        if self.in_flight >= self.breaker.slots(target.in_flight_max) {
+            return Err(Blocked::Waits);
+        }
+        if let Some(rate) = target.rate_limit {
+            self.bucket.take(rate, now).map_err(Blocked::Until)?;
+        }
+        let job = from.remove(place).ok_or(Blocked::Waits)?;
+        self.busy_keys.extend(job.order_key);
+        self.in_flight += 1;
+        Ok(job)
+    }
+
+    /// Notes that the try of `job` is over. After a success the next in its order may start.
+    pub(super) fn release(&mut self, job: &Job, has_failed: bool) {
+        self.in_flight -= 1;
+        self.breaker.note(has_failed, job.target.in_flight_max);
+        if let Some(key) = job.order_key
+            && !has_failed
+        {
+            self.busy_keys.remove(&key);
+        }
+    }
+
+    /// Notes that the outcome of `job` is written; `next` is when it is tried again. After a failure what comes behind it in its
+    /// order leaves memory, to be read again when it may be sent; it is given.
+    pub(super) fn written(&mut self, job: &Job, has_failed: bool, next: Option<Timestamp>) -> VecDeque<Job> {
+        self.held -= 1;
+        self.next_due = self.next_due.into_iter().chain(next).min();
+        let Some(key) = job.order_key.filter(|_| has_failed) else { return VecDeque::new() };
+        self.busy_keys.remove(&key);
+        self.has_more = true;
+        let (behind, rest): (VecDeque<Job>, VecDeque<Job>) =
+            std::mem::take(&mut self.first).into_iter().partition(|job| job.order_key == Some(key));
+        self.first = rest;
+        self.held -= behind.len();
+        behind
+    }
+
+    /// Takes out all that is queued.
+    pub(super) fn drain(&mut self) -> Vec<Job> {
+        let jobs: Vec<Job> = self.first.drain(..).chain(self.resends.drain(..)).collect();
+        self.held -= jobs.len();
+        jobs
+    }
+
+    /// Whether this node may give it back.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.held == 0 && self.pins == 0 && !self.has_more
+    }
+}
+
+/// How an endpoint has done lately.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    failures: u32,
+    proven: usize,
+}
+
+impl Breaker {
+    /// Of an endpoint whose last delivery failed.
+    pub(super) const fn failing() -> Self {
+        Self { failures: FAILURES_MAX, proven: 0 }
+    }
+
+    /// Whether it is tried with one slot only.
+    pub(super) const fn is_open(&self) -> bool {
+        self.failures >= FAILURES_MAX
+    }
+
+    /// Whether the last try failed.
+    pub(super) const fn last_failed(&self) -> bool {
+        self.failures > 0
+    }
+
+    fn slots(&self, cap: usize) -> usize {
+        if self.is_open() { 1 } else { cap.min(self.proven.max(SLOTS_AT_FIRST)) }
+    }
+
+    fn note(&mut self, has_failed: bool, cap: usize) {
+        if has_failed {
+            self.failures = self.failures.saturating_add(1);
+            self.proven = 0;
+        } else {
+            self.failures = 0;
+            self.proven = (self.proven.max(SLOTS_AT_FIRST) * 2).min(cap);
+        }
+    }
+}
+
+/// A bucket of tokens, one a try: as many as the rate gives in a second.
+#[derive(Debug, Default)]
+struct Bucket {
+    /// When it will be full again.
+    full_at_us: i64,
+}
+
+impl Bucket {
+    /// Takes a token, or says when there will be one.
+    fn take(&mut self, rate: u32, now: Timestamp) -> Result<(), Timestamp> {
+        let now_us = now.0.saturating_mul(1_000);
+        let token_us = 1_000_000 / i64::from(rate.max(1));
+        let full_at_us = self.full_at_us.max(now_us) + token_us;
+        let lacks_us = full_at_us - now_us - 1_000_000;
+        if lacks_us > 0 {
+            return Err(Timestamp((now_us + lacks_us + 999) / 1_000));
+        }
+        self.full_at_us = full_at_us;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_a_seconds_worth_at_once_and_then_one_by_one() {
+        let mut bucket = Bucket::default();
+        let start = Timestamp(1_700_000_000_000);
+        assert_eq!((0..3).map(|_| bucket.take(3, start)).collect::<Vec<_>>(), [Ok(()); 3]);
+        assert_eq!(bucket.take(3, start), Err(start.plus_ms(334)));
+        assert_eq!(bucket.take(3, start.plus_ms(333)), Err(start.plus_ms(334)));
+        assert_eq!(bucket.take(3, start.plus_ms(334)), Ok(()));
+        assert_eq!(bucket.take(3, start.plus_ms(334)), Err(start.plus_ms(667)));
+        let later = start.plus_ms(60_000);
+        assert_eq!((0..4).filter(|_| bucket.take(3, later).is_ok()).count(), 3, "no more for having waited");
+    }
+
+    #[test]
+    fn a_breaker_opens_after_five_failures_and_closes_with_one_success() {
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.slots(64), SLOTS_AT_FIRST);
+        for slots in [16, 32, 64, 64] {
+            breaker.note(false, 64);
+            assert_eq!(breaker.slots(64), slots);
+        }
+        for _ in 1..FAILURES_MAX {
+            breaker.note(true, 64);
+            assert_eq!((breaker.slots(64), breaker.is_open()), (SLOTS_AT_FIRST, false));
+        }
+        breaker.note(true, 64);
+        assert_eq!((breaker.slots(64), breaker.is_open()), (1, true));
+        breaker.note(false, 64);
+        assert_eq!((breaker.slots(64), breaker.is_open()), (16, false));
+        assert_eq!(Breaker::default().slots(3), 3, "never more than the subscription allows");
+        assert!(Breaker::failing().is_open());
+    }
+}

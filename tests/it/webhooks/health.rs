@@ -1,0 +1,179 @@
+//! Receivers that fail for long: their owner is told in time, and then nothing more is sent to them.
+
+use serde_json::{Value, json};
+
+use super::{
+    FOLLOWED, SUBSCRIPTIONS, advance_to, deliveries, installed_site, millis, new_follower,
+    patch_subscription, subscribe_with, unfold,
+};
+use crate::on_both;
+use crate::support::receiver::{Receiver, Reply};
+use crate::support::world::{Site, text};
+use crate::support::{ADMIN_KEY, TestApp};
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// A subscription whose receiver fails, and another one that is told of it.
+struct Failing {
+    site: Site,
+    subscription: String,
+    receiver: Receiver,
+    operator: Receiver,
+    began: i64,
+}
+
+impl Failing {
+    async fn new(app: &TestApp) -> Self {
+        let (site, installed) = installed_site(app).await;
+        let (receiver, operator) = (Receiver::start().await, Receiver::start().await);
+        receiver.answer((0..200).map(|_| Reply::status(500)));
+        let all = json!({"eventTypes": [FOLLOWED, "followpoints.webhooks.*"]});
+        let made = subscribe_with(app, &site, &installed, &receiver.url, &all).await;
+        let told = json!({"eventTypes": ["followpoints.webhooks.v1.*"]});
+        subscribe_with(app, &site, &installed, &operator.url, &told).await;
+        new_follower(app, &site, "u-1").await;
+        app.drain().await;
+        let began = app.app.db.now().0;
+        Self { site, subscription: text(&made["id"]), receiver, operator, began }
+    }
+
+    /// Moves the clock to so long after the first failure, and lets happen what is due then.
+    async fn after(&self, app: &TestApp, ms: i64) {
+        app.clock.advance_ms(self.began + ms - app.app.db.now().0);
+        app.drain().await;
+    }
+
+    async fn subscription(&self, app: &TestApp) -> Value {
+        let path = format!("{SUBSCRIPTIONS}/{}", self.subscription);
+        app.call("GET", &path).key(ADMIN_KEY, &self.site.id).ok().await["webhookSubscription"].clone()
+    }
+
+    /// What the operator was told so far: types and bodies.
+    fn told(&self) -> Vec<(String, Value)> {
+        let events = self.operator.bodies().into_iter().map(|body| {
+            let envelope = unfold(&body)["data"].clone();
+            (text(&envelope["eventType"]), envelope["data"]["actionEvent"]["body"]["subscription"].clone())
+        });
+        events.collect()
+    }
+}
+
+/// The type of the event that says so.
+fn about(slug: &str) -> String {
+    format!("followpoints.webhooks.v1.subscription_{slug}")
+}
+
+on_both! {
+    async fn its_owner_is_warned_at_half_and_nine_tenths_of_five_days_and_then_it_is_disabled(app: &TestApp) {
+        let failing = Failing::new(app).await;
+        let since = failing.subscription(app).await["failingSinceDate"].clone();
+        assert_eq!(millis(&since), failing.began);
+        failing.after(app, 60 * HOUR_MS - 1).await;
+        assert_eq!(failing.told(), []);
+        failing.after(app, 60 * HOUR_MS).await;
+        let told = failing.told();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].0, about("failing"));
+        let until = &told[0].1["disabledFromDate"];
+        assert_eq!(millis(until), failing.began + 5 * DAY_MS);
+        let mut expected = json!({"id": failing.subscription, "url": failing.receiver.url, "status": "ENABLED",
+            "failingSinceDate": since, "disabledFromDate": until});
+        expected["appId"] = failing.subscription(app).await["appId"].clone();
+        assert_eq!(told[0].1, expected);
+
+        failing.after(app, 108 * HOUR_MS - 1).await;
+        assert_eq!(failing.told().len(), 1);
+        new_follower(app, &failing.site, "u-2").await;
+        failing.after(app, 108 * HOUR_MS).await;
+        assert_eq!(failing.told()[1].0, about("failing"));
+
+        // Only one delivery is exhausted so far: that may be bad luck.
+        failing.after(app, 5 * DAY_MS).await;
+        assert_eq!((failing.told().len(), &failing.subscription(app).await["status"]), (2, &json!("ENABLED")));
+        while deliveries(app, &failing.site).await.iter().filter(|row| row["status"] == "EXHAUSTED").count() < 2 {
+            let rows = deliveries(app, &failing.site).await;
+            let next = rows.iter().find(|row| row["status"] == "RETRYING").expect("one goes on");
+            advance_to(app, &next["nextAttemptDate"]);
+            app.drain().await;
+        }
+        app.clock.advance_ms(600_000);
+        app.drain().await;
+        let disabled = failing.subscription(app).await;
+        assert_eq!(
+            (&disabled["status"], &disabled["statusReason"]),
+            (&json!("DISABLED"), &json!("the receiver has accepted nothing for 5 days"))
+        );
+        let told = failing.told();
+        assert_eq!((told.len(), &told[2].0), (3, &about("disabled")));
+        assert_eq!(told[2].1["status"], "DISABLED");
+        let count = failing.receiver.count();
+        new_follower(app, &failing.site, "u-3").await;
+        failing.after(app, 9 * DAY_MS).await;
+        assert_eq!((failing.receiver.count(), failing.told().len()), (count, 3), "nothing more is sent or told");
+    }
+}
+
+on_both! {
+    async fn one_success_ends_it_and_is_told_if_the_failure_was(app: &TestApp) {
+        let failing = Failing::new(app).await;
+        failing.after(app, 60 * HOUR_MS).await;
+        assert_eq!(failing.told().len(), 1);
+        failing.receiver.recover();
+        new_follower(app, &failing.site, "u-2").await;
+        app.drain().await;
+        let told = failing.told();
+        assert_eq!((told.len(), &told[1].0), (2, &about("recovered")));
+        assert_eq!(told[1].1.get("failingSinceDate"), None);
+        assert_eq!(failing.subscription(app).await.get("failingSinceDate"), None);
+        failing.after(app, 20 * DAY_MS).await;
+        assert_eq!(failing.told().len(), 2);
+    }
+}
+
+on_both! {
+    async fn a_short_failure_is_told_to_nobody(app: &TestApp) {
+        let failing = Failing::new(app).await;
+        failing.receiver.recover();
+        failing.after(app, 2 * HOUR_MS).await;
+        assert_eq!(failing.subscription(app).await.get("failingSinceDate"), None);
+        failing.after(app, 20 * DAY_MS).await;
+        assert_eq!(failing.told(), []);
+    }
+}
+
+on_both! {
+    async fn enabling_it_again_gives_it_all_the_time_anew(app: &TestApp) {
+        let failing = Failing::new(app).await;
+        failing.after(app, 60 * HOUR_MS).await;
+        let id = &failing.subscription;
+        patch_subscription(app, &failing.site, id, &json!({"status": "PAUSED"})).await;
+        failing.after(app, 30 * DAY_MS).await;
+        assert_eq!((failing.told().len(), &failing.subscription(app).await["status"]), (1, &json!("PAUSED")));
+        patch_subscription(app, &failing.site, id, &json!({"status": "ENABLED"})).await;
+        new_follower(app, &failing.site, "u-2").await;
+        app.drain().await;
+        let again = app.app.db.now().0;
+        assert_eq!(millis(&failing.subscription(app).await["failingSinceDate"]), again);
+        failing.after(app, again - failing.began + 60 * HOUR_MS - 1).await;
+        assert_eq!(failing.told().len(), 1);
+        failing.after(app, again - failing.began + 60 * HOUR_MS).await;
+        assert_eq!(failing.told().len(), 2);
+    }
+}
+
+on_both! {
+    async fn a_410_is_told_at_once(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let (gone, operator) = (Receiver::start().await, Receiver::start().await);
+        gone.answer([Reply::status(410)]);
+        let subscription = text(&subscribe_with(app, &site, &installed, &gone.url, &json!({})).await["id"]);
+        let all = json!({"eventTypes": ["followpoints.webhooks.v1.subscription_disabled"]});
+        subscribe_with(app, &site, &installed, &operator.url, &all).await;
+        new_follower(app, &site, "u-1").await;
+        app.drain().await;
+        let told = unfold(&operator.bodies()[0])["data"]["data"].clone();
+        assert_eq!((operator.count(), &told["entityId"], &told["slug"]), (1, &json!(subscription), &json!("disabled")));
+        assert_eq!(told["actionEvent"]["body"]["subscription"]["statusReason"], "the receiver answered 410 Gone");
+    }
+}

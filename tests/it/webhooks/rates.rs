@@ -1,0 +1,42 @@
+//! A subscription may limit how many tries a second it gets.
+
+use serde_json::json;
+
+use super::{installed_site, new_follower, patch_subscription, subscribe_with};
+use crate::on_both;
+use crate::support::ENOUGH;
+use crate::support::process::LOOK;
+use crate::support::receiver::Receiver;
+use crate::support::world::text;
+
+on_both! {
+    async fn a_limited_receiver_gets_its_tries_as_the_clock_goes_on_and_loses_none(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let (limited, other) = (Receiver::start().await, Receiver::start().await);
+        let made = subscribe_with(app, &site, &installed, &limited.url, &json!({"maxPerSecond": 2})).await;
+        assert_eq!(made["maxPerSecond"], 2);
+        subscribe_with(app, &site, &installed, &other.url, &json!({})).await;
+        for number in 0..5 {
+            new_follower(app, &site, &format!("u-{number}")).await;
+        }
+        other.wait_for(5).await;
+        // All that can be written is written: three of the limited one's stay in memory.
+        let mut looks = tokio::time::interval(LOOK);
+        let written = async {
+            while app.app.dispatcher.health().held > 3 {
+                looks.tick().await;
+            }
+        };
+        tokio::time::timeout(ENOUGH, written).await.expect("the others are written");
+        assert_eq!(limited.count(), 2, "the clock stands still");
+        app.clock.advance_ms(500);
+        app.app.dispatcher.wake();
+        assert_eq!(limited.wait_for(3).await.len(), 3);
+
+        let id = text(&made["id"]);
+        let freed = patch_subscription(app, &site, &id, &json!({"maxPerSecond": 0})).await;
+        assert_eq!(freed.get("maxPerSecond"), None);
+        app.drain().await;
+        assert_eq!((limited.count(), other.count()), (5, 5));
+    }
+}

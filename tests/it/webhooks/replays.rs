@@ -1,0 +1,201 @@
+//! Replays: the events of a time are sent to a subscription again, as its owner says, and whatever happens meanwhile.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{
+    FOLLOWED, SUBSCRIPTIONS, deliveries, installed_site, new_follower, patch_subscription, subscribe_with,
+    unfold,
+};
+use crate::support::client::Answer;
+use crate::support::receiver::{Receiver, Reply};
+use crate::support::world::{InstalledApp, Site, text};
+use crate::support::{ADMIN_KEY, TestApp};
+use crate::{on_both, on_both_databases};
+
+const REPLAYS: &str = "/admin/v1/webhook-replays";
+const BEGINNING: &str = "2024-08-01T00:00:00Z";
+
+async fn ask(app: &TestApp, site: &Site, subscription: &str, body: &Value) -> Answer {
+    let path = format!("{SUBSCRIPTIONS}/{subscription}/replay");
+    app.call("POST", &path).key(ADMIN_KEY, &site.id).json(body).send().await
+}
+
+/// Starts a replay and lets it come to its end.
+async fn replay(app: &TestApp, site: &Site, subscription: &str, body: &Value) -> Value {
+    let started = ask(app, site, subscription, body).await;
+    assert_eq!(started.status, 200, "{}", started.text);
+    app.drain().await;
+    let path = format!("{REPLAYS}/{}", text(&started.json()["webhookReplay"]["id"]));
+    app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await["webhookReplay"].clone()
+}
+
+fn told(receiver: &Receiver) -> BTreeSet<String> {
+    receiver.bodies().iter().map(|body| text(&unfold(body)["jti"])).collect()
+}
+
+/// One delivery of each kind: accepted, exhausted, cancelled, and an event from before the subscription.
+async fn history(app: &TestApp) -> (Site, InstalledApp, String, Receiver) {
+    let (site, installed) = installed_site(app).await;
+    let receiver = Receiver::start().await;
+    new_follower(app, &site, "before").await;
+    let once = json!({"retryProfile": "CUSTOM", "retryDelaysSeconds": []});
+    let id = text(&subscribe_with(app, &site, &installed, &receiver.url, &once).await["id"]);
+    receiver.answer([Reply::status(200), Reply::status(500)]);
+    for name in ["accepted", "exhausted"] {
+        app.clock.advance_ms(60_000);
+        new_follower(app, &site, name).await;
+        app.drain().await;
+    }
+    patch_subscription(app, &site, &id, &json!({"status": "PAUSED"})).await;
+    app.clock.advance_ms(60_000);
+    new_follower(app, &site, "cancelled").await;
+    patch_subscription(app, &site, &id, &json!({"heldDeliveries": "CANCEL", "status": "ENABLED"})).await;
+    app.clock.advance_ms(60_000);
+    app.drain().await;
+    let states: Vec<String> = deliveries(app, &site).await.iter().map(|row| text(&row["status"])).collect();
+    assert_eq!(states, ["CANCELLED", "EXHAUSTED", "DELIVERED"]);
+    assert_eq!(receiver.count(), 2);
+    (site, installed, id, receiver)
+}
+
+on_both! {
+    async fn failed_missing_and_all_mean_what_they_say(app: &TestApp) {
+        for (scope, replayed) in [("FAILED", 2), ("MISSING", 1), ("ALL", 4)] {
+            let (site, _, id, receiver) = history(app).await;
+            let done = replay(app, &site, &id, &json!({"since": BEGINNING, "scope": scope})).await;
+            assert_eq!(
+                (&done["status"], &done["scope"], &done["progressPercent"]),
+                (&json!("DONE"), &json!(scope), &json!(100))
+            );
+            // Every follow made four events, of which the subscription is to one.
+            assert_eq!((&done["examinedCount"], &done["replayedCount"]), (&json!(16), &json!(replayed)));
+            assert_eq!(receiver.count(), 2 + replayed, "{scope}");
+            let rows = deliveries(app, &site).await;
+            let waiting = rows.iter().filter(|row| row["status"] != "DELIVERED").count();
+            assert_eq!((rows.len(), waiting), if scope == "FAILED" { (3, 0) } else if scope == "ALL" { (4, 0) } else { (4, 2) });
+            let events: BTreeSet<String> = rows.iter().map(|row| text(&row["eventId"])).collect();
+            assert!(told(&receiver).is_subset(&events), "under the ids that they always had");
+        }
+    }
+}
+
+on_both! {
+    async fn a_replay_keeps_to_its_time_and_its_event_types(app: &TestApp) {
+        let (site, installed, id, receiver) = history(app).await;
+        // The events were a minute apart, from 11:51:41.431 on.
+        let range = json!({"since": "2024-08-01T11:53:41.431Z", "until": "2024-08-01T11:54:41.431Z", "scope": "ALL"});
+        let done = replay(app, &site, &id, &range).await;
+        assert_eq!((&done["examinedCount"], &done["replayedCount"]), (&json!(4), &json!(1)));
+        assert_eq!((&done["since"], &done["until"]), (&range["since"], &range["until"]));
+        let exhausted = &deliveries(app, &site).await[1];
+        assert_eq!((&exhausted["status"], &exhausted["attemptCount"]), (&json!("DELIVERED"), &json!(2)));
+        assert_eq!(receiver.count(), 3);
+
+        let other = Receiver::start().await;
+        let types = json!({"eventTypes": ["wix.loyalty.v1.*"]});
+        let id = text(&subscribe_with(app, &site, &installed, &other.url, &types).await["id"]);
+        let done = replay(app, &site, &id, &json!({"since": BEGINNING, "scope": "MISSING"})).await;
+        assert_eq!((&done["replayedCount"], other.count()), (&json!(12), 12));
+        let kinds: BTreeSet<String> =
+            other.bodies().iter().map(|body| text(&unfold(body)["data"]["eventType"])).collect();
+        assert!(!kinds.contains(FOLLOWED));
+    }
+}
+
+on_both! {
+    async fn what_makes_no_sense_is_refused(app: &TestApp) {
+        let (site, _, id, _) = history(app).await;
+        for (body, field, rule) in [
+            (json!({}), "since", "REQUIRED_FIELD"),
+            (json!({"since": "yesterday"}), "since", "FORMAT"),
+            (json!({"since": BEGINNING, "until": "tomorrow"}), "until", "FORMAT"),
+            (json!({"since": BEGINNING, "until": BEGINNING}), "since", "FORMAT"),
+            (json!({"since": "2034-08-01T00:00:00Z"}), "since", "FORMAT"),
+            (json!({"since": BEGINNING, "scope": "SOME"}), "scope", "INVALID_ENUM_VALUE"),
+        ] {
+            let answer = ask(app, &site, &id, &body).await;
+            assert_eq!(answer.violations(), [(field.to_owned(), rule.to_owned())], "{body}");
+        }
+        patch_subscription(app, &site, &id, &json!({"status": "PAUSED"})).await;
+        let answer = ask(app, &site, &id, &json!({"since": BEGINNING})).await;
+        assert_eq!(answer.error(), (428, "WEBHOOK_SUBSCRIPTION_NOT_ENABLED".to_owned()));
+    }
+}
+
+/// A replay that cannot end yet: a thousand deliveries wait for its receiver, which is the most that may lie ahead.
+async fn held_up(app: &TestApp) -> (Site, String, Receiver, Value) {
+    use entity::id::{DeliveryId, EventId, SiteId, SubscriptionId};
+    use sea_orm::EntityTrait as _;
+
+    let (site, _, id, receiver) = history(app).await;
+    patch_subscription(app, &site, &id, &json!({"maxPerSecond": 1})).await;
+    let tx = app.app.db.write().await.unwrap();
+    let now = tx.now();
+    let rows = (0..1_000).map(|_| {
+        entity::delivery::ActiveModel::from(entity::delivery::Model {
+            site_id: SiteId(site.id.parse().unwrap()),
+            id: DeliveryId(tx.new_id()),
+            subscription_id: SubscriptionId(id.parse().unwrap()),
+            event_id: EventId(tx.new_id()),
+            status: entity::kinds::DeliveryStatus::Retrying,
+            attempt_count: 1,
+            schedule_step: 1,
+            next_attempt_at: now.plus_ms(3_600_000),
+            order_key: None,
+            created_at: now,
+            finished_at: None,
+        })
+    });
+    entity::delivery::Entity::insert_many(rows.collect::<Vec<_>>())
+        .exec_without_returning(tx.conn())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let started = ask(app, &site, &id, &json!({"since": BEGINNING, "scope": "ALL"})).await.json();
+    app.drain().await;
+    (site, id, receiver, started["webhookReplay"].clone())
+}
+
+async fn get(app: &TestApp, site: &Site, replay: &Value) -> Value {
+    let path = format!("{REPLAYS}/{}", text(&replay["id"]));
+    app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await["webhookReplay"].clone()
+}
+
+on_both! {
+    async fn a_replay_rests_while_much_waits_and_can_be_cancelled(app: &TestApp) {
+        let (site, id, receiver, started) = held_up(app).await;
+        let resting = get(app, &site, &started).await;
+        assert_eq!((&resting["status"], &resting["examinedCount"]), (&json!("RUNNING"), &json!(0)));
+        assert_eq!((receiver.count(), resting.get("finishedDate")), (2, None));
+        let again = ask(app, &site, &id, &json!({"since": BEGINNING})).await;
+        assert_eq!(again.error(), (428, "WEBHOOK_REPLAY_RUNNING".to_owned()));
+
+        let path = format!("{REPLAYS}/{}/cancel", text(&started["id"]));
+        let cancelled = app.call("POST", &path).key(ADMIN_KEY, &site.id).ok().await["webhookReplay"].clone();
+        assert_eq!((&cancelled["status"], &cancelled["replayedCount"]), (&json!("CANCELLED"), &json!(0)));
+        assert!(cancelled["finishedDate"].is_string());
+        patch_subscription(app, &site, &id, &json!({"heldDeliveries": "CANCEL"})).await;
+        app.drain().await;
+        assert_eq!((get(app, &site, &started).await, receiver.count()), (cancelled, 2));
+        let listed = app.admin_list(&site, &format!("{REPLAYS}?subscriptionId={id}"), "webhookReplays").await;
+        assert_eq!(listed, [get(app, &site, &started).await]);
+    }
+}
+
+on_both_databases! {
+    async fn g3_a_replay_goes_on_after_a_crash_where_it_was(database: TestDatabase) {
+        let app = TestApp::start_apart(database).await;
+        let (site, id, receiver, started) = held_up(&app).await;
+        let app = app.restart().await;
+        app.clock.advance_ms(15_000);
+        patch_subscription(&app, &site, &id, &json!({"heldDeliveries": "CANCEL", "maxPerSecond": 0})).await;
+        app.drain().await;
+        let done = get(&app, &site, &started).await;
+        assert_eq!((&done["status"], &done["examinedCount"]), (&json!("DONE"), &json!(16)));
+        // The thousand have no event of this site's history.
+        assert_eq!((&done["replayedCount"], receiver.count()), (&json!(4), 6));
+        app.app.stop().await;
+    }
+}
