@@ -269,21 +269,29 @@ impl Db {
     }
 
     /// Calls `heard` for every notification on `channel`, on a connection of its own that is opened again when it is lost; and
-    /// each time it was opened, as some may have been missed. Only PostgreSQL notifies: on SQLite this ends at once.
-    pub async fn listen(&self, channel: &str, heard: impl Fn() + Send) {
+    /// each time it was opened, as some may have been missed. As long as it is open, the advisory lock `lock` is held. Only
+    /// PostgreSQL notifies: on SQLite this ends at once.
+    pub async fn listen(&self, channel: &str, lock: (i32, i32), heard: impl Fn() + Send) {
         if self.backend() == DatabaseBackend::Sqlite {
             return;
         }
         loop {
-            if let Err(error) = self.listen_once(channel, &heard).await {
+            if let Err(error) = self.listen_once(channel, lock, &heard).await {
                 tracing::debug!(%error, "notifications are lost for a moment");
             }
             let _ = tokio::time::timeout(LISTEN_RETRY, std::future::pending::<()>()).await;
         }
     }
 
-    async fn listen_once(&self, channel: &str, heard: &(impl Fn() + Send)) -> Result<(), sqlx::Error> {
+    async fn listen_once(
+        &self,
+        channel: &str,
+        (class, key): (i32, i32),
+        heard: &(impl Fn() + Send),
+    ) -> Result<(), sqlx::Error> {
         let mut listener = sqlx::postgres::PgListener::connect(&self.url).await?;
+        let hold = sqlx::query("SELECT pg_advisory_lock($1, $2)").bind(class).bind(key);
+        sqlx::Executor::execute(&mut listener, hold).await?;
         listener.listen(channel).await?;
         loop {
             heard();

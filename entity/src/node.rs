@@ -11,7 +11,9 @@ pub struct Model {
     /// Chosen at its start.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// When others may take it for dead.
+    /// The advisory lock that it holds for as long as it is connected.
+    pub session: i32,
+    /// When others may take it for dead, connected or not.
     pub alive_until: Timestamp,
 }
 

@@ -77,6 +77,7 @@ CREATE INDEX endpoint_check ON endpoint (check_at) WHERE check_at IS NOT NULL
 ;;
 CREATE TABLE node (
     id {uuid} PRIMARY KEY,
+    session integer NOT NULL,
     alive_until bigint NOT NULL
 )
 ;;

@@ -54,6 +54,8 @@ pub struct Dispatcher(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) db: Db,
+    /// By which lock others know whether this process is connected.
+    pub(super) session: i32,
     pub(super) configs: SiteConfigs,
     ways: Ways,
     metrics: Metrics,
@@ -135,10 +137,13 @@ impl Dispatcher {
         let (outcomes, unwritten) = mpsc::channel(OUTCOMES_QUEUE_MAX);
         let node = db.new_id();
         endpoints::recover(&db).await?;
-        let alive_until = endpoints::enter(&db, node).await?;
+        // The random half of the id, cut to what a lock can have.
+        let session = i32::from_ne_bytes(node.as_fields().3[4..].try_into().unwrap_or_default());
+        let alive_until = endpoints::enter(&db, node, session).await?;
         let dispatcher = Self(Arc::new(Inner {
             state: Mutex::new(State::new(node, alive_until)),
             db,
+            session,
             configs,
             ways,
             metrics,

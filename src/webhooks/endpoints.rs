@@ -5,7 +5,8 @@
 //! outcome counts only with the fence that the endpoint still has: a node that slept through its lease cannot overwrite its
 //! successor.
 //!
-//! A node lives as long as it renews its row. Whoever finds a row that has run out deletes it and frees what its node
+//! A node lives as long as it renews its row, and holds an advisory lock of the database for as long as it is connected.
+//! Whoever finds a row that has run out, or one that is silent and without its lock, deletes it and frees what its node
 //! owned, in one transaction; so a node that still finds its row owns what it owned. On SQLite there is but one node.
 //!
 //! `due_at` says when somebody must look at an endpoint. Whoever writes a delivery owns the endpoint or sets `due_at` in the same
@@ -28,6 +29,10 @@ use crate::rows::{self, Rows};
 
 /// How long a node is taken for alive after it last said so, in milliseconds.
 pub const LEASE_MS: i64 = 15_000;
+/// The same for a node that is no longer connected: a process that ended.
+pub const SILENCE_MS: i64 = 3_000;
+/// The first half of the advisory locks that nodes hold; the second is their session.
+pub const SESSION_LOCKS: i32 = 1_397_050_444;
 /// Endpoints that one statement takes.
 pub const TAKEN_MAX: usize = 256;
 /// When an endpoint is due that has nothing to send.
@@ -233,12 +238,12 @@ pub async fn leave(db: &Db, node: Uuid) -> Result<(), DbErr> {
 }
 
 /// Enters `node`, which owns nothing yet; gives when its life ends unless it is renewed.
-pub async fn enter(db: &Db, node: Uuid) -> Result<Timestamp, DbErr> {
+pub async fn enter(db: &Db, node: Uuid, session: i32) -> Result<Timestamp, DbErr> {
     let tx = db.write().await?;
     // On SQLite nobody else could take it for dead.
     let is_alone = db.backend() == DatabaseBackend::Sqlite;
     let alive_until = if is_alone { Timestamp(i64::MAX) } else { tx.now().plus_ms(LEASE_MS) };
-    let row = node::ActiveModel::from(node::Model { id: node, alive_until });
+    let row = node::ActiveModel::from(node::Model { id: node, session, alive_until });
     node::Entity::insert(row).exec_without_returning(tx.conn()).await?;
     tx.commit().await?;
     Ok(alive_until)
@@ -259,23 +264,34 @@ pub async fn renew(db: &Db, node: Uuid) -> Result<Option<Timestamp>, DbErr> {
 
 const ORPHANED: &str = "owner IS NOT NULL AND NOT EXISTS (SELECT 1 FROM node WHERE node.id = endpoint.owner)";
 
-/// Which nodes are alive. A life that ends far ahead was entered before the clock was set back: its node may be gone for long.
-fn alive(now: Timestamp) -> String {
-    format!("alive_until > {} AND alive_until <= {}", now.0, now.plus_ms(2 * LEASE_MS).0)
+/// Which nodes may be dead: their life has run out, or they are silent. A life that ends far ahead was entered before the
+/// clock was set back: its node may be gone for long.
+fn suspect(now: Timestamp) -> String {
+    let (silent, ahead) = (now.plus_ms(LEASE_MS - SILENCE_MS).0, now.plus_ms(2 * LEASE_MS).0);
+    format!("(alive_until <= {silent} OR alive_until > {ahead})")
 }
 
-/// Removes the nodes whose life has run out, and frees what is owned by no living node.
+/// Which of those are dead. Whoever ends, however suddenly, is disconnected by the system and loses its lock.
+fn dead(now: Timestamp) -> String {
+    let (over, ahead) = (now.0, now.plus_ms(2 * LEASE_MS).0);
+    format!(
+        "{} AND (alive_until <= {over} OR alive_until > {ahead} \
+         OR pg_try_advisory_xact_lock({SESSION_LOCKS}, session))",
+        suspect(now)
+    )
+}
+
+/// Removes the nodes that are dead, and frees what is owned by no living node.
 pub async fn bury_dead(db: &Db) -> Result<(), DbErr> {
     let look = format!(
-        "SELECT 1 WHERE EXISTS (SELECT 1 FROM node WHERE NOT ({})) OR EXISTS (SELECT 1 FROM endpoint WHERE {ORPHANED})",
-        alive(db.now())
+        "SELECT 1 WHERE EXISTS (SELECT 1 FROM node WHERE {}) OR EXISTS (SELECT 1 FROM endpoint WHERE {ORPHANED})",
+        suspect(db.now())
     );
     if db.read().query_one_raw(Statement::from_string(db.backend(), look)).await?.is_none() {
         return Ok(());
     }
     let tx = db.write().await?;
-    let dead = Expr::cust(format!("NOT ({})", alive(tx.now())));
-    node::Entity::delete_many().filter(dead).exec(tx.conn()).await?;
+    node::Entity::delete_many().filter(Expr::cust(dead(tx.now()))).exec(tx.conn()).await?;
     free_orphans(&tx).await?;
     tx.commit().await
 }

@@ -42,6 +42,10 @@ const REVIEWED_MAX: u64 = 100;
 
 /// Notes in `endpoint` what `outcome` says of its receiver.
 pub(super) fn note(endpoint: &mut endpoint::Model, outcome: &Outcome) {
+    if endpoint.notice == Some(EndpointNotice::Gone) {
+        // Whatever else was under way: it said that it is gone for good.
+        return;
+    }
     if outcome.verdict == Verdict::Delivered {
         if endpoint.failing_since.take().is_some() {
             let was_told = endpoint.warned_percent > 0;
@@ -105,7 +109,7 @@ pub(super) async fn reset(tx: &Tx, subscription: SubscriptionId) -> Result<(), D
     Ok(())
 }
 
-/// Draws the conclusions that are due, and gives the subscriptions that were disabled.
+/// Draws the conclusions that are due, and gives the subscriptions whose queues must be forgotten: those that were disabled.
 pub(super) async fn review(
     db: &Db,
     configs: &SiteConfigs,
@@ -166,7 +170,7 @@ enum Conclusion {
 }
 
 impl Review<'_> {
-    /// Whether the subscription was disabled, and what is to be sent after the commit.
+    /// Whether the queue of the subscription must be forgotten, and what is to be sent after the commit.
     async fn conclude(&self) -> Result<(bool, Option<outbox::FreshDeliveries>), DbErr> {
         let Self { tx, site, subscription, .. } = *self;
         // First, as everything does that changes the site: then the endpoint.
@@ -180,10 +184,12 @@ impl Review<'_> {
         if endpoint.check_at.is_none_or(|at| at > now) {
             return Ok((false, None));
         }
+        // What its node keeps back because of it is free again, whatever follows.
+        let was_gone = endpoint.notice == Some(EndpointNotice::Gone);
         let conclusion = judge(&mut endpoint, row.status, now);
         rows::write_all(tx.conn(), vec![write(std::slice::from_ref(&endpoint))]).await?;
         match conclusion {
-            Conclusion::Wait => Ok((false, None)),
+            Conclusion::Wait => Ok((was_gone, None)),
             Conclusion::Tell(kind) => Ok((false, Some(self.tell(kind, &row, &endpoint).await?))),
             Conclusion::Disable(reason) => {
                 let row = self.disable(row, reason).await?;

@@ -8,13 +8,13 @@ use sea_orm::{DatabaseBackend, DbErr};
 
 use super::claims::{self, ENDPOINTS_MAX};
 use super::dispatcher::Dispatcher;
-use super::endpoints::{self, CHANNEL, LEASE_MS};
+use super::endpoints::{self, CHANNEL, LEASE_MS, SESSION_LOCKS};
 use super::{health, replays};
 
 /// How often it looks, unless it is woken.
 const TICK: Duration = Duration::from_millis(500);
 /// How often a node says that it lives, in milliseconds.
-const RENEW_MS: i64 = LEASE_MS / 3;
+const RENEW_MS: i64 = 1_000;
 /// How often what the node owns is compared with the database, and all of it looked through, in milliseconds: whatever was
 /// missed is found then.
 const REVIEW_MS: i64 = LEASE_MS;
@@ -41,7 +41,8 @@ pub(super) async fn tick(dispatcher: Dispatcher) {
 /// Looks whenever another node says that something is due. The tick covers what is missed.
 pub(super) async fn listen(dispatcher: Dispatcher) {
     let woken = dispatcher.clone();
-    dispatcher.0.db.listen(CHANNEL, move || woken.wake()).await;
+    let lock = (SESSION_LOCKS, dispatcher.0.session);
+    dispatcher.0.db.listen(CHANNEL, lock, move || woken.wake()).await;
 }
 
 impl Dispatcher {
@@ -93,7 +94,7 @@ impl Dispatcher {
             None => {
                 tracing::warn!("this node was taken for dead; it starts anew");
                 let node = db.new_id();
-                let alive_until = endpoints::enter(db, node).await?;
+                let alive_until = endpoints::enter(db, node, self.0.session).await?;
                 let mut state = self.lock();
                 state.disown_all();
                 (state.node, state.alive_until) = (node, alive_until);

@@ -43,6 +43,7 @@ pub mod signature_headers;
 pub mod signing;
 pub mod standard;
 mod stream;
+mod subscription_api;
 pub mod subscriptions;
 pub mod trial;
 

@@ -6,8 +6,8 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
-use super::api::SubscriptionResponse;
 use super::secrets::{self, OVERLAP_S_DEFAULT, SecretError};
+use super::subscription_api::SubscriptionResponse;
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;

@@ -10,7 +10,7 @@ use followpoints::webhooks::delivery::{Outcome, Try, Verdict, write_outcomes};
 use followpoints::webhooks::endpoints::{self, Owned};
 use followpoints::webhooks::{Job, Lease, OutgoingEvent, log};
 use futures_util::future::join_all;
-use sea_orm::EntityTrait as _;
+use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, EntityTrait as _};
 use uuid::Uuid;
 
 use crate::support::receiver::{Receiver, Reply};
@@ -29,13 +29,24 @@ struct Two {
 struct Node {
     db: Db,
     id: Uuid,
+    session: i32,
 }
 
 impl Node {
-    async fn new(db: Db) -> Self {
+    async fn new(db: Db, session: i32) -> Self {
         let id = db.new_id();
-        endpoints::enter(&db, id).await.unwrap();
-        Self { db, id }
+        endpoints::enter(&db, id, session).await.unwrap();
+        Self { db, id, session }
+    }
+
+    /// Is connected to the database at `url` for as long as the answer is kept.
+    async fn connect(&self, url: &str) -> DatabaseConnection {
+        let mut options = ConnectOptions::new(url);
+        options.max_connections(1).sqlx_logging(false);
+        let connection = Database::connect(options).await.unwrap();
+        let lock = format!("SELECT pg_advisory_lock({}, {})", endpoints::SESSION_LOCKS, self.session);
+        connection.execute_unprepared(&lock).await.unwrap();
+        connection
     }
 
     async fn take(&self) -> Vec<Owned> {
@@ -84,7 +95,7 @@ impl Two {
         first.clock.advance_ms(66_000);
         let seams = first.seams.clone();
         let second = Db::open(first.database_url(), seams.clock, seams.ids).await.unwrap();
-        let (a, b) = (Node::new(first.app.db.clone()).await, Node::new(second).await);
+        let (a, b) = (Node::new(first.app.db.clone(), 1).await, Node::new(second, 2).await);
         Some(Self { first, site, a, b })
     }
 
@@ -123,12 +134,13 @@ async fn g3_a_node_that_sleeps_through_its_life_loses_its_endpoints_and_its_late
     let (a, b) = (&two.a, &two.b);
     let [slow] = a.take().await[..] else { panic!("the endpoint is due") };
     assert_eq!(slow.fence, 2, "the first owner was the service itself");
+    let _connected = a.connect(two.first.database_url()).await;
     let late = a.job(&slow).await;
     assert_eq!((late.attempt_count, late.schedule_step), (1, 1));
     two.first.clock.advance_ms(14_999);
+    assert!(endpoints::renew(&b.db, b.id).await.unwrap().is_some());
     endpoints::bury_dead(&b.db).await.unwrap();
     assert_eq!(b.take().await, [], "the first is alive");
-    assert!(endpoints::renew(&b.db, b.id).await.unwrap().is_some());
     two.first.clock.advance_ms(1);
     endpoints::bury_dead(&b.db).await.unwrap();
     let [quick] = b.take().await[..] else { panic!("the first is dead") };
@@ -177,5 +189,27 @@ async fn g3_what_a_node_takes_while_it_is_buried_is_freed_by_the_next_look() {
     assert_eq!(two.b.take().await, []);
     endpoints::bury_dead(&two.b.db).await.unwrap();
     assert_eq!(two.b.take().await.len(), 1);
+    two.first.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g3_a_node_whose_process_ended_is_dead_after_three_seconds_of_silence() {
+    let Some(two) = Two::new().await else { return };
+    let connected = two.a.connect(two.first.database_url()).await;
+    assert_eq!(two.a.take().await.len(), 1);
+    let look = async || {
+        endpoints::bury_dead(&two.b.db).await.unwrap();
+        two.b.take().await.len()
+    };
+    two.first.clock.advance_ms(14_000);
+    assert!(endpoints::renew(&two.b.db, two.b.id).await.unwrap().is_some());
+    assert_eq!(look().await, 0, "it is silent, but connected");
+    assert!(endpoints::renew(&two.a.db, two.a.id).await.unwrap().is_some());
+    connected.close().await.unwrap();
+    two.first.clock.advance_ms(2_999);
+    assert!(endpoints::renew(&two.b.db, two.b.id).await.unwrap().is_some());
+    assert_eq!(look().await, 0, "it may connect again");
+    two.first.clock.advance_ms(1);
+    assert_eq!(look().await, 1);
     two.first.app.stop().await;
 }

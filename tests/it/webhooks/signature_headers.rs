@@ -106,8 +106,8 @@ on_both! {
         let subscription = |schemes: Value, revision: &str| {
             json!({
                 "id": id, "appId": installed.id, "appInstanceId": installed.instance_id, "eventTypes": [FOLLOWED],
-                "url": receiver.url, "status": "ENABLED", "timeoutMs": 1250, "maxInFlight": 64, "retryProfile": "WIX",
-                "signatureHeaders": schemes, "revision": revision, "createdDate": AT, "updatedDate": AT,
+                "type": "WEBHOOK", "url": receiver.url, "status": "ENABLED", "timeoutMs": 1250, "maxInFlight": 64, "retryProfile": "WIX",
+                "ordering": "PARALLEL", "signatureHeaders": schemes, "revision": revision, "createdDate": AT, "updatedDate": AT,
             })
         };
         let expected = subscription(json!(["V1"]), "2");
