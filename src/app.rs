@@ -24,6 +24,7 @@ use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
 use crate::streams::{SettingsError, Streams};
 use crate::webhooks::client_certificate::ClientCertificates;
+use crate::webhooks::custom_headers::CustomHeaders;
 use crate::webhooks::dispatcher::{self, Dispatcher};
 use crate::webhooks::sending::Ways;
 use crate::webhooks::signing::Signer;
@@ -134,6 +135,7 @@ impl App {
         };
         let ways = Ways {
             signer,
+            headers: CustomHeaders::new(sealer.clone()),
             certificates: ClientCertificates::new(sealer.clone()),
             client: client.clone(),
             streams: streams.clone(),

@@ -72,6 +72,24 @@ impl Sealer {
     }
 }
 
+/// Bytes that say how long the clear part is.
+const LENGTH_BYTES: usize = 4;
+
+/// What everybody may see and what is sealed, to be stored in one place; nothing if the former is too long.
+#[must_use]
+pub fn beside(clear: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    let length = u32::try_from(clear.len()).ok()?;
+    Some([&length.to_be_bytes()[..], clear.as_bytes(), sealed].concat())
+}
+
+/// The two parts of what [`beside`] made.
+#[must_use]
+pub fn apart(stored: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = stored.split_first_chunk::<LENGTH_BYTES>()?;
+    let (clear, sealed) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    Some((std::str::from_utf8(clear).ok()?, sealed))
+}
+
 /// A new master key in base64.
 pub fn new_master_key() -> Result<String, SealError> {
     let mut bytes = [0; MASTER_KEY_BYTES];

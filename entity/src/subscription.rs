@@ -46,6 +46,10 @@ pub struct Model {
     pub signature_headers: String,
     /// The public half of the Ed25519 pair that signs now, as receivers take it.
     pub signing_public_key: Option<String>,
+    /// What events must say, as JSON; everything passes if there is nothing.
+    pub filter: Option<String>,
+    /// Names of headers of its own, and their values sealed.
+    pub custom_headers: Option<Vec<u8>>,
     /// Grows with every change.
     pub revision: i64,
     /// When it was made.

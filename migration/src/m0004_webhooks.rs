@@ -94,6 +94,8 @@ CREATE TABLE event (
     PRIMARY KEY (site_id, id)
 )
 ;;
+CREATE INDEX event_entity ON event (entity_id, id)
+;;
 CREATE TABLE signed_event (
     event_id {uuid} NOT NULL,
     app_id {uuid} NOT NULL,

@@ -68,6 +68,10 @@ CREATE TABLE subscription_secret (
 ;;
 CREATE INDEX subscription_secret_retired ON subscription_secret (retired_at) WHERE retired_at IS NOT NULL
 ;;
+ALTER TABLE subscription ADD COLUMN filter text
+;;
+ALTER TABLE subscription ADD COLUMN custom_headers {bytes}
+;;
 ALTER TABLE subscription ADD COLUMN kind text NOT NULL DEFAULT 'WEBHOOK'
 ";
 
@@ -75,7 +79,9 @@ ALTER TABLE subscription ADD COLUMN kind text NOT NULL DEFAULT 'WEBHOOK'
 const ATTEMPT_COLUMNS: [&str; 6] =
     ["request_headers", "total_us", "first_byte_us", "tls_us", "connect_us", "dns_us"];
 /// What it adds to subscriptions.
-const COLUMNS_DOWN: [&str; 8] = [
+const COLUMNS_DOWN: [&str; 10] = [
+    "custom_headers",
+    "filter",
     "client_identity",
     "kind",
     "signing_public_key",

@@ -34,6 +34,8 @@ use crate::members::api::MembersApi;
 use crate::programs::api::ProgramsApi;
 use crate::sites::api::SitesApi;
 use crate::webhooks::api::WebhookSubscriptionsApi;
+use crate::webhooks::dry_run_api::WebhookDryRunApi;
+use crate::webhooks::export_api::WebhookExportApi;
 use crate::webhooks::log_api::WebhookLogApi;
 use crate::webhooks::replay_api::WebhookReplaysApi;
 use crate::webhooks::secret_api::WebhookSecretsApi;
@@ -85,6 +87,8 @@ type Apis = (
     WebhookSubscriptionsApi,
     WebhookSecretsApi,
     WebhookLogApi,
+    WebhookExportApi,
+    WebhookDryRunApi,
     WebhookReplaysApi,
     OperationsApi,
 );
@@ -104,6 +108,8 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         WebhookSubscriptionsApi { app: app() },
         WebhookSecretsApi { app: app() },
         WebhookLogApi { app: app() },
+        WebhookExportApi { app: app() },
+        WebhookDryRunApi { app: app() },
         WebhookReplaysApi { app: app() },
         OperationsApi { app: app() },
     );

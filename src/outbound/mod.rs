@@ -35,7 +35,7 @@ pub use error::{BodyError, Phase, SendError};
 pub use guard::{AllowListError, Guard};
 pub use identity::{ClientIdentity, IdentityError};
 pub use proxy::{Proxy, ProxyError};
-pub use request::OutboundRequest;
+pub use request::{OutboundRequest, RESERVED_HEADERS};
 pub use resolve::{BoxFuture, Resolve, SystemResolver};
 pub use target::{TargetUrl, URL_LENGTH_MAX, UrlProblem};
 pub use timings::Timings;

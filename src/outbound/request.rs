@@ -18,7 +18,7 @@ use super::{ClientIdentity, Proxy, SendError, TargetUrl};
 const MASK: &str = "***";
 
 /// These describe the connection or the framing, which the client does by itself.
-const RESERVED_HEADERS: [HeaderName; 11] = [
+pub const RESERVED_HEADERS: [HeaderName; 11] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::EXPECT,

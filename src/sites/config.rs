@@ -18,6 +18,7 @@ use sea_orm::{
 
 use crate::db::Tx;
 use crate::rows::Rows;
+use crate::webhooks::filter::Filter;
 use crate::webhooks::{EventType, schedule};
 
 /// Sites whose configuration stays in memory.
@@ -54,6 +55,10 @@ pub struct Target {
     pub is_enabled: bool,
     /// The certificate that it shows, as it is stored, if it has one.
     pub client_certificate: Option<Arc<[u8]>>,
+    /// What events must say.
+    pub filter: Filter,
+    /// Headers of its own, as they are stored, if it has any.
+    pub custom_headers: Option<Arc<[u8]>>,
     /// The signatures that go into the headers.
     pub signature_headers: Vec<SignatureScheme>,
     /// The subscription's revision that this is.
@@ -65,6 +70,7 @@ impl Target {
     #[must_use]
     pub fn wants(&self, event: &event::Model) -> bool {
         self.event_types.iter().any(|kind| kind.as_str() == event.event_type)
+            && self.filter.passes(&event.data)
     }
 }
 
@@ -86,6 +92,8 @@ impl From<subscription::Model> for Target {
             rate_limit: row.rate_limit.map(i32::unsigned_abs),
             is_enabled: row.status == SubscriptionStatus::Enabled,
             client_certificate: row.client_identity.map(Arc::from),
+            filter: row.filter.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+            custom_headers: row.custom_headers.map(Arc::from),
             resends_ms: schedule::resends_ms(row.retry_profile, &delays),
             signature_headers: serde_json::from_str(&row.signature_headers).unwrap_or_default(),
             revision: row.revision,

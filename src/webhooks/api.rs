@@ -8,16 +8,17 @@ use poem_openapi::payload::Json;
 use poem_openapi::types::MaybeUndefined;
 use uuid::Uuid;
 
-use super::client_certificate::{self, CertificateChange, CertificateError};
+use super::client_certificate::{self, CertificateError};
+use super::custom_headers::{self, HeadersError};
 use super::destination::Destinations;
 use super::log_api::Attempt;
 use super::secrets;
 use super::subscription_api::{
-    CreateSubscriptionRequest, ListSubscriptionsResponse, NewClientCertificate, SignatureSchemeName,
-    SubscriptionResponse, TestSubscriptionResponse, UpdateSubscriptionRequest, WebhookSubscription,
-    WebhookTest,
+    CreateSubscriptionRequest, ListSubscriptionsResponse, NewClientCertificate, NewCustomHeader,
+    SignatureSchemeName, SubscriptionResponse, TestSubscriptionResponse, UpdateSubscriptionRequest,
+    WebhookSubscription, WebhookTest,
 };
-use super::subscriptions::{self, SubscriptionChange, SubscriptionError};
+use super::subscriptions::{self, SealedChange, SubscriptionChange, SubscriptionError};
 use super::{health, trial};
 use crate::app::App;
 use crate::http::Tag;
@@ -57,8 +58,10 @@ impl WebhookSubscriptionsApi {
             retry_delays: new.retry_delays_seconds,
             certificate: match new.client_certificate {
                 Some(certificate) => self.certificate(site, &certificate)?,
-                None => CertificateChange::Keep,
+                None => SealedChange::Keep,
             },
+            filter: new.filter.map(Into::into),
+            custom_headers: self.headers(site, new.custom_headers)?,
             ordering: new.ordering.map(Into::into),
             rate_limit: new.max_per_second,
             signature_headers: new.signature_headers.map(schemes),
@@ -142,10 +145,12 @@ impl WebhookSubscriptionsApi {
             retry_profile: update.retry_profile.map(Into::into),
             retry_delays: update.retry_delays_seconds,
             certificate: match update.client_certificate {
-                MaybeUndefined::Undefined => CertificateChange::Keep,
-                MaybeUndefined::Null => CertificateChange::Remove,
+                MaybeUndefined::Undefined => SealedChange::Keep,
+                MaybeUndefined::Null => SealedChange::Remove,
                 MaybeUndefined::Value(certificate) => self.certificate(site, &certificate)?,
             },
+            filter: update.filter.map(Into::into),
+            custom_headers: self.headers(site, update.custom_headers)?,
             ordering: update.ordering.map(Into::into),
             rate_limit: update.max_per_second,
             signature_headers: update.signature_headers.map(schemes),
@@ -206,15 +211,37 @@ impl WebhookSubscriptionsApi {
 }
 
 impl WebhookSubscriptionsApi {
-    fn certificate(&self, site: SiteId, new: &NewClientCertificate) -> Result<CertificateChange, Problem> {
+    fn headers(&self, site: SiteId, new: Option<Vec<NewCustomHeader>>) -> Result<SealedChange, Problem> {
+        let Some(new) = new else { return Ok(SealedChange::Keep) };
+        let pairs: Vec<(String, String)> =
+            new.into_iter().map(|header| (header.name, header.value)).collect();
+        let stored = custom_headers::store(&self.app.sealer, site, &pairs)?;
+        Ok(stored.map_or(SealedChange::Remove, SealedChange::Set))
+    }
+
+    fn certificate(&self, site: SiteId, new: &NewClientCertificate) -> Result<SealedChange, Problem> {
         let App { sealer, db, .. } = &self.app;
         let pair = (new.certificate_pem.as_str(), new.private_key_pem.as_str());
-        Ok(CertificateChange::Set(client_certificate::store(sealer, site, db.now(), pair)?))
+        Ok(SealedChange::Set(client_certificate::store(sealer, site, db.now(), pair)?))
     }
 }
 
 fn schemes(names: Vec<SignatureSchemeName>) -> Vec<kinds::SignatureScheme> {
     names.into_iter().map(Into::into).collect()
+}
+
+impl From<HeadersError> for Problem {
+    fn from(error: HeadersError) -> Self {
+        let text = error.to_string();
+        let refused = |index, field, text| {
+            Self::invalid(format!("webhookSubscription.customHeaders[{index}].{field}"), "FORMAT", text)
+        };
+        match error {
+            HeadersError::Name { index, .. } => refused(index, "name", text),
+            HeadersError::Value { index } => refused(index, "value", text),
+            HeadersError::Seal(cause) => Self::from(cause),
+        }
+    }
 }
 
 impl From<CertificateError> for Problem {

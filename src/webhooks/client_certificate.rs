@@ -9,37 +9,11 @@ use entity::id::{SiteId, Timestamp};
 use quick_cache::sync::Cache;
 
 use crate::outbound::{CertificateFacts, ClientIdentity, IdentityError, SendError};
-use crate::seal::{SealError, Sealer};
+use crate::seal::{self, SealError, Sealer};
 use crate::sites::config::Target;
 
 /// Certificates whose keys stay open in memory.
 const OPENED_MAX: usize = 1_000;
-/// Bytes that say how long the certificates are.
-const LENGTH_BYTES: usize = 4;
-
-/// What is to become of a subscription's certificate.
-#[derive(Debug, Default)]
-pub enum CertificateChange {
-    /// It stays as it is.
-    #[default]
-    Keep,
-    /// There is none any more.
-    Remove,
-    /// This one, as [`store`] made it.
-    Set(Vec<u8>),
-}
-
-impl CertificateChange {
-    /// What is stored after the change, with `earlier` before it.
-    #[must_use]
-    pub fn applied(self, earlier: Option<Vec<u8>>) -> Option<Vec<u8>> {
-        match self {
-            Self::Keep => earlier,
-            Self::Remove => None,
-            Self::Set(stored) => Some(stored),
-        }
-    }
-}
 
 /// Why a certificate is not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -78,26 +52,17 @@ pub fn store(
         return Err(CertificateError::Certificate(format!("expired on {}", not_after.to_rfc3339())));
     }
     let private = sealer.seal(&purpose(site), private_key.as_bytes())?;
-    let length = u32::try_from(certificate.len())
-        .map_err(|_| CertificateError::Certificate("is too long".to_owned()))?;
-    Ok([&length.to_be_bytes()[..], certificate.as_bytes(), &private[..]].concat())
+    seal::beside(certificate, &private).ok_or_else(|| CertificateError::Certificate("is too long".to_owned()))
 }
 
 /// What a stored certificate says of itself.
 #[must_use]
 pub fn facts(stored: &[u8]) -> Option<CertificateFacts> {
-    split(stored).and_then(|(certificate, _)| ClientIdentity::facts_of_pem(certificate))
+    seal::apart(stored).and_then(|(certificate, _)| ClientIdentity::facts_of_pem(certificate))
 }
 
 fn purpose(site: SiteId) -> String {
     format!("client-certificate:{site}")
-}
-
-/// The certificates, and the sealed key.
-fn split(stored: &[u8]) -> Option<(&str, &[u8])> {
-    let (length, rest) = stored.split_first_chunk::<LENGTH_BYTES>()?;
-    let (certificate, sealed) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-    Some((std::str::from_utf8(certificate).ok()?, sealed))
 }
 
 /// Certificates ready for use. Cheap to clone.
@@ -133,7 +98,7 @@ impl ClientCertificates {
     }
 
     fn open(&self, site: SiteId, stored: &[u8]) -> Option<ClientIdentity> {
-        let (certificate, sealed) = split(stored)?;
+        let (certificate, sealed) = seal::apart(stored)?;
         let private_key = self.sealer.open(&purpose(site), sealed).ok()?;
         ClientIdentity::from_pem(certificate, std::str::from_utf8(&private_key).ok()?).ok()
     }

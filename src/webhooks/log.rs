@@ -1,18 +1,24 @@
 //! What owners see of events and deliveries, and sending one again.
 
-use entity::id::{DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
+use std::collections::HashMap;
+
+use entity::id::{AccountId, DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
 use entity::kinds::{DeliveryStatus, SubscriptionStatus};
-use entity::{attempt, delivery, event, subscription};
+use entity::{attempt, delivery, event, followed_channel, subscription};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, FromQueryResult,
+    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait as _, Select,
 };
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::endpoints;
+use super::replays::first_id;
 use crate::db::Tx;
+use crate::rows::Rows;
 
 /// Which deliveries to list.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
 pub struct DeliveryFilter {
     /// Of this subscription.
     pub subscription: Option<SubscriptionId>,
@@ -20,6 +26,14 @@ pub struct DeliveryFilter {
     pub event: Option<EventId>,
     /// In this state.
     pub status: Option<DeliveryStatus>,
+    /// About what happened to this account.
+    pub account: Option<AccountId>,
+    /// About this entity.
+    pub entity: Option<Uuid>,
+    /// Made not earlier.
+    pub since: Option<Timestamp>,
+    /// Made earlier.
+    pub until: Option<Timestamp>,
 }
 
 /// Deliveries of `site` from the newest, after `before`.
@@ -40,7 +54,17 @@ pub async fn list_deliveries(
     if let Some(status) = filter.status {
         query = query.filter(delivery::Column::Status.eq(status));
     }
-    if let Some(before) = before {
+    if filter.account.is_some() || filter.entity.is_some() {
+        let about = EventFilter { account: filter.account, entity: filter.entity, ..EventFilter::default() };
+        let events = events_of(site, &about).select_only().column(event::Column::Id).into_query();
+        query = query.filter(delivery::Column::EventId.in_subquery(events));
+    }
+    // An id begins with its instant.
+    if let Some(since) = filter.since {
+        query = query.filter(delivery::Column::Id.gte(first_id(since)));
+    }
+    let end = filter.until.map(first_id).map(DeliveryId);
+    for before in before.into_iter().chain(end) {
         query = query.filter(delivery::Column::Id.lt(before));
     }
     query.order_by_desc(delivery::Column::Id).limit(limit).all(db).await
@@ -106,8 +130,14 @@ pub async fn redeliver(tx: &Tx, site: SiteId, id: DeliveryId) -> Result<delivery
 }
 
 /// Which events to list.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct EventFilter {
+    /// About what happened to this account.
+    pub account: Option<AccountId>,
+    /// About this entity.
+    pub entity: Option<Uuid>,
+    /// Earlier.
+    pub until: Option<Timestamp>,
     /// Of this type.
     pub event_type: Option<String>,
     /// Not older.
@@ -122,15 +152,69 @@ pub async fn list_events(
     before: Option<EventId>,
     limit: u64,
 ) -> Result<Vec<event::Model>, DbErr> {
-    let mut query = event::Entity::find().filter(event::Column::SiteId.eq(site));
-    if let Some(event_type) = &filter.event_type {
-        query = query.filter(event::Column::EventType.eq(event_type));
-    }
-    if let Some(since) = filter.since {
-        query = query.filter(event::Column::OccurredAt.gte(since));
-    }
+    let mut query = events_of(site, filter);
     if let Some(before) = before {
         query = query.filter(event::Column::Id.lt(before));
     }
     query.order_by_desc(event::Column::Id).limit(limit).all(db).await
+}
+
+fn events_of(site: SiteId, filter: &EventFilter) -> Select<event::Entity> {
+    let mut query = event::Entity::find().filter(event::Column::SiteId.eq(site));
+    if let Some(event_type) = &filter.event_type {
+        query = query.filter(event::Column::EventType.eq(event_type));
+    }
+    if let Some(account) = filter.account {
+        // What happens to an account is about the account or one of its follows, by which events are found.
+        let follows = followed_channel::Entity::find()
+            .select_only()
+            .column(followed_channel::Column::Id)
+            .filter(followed_channel::Column::AccountId.eq(account));
+        let about = Condition::any()
+            .add(event::Column::EntityId.eq(account.0))
+            .add(event::Column::EntityId.in_subquery(follows.into_query()));
+        query = query.filter(about).filter(event::Column::AccountId.eq(account));
+    }
+    if let Some(entity) = filter.entity {
+        query = query.filter(event::Column::EntityId.eq(entity));
+    }
+    // An id begins with its instant.
+    if let Some(since) = filter.since {
+        query = query.filter(event::Column::Id.gte(first_id(since)));
+    }
+    if let Some(until) = filter.until {
+        query = query.filter(event::Column::Id.lt(first_id(until)));
+    }
+    query
+}
+
+/// One delivery as the export has it.
+#[derive(Debug, FromQueryResult)]
+pub struct ExportRow {
+    /// The type of its event.
+    pub event_type: String,
+    /// What the receiver last answered.
+    pub status_code: Option<i32>,
+    /// Why it last did not.
+    pub error_class: Option<String>,
+}
+
+/// For each of `deliveries`, the type of its event and how its last try went.
+pub async fn export_rows(
+    db: &impl ConnectionTrait,
+    deliveries: &[delivery::Model],
+) -> Result<HashMap<DeliveryId, ExportRow>, DbErr> {
+    let rows = Rows::new(deliveries)
+        .uuid("site_id", |row| row.site_id.0)
+        .uuid("id", |row| row.id.0)
+        .uuid("event_id", |row| row.event_id.0)
+        .int("number", |row| i64::from(row.attempt_count))
+        .query(
+            db,
+            "SELECT r.id, coalesce(e.event_type, '') AS event_type, a.status_code, a.error_class FROM {rows} r \
+             LEFT JOIN event e ON e.site_id = r.site_id AND e.id = r.event_id \
+             LEFT JOIN attempt a ON a.delivery_id = r.id AND a.number = r.number",
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get("", "id")?, ExportRow::from_query_result(row, "")?))).collect()
 }

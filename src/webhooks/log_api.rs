@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use entity::id::{DeliveryId, EventId, SubscriptionId, Timestamp};
+use entity::id::{AccountId, DeliveryId, EventId, SubscriptionId, Timestamp};
 use entity::{attempt, delivery, event, kinds};
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Any;
 use poem_openapi::{Enum, Object, OpenApi};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -59,7 +58,7 @@ enum EventTypeName {
 /// State of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(remote = "kinds::DeliveryStatus", rename = "DeliveryStatus", rename_all = "SCREAMING_SNAKE_CASE")]
-enum DeliveryStatusName {
+pub(super) enum DeliveryStatusName {
     /// Not tried yet.
     Pending,
     /// Tried and failed; tried again at `nextAttemptDate`.
@@ -285,19 +284,6 @@ struct ListEventsResponse {
     paging_metadata: PagingMetadata,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct DeliveryCursor {
-    subscription: Option<Uuid>,
-    event: Option<Uuid>,
-    status: Option<kinds::DeliveryStatus>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct EventCursor {
-    event_type: Option<String>,
-    since: Option<Timestamp>,
-}
-
 #[OpenApi(prefix_path = "/admin/v1", tag = "Tag::Webhooks")]
 impl WebhookLogApi {
     /// List webhook deliveries
@@ -315,23 +301,33 @@ impl WebhookLogApi {
         event_id: Query<Option<Uuid>>,
         /// Only in this state.
         status: Query<Option<DeliveryStatusName>>,
+        /// Only about what happened to this account.
+        #[oai(name = "accountId")]
+        account_id: Query<Option<Uuid>>,
+        /// Only about this entity: an account, a followed channel, a subscription.
+        #[oai(name = "entityId")]
+        entity_id: Query<Option<Uuid>>,
+        /// Only those made from this instant on, RFC 3339.
+        since: Query<Option<String>>,
+        /// Only those made before this instant, RFC 3339.
+        until: Query<Option<String>>,
         /// Where to go on.
         cursor: Query<Option<String>>,
         /// Items of a page, 1 to 100.
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListDeliveriesResponse>, Problem> {
         let site = caller.site()?;
-        let cursor_filter = DeliveryCursor {
-            subscription: subscription_id.0,
-            event: event_id.0,
+        let wanted = DeliveryFilter {
+            subscription: subscription_id.0.map(SubscriptionId),
+            event: event_id.0.map(EventId),
             status: status.0.map(Into::into),
+            account: account_id.0.map(AccountId),
+            entity: entity_id.0,
+            since: since.0.as_deref().map(|text| wire::instant(text, "since")).transpose()?,
+            until: until.0.as_deref().map(|text| wire::instant(text, "until")).transpose()?,
         };
-        let page = PageRequest::new(cursor.0.as_deref(), limit.0, cursor_filter)?;
-        let filter = DeliveryFilter {
-            subscription: page.filter.subscription.map(SubscriptionId),
-            event: page.filter.event.map(EventId),
-            status: page.filter.status,
-        };
+        let page = PageRequest::new(cursor.0.as_deref(), limit.0, wanted)?;
+        let filter = page.filter;
         let before = page.after.map(DeliveryId);
         let rows = log::list_deliveries(self.app.db.read(), site, filter, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
@@ -386,8 +382,16 @@ impl WebhookLogApi {
         /// Only of this type.
         #[oai(name = "type")]
         event_type: Query<Option<EventTypeName>>,
+        /// Only about what happened to this account.
+        #[oai(name = "accountId")]
+        account_id: Query<Option<Uuid>>,
+        /// Only about this entity: an account, a followed channel, a subscription.
+        #[oai(name = "entityId")]
+        entity_id: Query<Option<Uuid>>,
         /// Only from this instant on, RFC 3339.
         since: Query<Option<String>>,
+        /// Only before this instant, RFC 3339.
+        until: Query<Option<String>>,
         /// Where to go on.
         cursor: Query<Option<String>>,
         /// Items of a page, 1 to 100.
@@ -396,10 +400,13 @@ impl WebhookLogApi {
         let site = caller.site()?;
         let event_type = event_type.0.map(|name| EventType::from(name).as_str().to_owned());
         let since = since.0.as_deref().map(|text| wire::instant(text, "since")).transpose()?;
-        let page = PageRequest::new(cursor.0.as_deref(), limit.0, EventCursor { event_type, since })?;
-        let filter = EventFilter { event_type: page.filter.event_type.clone(), since: page.filter.since };
+        let until = until.0.as_deref().map(|text| wire::instant(text, "until")).transpose()?;
+        let (account, entity) = (account_id.0.map(AccountId), entity_id.0);
+        let wanted = EventFilter { account, entity, until, event_type, since };
+        let page = PageRequest::new(cursor.0.as_deref(), limit.0, wanted)?;
+        let filter = &page.filter;
         let before = page.after.map(EventId);
-        let rows = log::list_events(self.app.db.read(), site, &filter, before, page.rows()).await?;
+        let rows = log::list_events(self.app.db.read(), site, filter, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
         Ok(Json(ListEventsResponse {
             events: rows.into_iter().map(EventJson::from).collect(),

@@ -60,10 +60,12 @@ fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Vec<Job> {
         };
         let (kind, not_for) = (event.kind, event.not_for);
         let is_meant = |target: &&Arc<Target>| {
-            target.event_types.contains(&kind) && Some(target.subscription_id) != not_for
+            target.event_types.contains(&kind)
+                && Some(target.subscription_id) != not_for
+                && target.filter.passes(&event.data)
         };
-        let mut targets = config.targets.iter().filter(is_meant).peekable();
-        if targets.peek().is_none() {
+        let targets: Vec<&Arc<Target>> = config.targets.iter().filter(is_meant).collect();
+        if targets.is_empty() {
             continue;
         }
         let outgoing = Arc::new(OutgoingEvent {

@@ -220,10 +220,10 @@ async fn next_events(tx: &Tx, row: &replay::Model) -> Result<Vec<event::Model>, 
         .await
 }
 
-/// The least id that an event of this instant can have.
+/// The least id that something of this instant can have.
 #[must_use]
-pub fn first_id(at: Timestamp) -> EventId {
-    EventId(uuid::Builder::from_unix_timestamp_millis(u64::try_from(at.0).unwrap_or(0), &[0; 10]).into_uuid())
+pub fn first_id(at: Timestamp) -> Uuid {
+    uuid::Builder::from_unix_timestamp_millis(u64::try_from(at.0).unwrap_or(0), &[0; 10]).into_uuid()
 }
 
 /// Makes deliveries of `events` due, as the scope says; gives how many.

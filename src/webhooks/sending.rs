@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use entity::kinds::SubscriptionKind;
-use http::{HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 
 use super::answer::{self, Sending};
 use super::client_certificate::ClientCertificates;
+use super::custom_headers::CustomHeaders;
 use super::signing::Signer;
 use super::{Job, SignedToken, stream};
 use crate::outbound::{Client, OutboundRequest, SendError};
@@ -21,6 +22,8 @@ const USER_AGENT: &str = concat!("Followpoints/", env!("CARGO_PKG_VERSION"));
 pub struct Ways {
     /// Signs them.
     pub signer: Signer,
+    /// What owners want them to say.
+    pub headers: CustomHeaders,
     /// Shows who sends them.
     pub certificates: ClientCertificates,
     /// To a URL.
@@ -53,10 +56,13 @@ impl Ways {
     async fn post(&self, job: &Job, token: &SignedToken) -> Result<Sending, SendError> {
         let url = self.client.guard().check_url(&job.target.url)?;
         let identity = self.certificates.of(&job.target)?;
+        let custom = self.headers.of(&job.target)?;
+        let secret: Vec<HeaderName> = custom.iter().map(|(name, _)| name.clone()).collect();
         let mut headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static("text/plain")),
             (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
         ];
+        headers.extend(custom.iter().cloned());
         headers.extend(self.signer.headers.sign(job, &token.token).await?);
         let request = OutboundRequest {
             method: Method::POST,
@@ -67,6 +73,6 @@ impl Ways {
             body_max: ANSWER_BYTES_MAX,
             identity,
         };
-        Ok(answer::send(&self.client, request, &[]).await)
+        Ok(answer::send(&self.client, request, &secret).await)
     }
 }

@@ -7,9 +7,12 @@ use poem_openapi::{Enum, Object};
 use uuid::Uuid;
 
 use super::client_certificate::facts;
+use super::custom_headers;
+use super::filter::Filter;
 use super::log_api::Attempt;
 use super::secrets::WithSecret;
 use crate::http::paging::PagingMetadata;
+use crate::http::wire::ChannelName;
 use crate::outbound::CertificateFacts;
 
 /// Where the events of a subscription go.
@@ -86,6 +89,58 @@ pub(super) enum SignatureSchemeName {
     V1a,
 }
 
+/// What events must say. An event that says nothing of a matter passes.
+#[derive(Debug, Clone, Object)]
+#[oai(rename = "WebhookFilter", rename_all = "camelCase", skip_serializing_if_is_none)]
+pub(super) struct FilterJson {
+    /// The channel of a follow is one of these; any, if there are none.
+    #[oai(validator(max_items = 5))]
+    pub(super) channels: Option<Vec<ChannelName>>,
+    /// The account's balance after the event is at least this.
+    pub(super) points_min: Option<i64>,
+    /// The account's balance after the event is at most this.
+    pub(super) points_max: Option<i64>,
+}
+
+impl From<Filter> for FilterJson {
+    fn from(filter: Filter) -> Self {
+        let channels = filter.channels.into_iter().map(ChannelName::from).collect::<Vec<_>>();
+        Self {
+            channels: (!channels.is_empty()).then_some(channels),
+            points_min: filter.points_min,
+            points_max: filter.points_max,
+        }
+    }
+}
+
+impl From<FilterJson> for Filter {
+    fn from(json: FilterJson) -> Self {
+        Self {
+            channels: json.channels.unwrap_or_default().into_iter().map(Into::into).collect(),
+            points_min: json.points_min,
+            points_max: json.points_max,
+        }
+    }
+}
+
+/// A header of the subscription's own; its value is not shown.
+#[derive(Debug, Object)]
+pub(super) struct CustomHeader {
+    /// Its name, in small letters.
+    pub(super) name: String,
+}
+
+/// A header that every try carries.
+#[derive(Debug, Object)]
+pub(super) struct NewCustomHeader {
+    /// Its name, but not one that the service sets.
+    #[oai(validator(min_length = 1, max_length = 100))]
+    pub(super) name: String,
+    /// Its value: visible ASCII and spaces. It is sealed and shown nowhere.
+    #[oai(validator(min_length = 1, max_length = 1024))]
+    pub(super) value: String,
+}
+
 /// A subscription: the events of a site that go to a URL of an app, or to NATS.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
@@ -123,6 +178,10 @@ pub(super) struct WebhookSubscription {
     pub(super) ordering: DeliveryOrderingName,
     /// Tries a second at most; absent without a limit.
     pub(super) max_per_second: Option<i32>,
+    /// What events must say.
+    pub(super) filter: Option<FilterJson>,
+    /// Headers that every try carries.
+    pub(super) custom_headers: Vec<CustomHeader>,
     /// The signatures in the headers, beside the token.
     pub(super) signature_headers: Vec<SignatureSchemeName>,
     /// The Ed25519 key that verifies `v1a` signatures.
@@ -154,6 +213,17 @@ impl From<subscription::Model> for WebhookSubscription {
             retry_delays_seconds: row.retry_delays.and_then(|text| serde_json::from_str(&text).ok()),
             ordering: row.ordering.into(),
             max_per_second: row.rate_limit,
+            filter: row
+                .filter
+                .and_then(|text| serde_json::from_str::<Filter>(&text).ok())
+                .map(FilterJson::from),
+            custom_headers: row
+                .custom_headers
+                .map(|stored| custom_headers::names(&stored))
+                .unwrap_or_default()
+                .into_iter()
+                .map(|name| CustomHeader { name })
+                .collect(),
             signature_headers: serde_json::from_str::<Vec<kinds::SignatureScheme>>(&row.signature_headers)
                 .map_or_else(|_| Vec::new(), |schemes| schemes.into_iter().map(Into::into).collect()),
             signing_public_key: row.signing_public_key,
@@ -235,6 +305,11 @@ pub(super) struct NewSubscription {
     /// Tries a second at most; without a limit by default.
     #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
     pub(super) max_per_second: Option<i32>,
+    /// What events must say; everything passes by default.
+    pub(super) filter: Option<FilterJson>,
+    /// Headers that every try carries; they may be secrets of the receiver.
+    #[oai(validator(max_items = 20))]
+    pub(super) custom_headers: Option<Vec<NewCustomHeader>>,
     /// Signatures in the headers, beside the token; none by default.
     #[oai(validator(max_items = 2))]
     pub(super) signature_headers: Option<Vec<SignatureSchemeName>>,
@@ -276,6 +351,11 @@ pub(super) struct SubscriptionUpdate {
     /// Tries a second at most; 0 for no limit.
     #[oai(validator(minimum(value = "0"), maximum(value = "10000")))]
     pub(super) max_per_second: Option<i32>,
+    /// What events must say; `{}` lets everything pass. It counts for events from now on.
+    pub(super) filter: Option<FilterJson>,
+    /// Headers that every try carries, all of them; an empty list for none.
+    #[oai(validator(max_items = 20))]
+    pub(super) custom_headers: Option<Vec<NewCustomHeader>>,
     /// Signatures in the headers, beside the token. One that is left out and comes back has the secret that it had.
     #[oai(validator(max_items = 2))]
     pub(super) signature_headers: Option<Vec<SignatureSchemeName>>,

@@ -12,9 +12,9 @@ use sea_orm::{
     QueryOrder, QuerySelect,
 };
 
-use super::client_certificate::CertificateChange;
 use super::delivery::WAITING;
 use super::destination::{self, Destinations};
+use super::filter::Filter;
 use super::schedule::DELAY_S_MAX;
 use super::{EventType, endpoints, health, secrets};
 use crate::apps::{self, Viewer};
@@ -28,6 +28,30 @@ pub const TIMEOUT_MS_DEFAULT: i32 = 1_250;
 pub const IN_FLIGHT_DEFAULT: i32 = 64;
 /// Subscriptions of one site.
 pub const SUBSCRIPTIONS_MAX: u64 = 1_000;
+
+/// What is to become of something that is stored sealed.
+#[derive(Debug, Default)]
+pub enum SealedChange {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// There is none any more.
+    Remove,
+    /// This, as it is stored.
+    Set(Vec<u8>),
+}
+
+impl SealedChange {
+    /// What is stored after the change, with `earlier` before it.
+    #[must_use]
+    pub fn applied(self, earlier: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        match self {
+            Self::Keep => earlier,
+            Self::Remove => None,
+            Self::Set(stored) => Some(stored),
+        }
+    }
+}
 
 /// A subscription to make or to change; what is `None` stays, or takes its default.
 #[derive(Debug, Default)]
@@ -49,13 +73,17 @@ pub struct SubscriptionChange {
     /// The waits of [`RetryProfile::Custom`], in seconds.
     pub retry_delays: Option<Vec<i64>>,
     /// The certificate that it shows.
-    pub certificate: CertificateChange,
+    pub certificate: SealedChange,
     /// In which order deliveries are sent.
     pub ordering: Option<DeliveryOrdering>,
     /// Tries a second at most; zero for as many as there are.
     pub rate_limit: Option<i32>,
     /// The signatures that go into the headers.
     pub signature_headers: Option<Vec<SignatureScheme>>,
+    /// What events must say.
+    pub filter: Option<Filter>,
+    /// Headers of its own, as [`super::custom_headers::store`] made them.
+    pub custom_headers: SealedChange,
     /// What becomes of the deliveries that wait for it.
     pub held: Option<HeldDeliveries>,
     /// Only if nobody changed it since.
@@ -154,6 +182,8 @@ pub async fn create_subscription(
         client_identity: new.certificate.applied(None),
         ordering: new.ordering.unwrap_or(DeliveryOrdering::Parallel),
         rate_limit: new.rate_limit.filter(|rate| *rate > 0),
+        filter: stored_filter(&new.filter.unwrap_or_default()),
+        custom_headers: new.custom_headers.applied(None),
         signature_headers: signatures(&new.signature_headers.unwrap_or_default()),
         signing_public_key: None,
         revision: 1,
@@ -205,6 +235,10 @@ pub async fn change_subscription(
     }
     let profile = change.retry_profile.unwrap_or(row.retry_profile);
     (row.retry_profile, row.retry_delays) = retries(profile, change.retry_delays, row.retry_delays.take())?;
+    if let Some(filter) = change.filter {
+        row.filter = stored_filter(&filter);
+    }
+    row.custom_headers = change.custom_headers.applied(row.custom_headers.take());
     if let Some(ordering) = change.ordering {
         row.ordering = ordering;
     }
@@ -300,6 +334,10 @@ fn retries(
 fn signatures(schemes: &[SignatureScheme]) -> String {
     let named = SignatureScheme::ALL.iter().filter(|scheme| schemes.contains(scheme));
     named.map(|scheme| scheme.as_str()).collect::<serde_json::Value>().to_string()
+}
+
+fn stored_filter(filter: &Filter) -> Option<String> {
+    (!filter.is_empty()).then(|| serde_json::to_string(filter).ok()).flatten()
 }
 
 /// The list as it is stored, each pattern once.

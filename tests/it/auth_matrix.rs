@@ -95,6 +95,8 @@ const ROWS: &[(&str, Row)] = &[
     ("rotateWebhookSubscriptionSecret", SITE_ADMIN),
     ("deleteWebhookSubscription", SITE_ADMIN),
     ("replayWebhookSubscription", SITE_ADMIN),
+    ("dryRunWebhookSubscription", SITE_ADMIN),
+    ("exportWebhookDeliveries", SITE_ADMIN),
     ("listWebhookReplays", SITE_ADMIN),
     ("getWebhookReplay", SITE_ADMIN),
     ("cancelWebhookReplay", SITE_ADMIN),

@@ -32,7 +32,7 @@ on_both_databases! {
         let mut expected = json!({
             "id": created["id"], "appId": installed.id, "appInstanceId": installed.instance_id,
             "eventTypes": ["*"], "type": "NATS", "status": "ENABLED", "timeoutMs": 1250, "maxInFlight": 64,
-            "retryProfile": "WIX", "ordering": "PARALLEL", "signatureHeaders": [], "revision": "1", "createdDate": AT, "updatedDate": AT,
+            "retryProfile": "WIX", "ordering": "PARALLEL", "customHeaders": [], "signatureHeaders": [], "revision": "1", "createdDate": AT, "updatedDate": AT,
         });
         assert_eq!(created, expected);
         let path = format!("{SUBSCRIPTIONS}/{}", text(&created["id"]));

@@ -189,6 +189,7 @@ impl Everything {
             }
             "getWebhookReplay" | "cancelWebhookReplay" => about(&self.replay_id),
             "listWebhookReplays" => asking(format!("?subscriptionId={}", self.subscription_id)),
+            "exportWebhookDeliveries" => asking(format!("?subscriptionId={}", self.subscription_id)),
             "listMembers" => asking("?externalId=u-1".to_owned()),
             "listEvents" => asking(format!("?type={}&since=2024-08-01T00:00:00Z", ALL_EVENTS[0])),
             "listApiKeys"
@@ -245,6 +246,9 @@ impl Everything {
                 }})),
                 ..about(&self.subscription_id)
             },
+            "dryRunWebhookSubscription" => {
+                Sample { body: Some(json!({"filter": {"channels": ["X"]}})), ..about(&self.subscription_id) }
+            }
             "replayWebhookSubscription" => Sample {
                 body: Some(json!({"since": "2024-08-01T00:00:00Z", "scope": "MISSING"})),
                 ..about(&self.subscription_id)

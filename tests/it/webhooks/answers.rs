@@ -77,7 +77,7 @@ on_both! {
                 "id": gone, "appId": installed.id, "appInstanceId": installed.instance_id,
                 "eventTypes": [FOLLOWED], "type": "WEBHOOK", "url": leaving.url, "status": "DISABLED",
                 "statusReason": "the receiver answered 410 Gone", "timeoutMs": 1250, "maxInFlight": 64,
-                "retryProfile": "WIX", "ordering": "PARALLEL", "failingSinceDate": "2024-08-01T11:51:42.431Z",
+                "retryProfile": "WIX", "ordering": "PARALLEL", "customHeaders": [], "failingSinceDate": "2024-08-01T11:51:42.431Z",
                 "signatureHeaders": [],
                 "revision": "2", "createdDate": AT, "updatedDate": "2024-08-01T11:51:42.431Z",
             }})

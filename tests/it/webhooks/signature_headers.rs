@@ -107,7 +107,7 @@ on_both! {
             json!({
                 "id": id, "appId": installed.id, "appInstanceId": installed.instance_id, "eventTypes": [FOLLOWED],
                 "type": "WEBHOOK", "url": receiver.url, "status": "ENABLED", "timeoutMs": 1250, "maxInFlight": 64, "retryProfile": "WIX",
-                "ordering": "PARALLEL", "signatureHeaders": schemes, "revision": revision, "createdDate": AT, "updatedDate": AT,
+                "ordering": "PARALLEL", "customHeaders": [], "signatureHeaders": schemes, "revision": revision, "createdDate": AT, "updatedDate": AT,
             })
         };
         let expected = subscription(json!(["V1"]), "2");

@@ -31,7 +31,7 @@ on_both! {
         let mut expected = json!({
             "id": created["id"], "appId": installed.id, "appInstanceId": installed.instance_id,
             "eventTypes": ALL_EVENTS, "type": "WEBHOOK", "url": "http://127.0.0.1:9/hook", "status": "ENABLED",
-            "timeoutMs": 1250, "maxInFlight": 64, "retryProfile": "WIX", "ordering": "PARALLEL", "signatureHeaders": [],
+            "timeoutMs": 1250, "maxInFlight": 64, "retryProfile": "WIX", "ordering": "PARALLEL", "customHeaders": [], "signatureHeaders": [],
             "revision": "1", "createdDate": AT, "updatedDate": AT,
         });
         assert_eq!(created, expected);
