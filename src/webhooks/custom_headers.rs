@@ -74,8 +74,8 @@ pub fn store(
     let pairs: Vec<(&str, &str)> =
         shown.iter().copied().zip(headers.iter().map(|(_, value)| value.as_str())).collect();
     let text = |value: serde_json::Result<String>| value.map_err(|_| HeadersError::Seal(SealError::Open));
-    let sealed = sealer.seal(&purpose(site), text(serde_json::to_string(&pairs))?.as_bytes())?;
-    Ok(seal::beside(&text(serde_json::to_string(&shown))?, &sealed))
+    let values = sealer.seal(&purpose(site), text(serde_json::to_string(&pairs))?.as_bytes())?;
+    Ok(seal::beside(&text(serde_json::to_string(&shown))?, &values))
 }
 
 /// The names of stored headers.

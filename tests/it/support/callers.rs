@@ -188,8 +188,9 @@ impl Everything {
                 asking(format!("?subscriptionId={}&eventId={}", self.subscription_id, self.event_id))
             }
             "getWebhookReplay" | "cancelWebhookReplay" => about(&self.replay_id),
-            "listWebhookReplays" => asking(format!("?subscriptionId={}", self.subscription_id)),
-            "exportWebhookDeliveries" => asking(format!("?subscriptionId={}", self.subscription_id)),
+            "listWebhookReplays" | "exportWebhookDeliveries" => {
+                asking(format!("?subscriptionId={}", self.subscription_id))
+            }
             "listMembers" => asking("?externalId=u-1".to_owned()),
             "listEvents" => asking(format!("?type={}&since=2024-08-01T00:00:00Z", ALL_EVENTS[0])),
             "listApiKeys"

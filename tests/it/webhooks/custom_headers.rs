@@ -31,9 +31,9 @@ on_both! {
         app.clock.advance_ms(66_000);
         app.drain().await;
 
-        let received = receiver.received();
-        assert_eq!(received.len(), 2);
-        for request in &received {
+        let requests = receiver.received();
+        assert_eq!(requests.len(), 2);
+        for request in &requests {
             assert_eq!(request.headers["authorization"], SECRET);
             assert_eq!(request.headers["x-environment"], "production");
             assert_eq!(request.headers["content-type"], "text/plain");
