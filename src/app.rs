@@ -28,7 +28,7 @@ use crate::webhooks::custom_headers::CustomHeaders;
 use crate::webhooks::dispatcher::{self, Dispatcher};
 use crate::webhooks::sending::Ways;
 use crate::webhooks::signing::Signer;
-use crate::webhooks::{delivery, secrets};
+use crate::webhooks::{delivery, retention, secrets};
 
 /// How often what has ended is deleted.
 const CLEAN_UP_EVERY: Duration = Duration::from_hours(1);
@@ -143,7 +143,7 @@ impl App {
         let configs = SiteConfigs::default();
         let dispatcher = Dispatcher::start(db.clone(), configs.clone(), ways, metrics.clone()).await?;
         let mut upkeep = JoinSet::new();
-        upkeep.spawn(clean_up(db.clone()));
+        upkeep.spawn(clean_up(db.clone(), config.retention));
         let log_db = db.clone();
         upkeep.spawn(async move { log_db.keep_log_short().await });
         let issuers = Issuers::new(db.clone(), sealer.clone(), KeySets::new(client.clone(), seams.clock));
@@ -181,7 +181,7 @@ impl App {
 }
 
 /// Takes away what has ended, now and then. Any number of nodes may do so at once.
-async fn clean_up(db: Db) {
+async fn clean_up(db: Db, kept: retention::Retention) {
     let mut ticks = tokio::time::interval(CLEAN_UP_EVERY);
     loop {
         ticks.tick().await;
@@ -190,12 +190,11 @@ async fn clean_up(db: Db) {
             let tokens = oauth::delete_expired(&tx).await?;
             secrets::delete_expired(&tx).await?;
             tx.commit().await?;
-            Ok::<_, DbErr>((tokens, delivery::expire_held(&db).await?))
+            Ok::<_, DbErr>((tokens, delivery::expire_held(&db).await?, retention::clean_up(&db, kept).await?))
         };
         match done.await {
-            Ok((0, 0)) => {}
-            Ok((tokens, deliveries)) => {
-                tracing::info!(tokens, deliveries, "refresh tokens were deleted, held deliveries cancelled");
+            Ok((tokens, held, removed)) => {
+                tracing::info!(tokens, held, ?removed, "what is too old was taken away");
             }
             Err(error) => tracing::warn!(%error, "the clean-up failed; it is tried again"),
         }

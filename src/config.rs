@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::db::sqlite_path;
 use crate::http::limits::{Rate, Rates};
 use crate::outbound::{AllowListError, Guard, Proxy, ProxyError};
 use crate::seal::{self, SealError, Sealer};
 use crate::streams;
+use crate::webhooks::retention::Retention;
 
 /// Where it listens by default.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
@@ -66,6 +68,9 @@ pub enum ConfigError {
     /// Not a proxy. Its value, which may hold a password, is not shown.
     #[error("FOLLOWPOINTS_WEBHOOK_PROXY: {0}")]
     WebhookProxy(#[from] ProxyError),
+    /// Not a number of days.
+    #[error("{0} is {1:?}; it must be a number of days from 1 to 3650")]
+    Days(&'static str, String),
     /// Not a rate.
     #[error("{0} is {1:?}; it must be requests a second, a slash and a burst, like 100/1000")]
     Rate(&'static str, String),
@@ -130,6 +135,8 @@ pub struct Config {
     pub webhook_proxy: Option<Proxy>,
     /// Rate limits.
     pub rates: Rates,
+    /// How long the log of webhooks is kept.
+    pub retention: Retention,
     /// The NATS server, if there is one.
     pub nats: Option<streams::Settings>,
 }
@@ -160,6 +167,9 @@ impl Config {
     /// | `FOLLOWPOINTS_NATS_CREDENTIALS_FILE` | none | what to sign in with there |
     /// | `FOLLOWPOINTS_NATS_STREAM` | `FOLLOWPOINTS` | the JetStream stream |
     /// | `FOLLOWPOINTS_NATS_REPLICAS` | 1 | servers that keep a stream which is made |
+    /// | `FOLLOWPOINTS_RETAIN_ANSWERS_DAYS` | 7 | how long headers and bodies of webhook tries are kept |
+    /// | `FOLLOWPOINTS_RETAIN_DELIVERIES_DAYS` | 30 | how long deliveries that have ended are |
+    /// | `FOLLOWPOINTS_RETAIN_EVENTS_DAYS` | 90 | how long events are |
     /// | `FOLLOWPOINTS_RATE_MEMBER` | `100/1000` | requests a second / burst of a member or visitor |
     /// | `FOLLOWPOINTS_RATE_CLIENT` | `10000/10000` | the same of an app instance or API key |
     /// | `FOLLOWPOINTS_RATE_ADDRESS` | `50/500` | the same of an address at the token endpoint |
@@ -192,6 +202,7 @@ impl Config {
                 client: rate("FOLLOWPOINTS_RATE_CLIENT", RATES_DEFAULT.client)?,
                 address: rate("FOLLOWPOINTS_RATE_ADDRESS", RATES_DEFAULT.address)?,
             },
+            retention: retention()?,
             nats: streams::Settings::new(streams::Given {
                 url: var("FOLLOWPOINTS_NATS_URL"),
                 credentials_file: var("FOLLOWPOINTS_NATS_CREDENTIALS_FILE").map(PathBuf::from),
@@ -226,6 +237,20 @@ fn checked_url(text: &str) -> Result<String, ConfigError> {
         return Err(wrong());
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn retention() -> Result<Retention, ConfigError> {
+    let days = |name, default| {
+        let Some(text) = var(name) else { return Ok(default) };
+        let days = text.parse::<u32>().ok().filter(|days| (1..=3_650).contains(days));
+        days.map(|days| Duration::from_hours(24) * days).ok_or(ConfigError::Days(name, text))
+    };
+    let kept = Retention::default();
+    Ok(Retention {
+        answers: days("FOLLOWPOINTS_RETAIN_ANSWERS_DAYS", kept.answers)?,
+        deliveries: days("FOLLOWPOINTS_RETAIN_DELIVERIES_DAYS", kept.deliveries)?,
+        events: days("FOLLOWPOINTS_RETAIN_EVENTS_DAYS", kept.events)?,
+    })
 }
 
 fn rate(name: &'static str, default: Rate) -> Result<Rate, ConfigError> {

@@ -21,6 +21,7 @@ pub mod oauth_client;
 pub mod program;
 pub mod refresh_token;
 pub mod replay;
+pub mod retention;
 pub mod signed_event;
 pub mod site;
 pub mod site_channel;

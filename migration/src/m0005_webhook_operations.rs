@@ -45,6 +45,11 @@ CREATE TABLE replay (
     finished_at bigint
 )
 ;;
+CREATE TABLE retention (
+    name text PRIMARY KEY,
+    reached {uuid} NOT NULL
+)
+;;
 CREATE INDEX replay_page ON replay (site_id, id)
 ;;
 CREATE INDEX replay_subscription ON replay (subscription_id, id)
@@ -103,7 +108,7 @@ impl MigrationTrait for Migration {
             let sql = format!("ALTER TABLE attempt DROP COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;
         }
-        crate::drop_tables(manager, &["subscription_secret", "replay"]).await?;
+        crate::drop_tables(manager, &["subscription_secret", "retention", "replay"]).await?;
         for column in COLUMNS_DOWN {
             let sql = format!("ALTER TABLE subscription DROP COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;

@@ -36,6 +36,7 @@ use crate::sites::api::SitesApi;
 use crate::webhooks::api::WebhookSubscriptionsApi;
 use crate::webhooks::dry_run_api::WebhookDryRunApi;
 use crate::webhooks::export_api::WebhookExportApi;
+use crate::webhooks::expunge_api::ExpungeApi;
 use crate::webhooks::log_api::WebhookLogApi;
 use crate::webhooks::replay_api::WebhookReplaysApi;
 use crate::webhooks::secret_api::WebhookSecretsApi;
@@ -84,17 +85,31 @@ type Apis = (
     MembersApi,
     AccessApi,
     AppsApi,
+    WebhookApis,
+    OperationsApi,
+);
+
+type WebhookApis = (
     WebhookSubscriptionsApi,
     WebhookSecretsApi,
-    WebhookLogApi,
-    WebhookExportApi,
     WebhookDryRunApi,
     WebhookReplaysApi,
-    OperationsApi,
+    WebhookLogApi,
+    WebhookExportApi,
+    ExpungeApi,
 );
 
 fn service(app: &App) -> OpenApiService<Apis, ()> {
     let app = || app.clone();
+    let webhooks = (
+        WebhookSubscriptionsApi { app: app() },
+        WebhookSecretsApi { app: app() },
+        WebhookDryRunApi { app: app() },
+        WebhookReplaysApi { app: app() },
+        WebhookLogApi { app: app() },
+        WebhookExportApi { app: app() },
+        ExpungeApi { app: app() },
+    );
     let apis = (
         FollowsApi { app: app() },
         AccountsApi { app: app() },
@@ -105,12 +120,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         MembersApi { app: app() },
         AccessApi { app: app() },
         AppsApi { app: app() },
-        WebhookSubscriptionsApi { app: app() },
-        WebhookSecretsApi { app: app() },
-        WebhookLogApi { app: app() },
-        WebhookExportApi { app: app() },
-        WebhookDryRunApi { app: app() },
-        WebhookReplaysApi { app: app() },
+        webhooks,
         OperationsApi { app: app() },
     );
     OpenApiService::new(apis, "Followpoints", env!("CARGO_PKG_VERSION"))

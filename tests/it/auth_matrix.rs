@@ -104,6 +104,7 @@ const ROWS: &[(&str, Row)] = &[
     ("getWebhookDelivery", SITE_ADMIN),
     ("redeliverWebhookDelivery", SITE_ADMIN),
     ("listEvents", SITE_ADMIN),
+    ("expungeEvents", SITE_ADMIN),
     ("listFollowedChannels", EVERYBODY),
     ("createFollowedChannel", OWN_OR_MANAGE),
     ("createAccount", MANAGE),

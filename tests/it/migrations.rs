@@ -127,7 +127,7 @@ fn all_described(backend: Backend) -> Tables {
     }
     describe!(
         account api_key app app_instance app_key attempt delivery endpoint event followed_channel instance_key
-        ledger_entry member node oauth_client program refresh_token replay signed_event site site_channel subscription
+        ledger_entry member node oauth_client program refresh_token replay retention signed_event site site_channel subscription
         subscription_secret trusted_issuer
     );
     tables

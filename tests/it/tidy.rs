@@ -35,7 +35,8 @@ const FOUNDATION: &[(&str, &[&str])] = &[
     // It counts what the dispatcher does.
     ("metrics", &["webhooks"]),
     // The rates are settings, and their type belongs to the edge.
-    ("config", &["db", "http", "outbound", "seal", "streams"]),
+    // How long the log is kept is a setting too, and its type belongs to the log.
+    ("config", &["db", "http", "outbound", "seal", "webhooks", "streams"]),
 ];
 
 /// What HTTP files use of another feature's HTTP files.

@@ -77,6 +77,7 @@ impl Service {
             extra_roots: Vec::new(),
             webhook_proxy: None,
             rates: RATES_DEFAULT,
+            retention: followpoints::webhooks::retention::Retention::default(),
             nats: None,
         };
         let app = crate::cli::serve::start(&config, false).await?;

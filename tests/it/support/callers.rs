@@ -247,6 +247,7 @@ impl Everything {
                 }})),
                 ..about(&self.subscription_id)
             },
+            "expungeEvents" => sending(json!({"accountId": self.account_id})),
             "dryRunWebhookSubscription" => {
                 Sample { body: Some(json!({"filter": {"channels": ["X"]}})), ..about(&self.subscription_id) }
             }

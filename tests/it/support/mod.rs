@@ -211,6 +211,7 @@ pub fn config(url: &str, options: &Options) -> Config {
         extra_roots: options.extra_roots.to_vec(),
         webhook_proxy: options.proxy.clone(),
         rates: options.rates,
+        retention: followpoints::webhooks::retention::Retention::default(),
         nats: streams::Settings::new(options.nats.clone()).unwrap(),
     }
 }

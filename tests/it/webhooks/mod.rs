@@ -19,6 +19,7 @@ mod rates;
 mod redeliver;
 mod replays;
 mod restart;
+mod retention;
 mod retries;
 mod retry_profiles;
 mod search;

@@ -1,0 +1,253 @@
+//! How long the log of webhooks is kept: what receivers answered, the tries, and the events, each for a time of its own; and
+//! the end of what the log says about an account, when that is asked for.
+//!
+//! An id begins with its instant, so what is too old is a range of keys, which is taken away from its beginning, a little at a
+//! time. How far that has come is stored for what is only emptied and stays in the range.
+
+use std::time::Duration;
+
+use entity::id::{AccountId, SiteId, Timestamp};
+use entity::{event, retention, site};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseBackend, DbErr, EntityTrait, QueryFilter, QueryOrder as _,
+    QuerySelect as _, Statement, Value,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::endpoints;
+use super::replays::first_id;
+use crate::db::{Db, Tx};
+use crate::rows::Rows;
+
+/// Rows that one transaction takes away, so that nobody waits long for the writer.
+const AT_ONCE: u64 = 500;
+/// Sites that are looked at together.
+const SITES: u64 = 500;
+/// Events of an account that one transaction empties.
+const EXPUNGED_AT_ONCE: u64 = 200;
+/// The name of the place that the emptying of answers has reached.
+const ANSWERS: &str = "ANSWERS";
+
+/// How long each part of the log is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Headers and bodies of requests and answers.
+    pub answers: Duration,
+    /// Deliveries that have ended, with their tries.
+    pub deliveries: Duration,
+    /// Events, with their tokens.
+    pub events: Duration,
+}
+
+/// A day, in which times of keeping are given.
+const DAY: Duration = Duration::from_hours(24);
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { answers: 7 * DAY, deliveries: 30 * DAY, events: 90 * DAY }
+    }
+}
+
+/// What was taken away.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Removed {
+    /// Tries whose headers and bodies were emptied.
+    pub answers: u64,
+    /// Deliveries, with their tries.
+    pub deliveries: u64,
+    /// Events, with their tokens.
+    pub events: u64,
+}
+
+/// Takes away everything that is too old. Any number of nodes may do so at once.
+pub async fn clean_up(db: &Db, retention: Retention) -> Result<Removed, DbErr> {
+    let mut removed =
+        Removed { answers: empty_answers(db, before(db, retention.answers)).await?, ..Removed::default() };
+    let mut after = Uuid::nil();
+    loop {
+        let sites: Vec<Uuid> = site::Entity::find()
+            .select_only()
+            .column(site::Column::Id)
+            .filter(site::Column::Id.gt(after))
+            .order_by_asc(site::Column::Id)
+            .limit(SITES)
+            .into_tuple()
+            .all(db.read())
+            .await?;
+        let Some(last) = sites.last() else { return Ok(removed) };
+        after = *last;
+        for site in sites {
+            removed.deliveries += delete_deliveries(db, site, before(db, retention.deliveries)).await?;
+            removed.events += delete_events(db, site, before(db, retention.events)).await?;
+        }
+    }
+}
+
+fn before(db: &Db, kept: Duration) -> Timestamp {
+    db.now().plus_ms(-i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Runs `sql` with `values`, whose parameters are numbered, and says how many rows it changed.
+async fn run(tx: &Tx, sql: &str, values: &[Value]) -> Result<u64, DbErr> {
+    let backend = tx.conn().get_database_backend();
+    let sql = if backend == DatabaseBackend::Postgres { sql.to_owned() } else { sql.replace('$', "?") };
+    let statement = Statement::from_sql_and_values(backend, sql, values.iter().cloned());
+    Ok(tx.conn().execute_raw(statement).await?.rows_affected())
+}
+
+/// Empties the tries of deliveries that were made before `end`.
+async fn empty_answers(db: &Db, end: Timestamp) -> Result<u64, DbErr> {
+    let mut emptied = 0;
+    loop {
+        let tx = db.write().await?;
+        let row = retention::Entity::find_by_id(ANSWERS.to_owned()).one(tx.conn()).await?;
+        let from = row.map_or(Uuid::nil(), |row| row.reached);
+        let part = "SELECT delivery_id FROM attempt WHERE delivery_id > $1 AND delivery_id < $2 ORDER BY delivery_id LIMIT $3";
+        let last = format!("SELECT max(delivery_id) AS reached FROM ({part}) AS part");
+        let values: [Value; 3] =
+            [from.into(), first_id(end).into(), i64::try_from(AT_ONCE).unwrap_or(0).into()];
+        let reached = last_of(&tx, &last, &values).await?;
+        let Some(reached) = reached else { return Ok(emptied) };
+        emptied += run(
+            &tx,
+            "UPDATE attempt SET response_headers = NULL, response_body = NULL, request_headers = NULL \
+             WHERE delivery_id > $1 AND delivery_id <= $2",
+            &[from.into(), reached.into()],
+        )
+        .await?;
+        let place = retention::ActiveModel::from(retention::Model { name: ANSWERS.to_owned(), reached });
+        let other = sea_orm::sea_query::OnConflict::column(retention::Column::Name)
+            .update_column(retention::Column::Reached)
+            .to_owned();
+        retention::Entity::insert(place).on_conflict(other).exec_without_returning(tx.conn()).await?;
+        tx.commit().await?;
+    }
+}
+
+/// SQLite has no greatest blob of none: both give NULL.
+async fn last_of(tx: &Tx, sql: &str, values: &[Value]) -> Result<Option<Uuid>, DbErr> {
+    let backend = tx.conn().get_database_backend();
+    let sql = match backend {
+        // PostgreSQL cannot compare ids by `max`, but orders them.
+        DatabaseBackend::Postgres => sql.replace("max(delivery_id)", "max(delivery_id::text)::uuid"),
+        _ => sql.replace('$', "?"),
+    };
+    let statement = Statement::from_sql_and_values(backend, sql, values.iter().cloned());
+    let row = tx.conn().query_one_raw(statement).await?;
+    row.map_or(Ok(None), |row| row.try_get("", "reached"))
+}
+
+/// Deletes the deliveries of `site` that were made before `end` and have ended, with their tries.
+async fn delete_deliveries(db: &Db, site: Uuid, end: Timestamp) -> Result<u64, DbErr> {
+    let mut deleted = 0;
+    loop {
+        let tx = db.write().await?;
+        let old = "SELECT id FROM delivery WHERE site_id = $1 AND id < $2 AND finished_at IS NOT NULL ORDER BY id LIMIT $3";
+        let values: [Value; 3] =
+            [site.into(), first_id(end).into(), i64::try_from(AT_ONCE).unwrap_or(0).into()];
+        run(&tx, &format!("DELETE FROM attempt WHERE delivery_id IN ({old})"), &values).await?;
+        let some =
+            run(&tx, &format!("DELETE FROM delivery WHERE site_id = $1 AND id IN ({old})"), &values).await?;
+        tx.commit().await?;
+        deleted += some;
+        if some < AT_ONCE {
+            return Ok(deleted);
+        }
+    }
+}
+
+/// Deletes the events of `site` from before `end`, unless a delivery of them is still there.
+async fn delete_events(db: &Db, site: Uuid, end: Timestamp) -> Result<u64, DbErr> {
+    let mut deleted = 0;
+    loop {
+        let tx = db.write().await?;
+        let old = "SELECT id FROM event WHERE site_id = $1 AND id < $2 AND NOT EXISTS \
+                   (SELECT 1 FROM delivery d WHERE d.event_id = event.id) ORDER BY id LIMIT $3";
+        let values: [Value; 3] =
+            [site.into(), first_id(end).into(), i64::try_from(AT_ONCE).unwrap_or(0).into()];
+        run(&tx, &format!("DELETE FROM signed_event WHERE event_id IN ({old})"), &values).await?;
+        let some =
+            run(&tx, &format!("DELETE FROM event WHERE site_id = $1 AND id IN ({old})"), &values).await?;
+        tx.commit().await?;
+        deleted += some;
+        if some < AT_ONCE {
+            return Ok(deleted);
+        }
+    }
+}
+
+/// Empties what the log says about `account` of `site`: the events keep their place and lose their content, their tokens
+/// are deleted, what receivers answered too, and what still waits is cancelled. Gives how many events that were.
+pub async fn expunge(db: &Db, site: SiteId, account: AccountId) -> Result<u64, DbErr> {
+    let mut expunged = 0;
+    let filter = super::log::EventFilter { account: Some(account), ..Default::default() };
+    let mut before = None;
+    loop {
+        let tx = db.write().await?;
+        let events = super::log::list_events(tx.conn(), site, &filter, before, EXPUNGED_AT_ONCE).await?;
+        let Some(last) = events.last() else { return Ok(expunged) };
+        before = Some(last.id);
+        expunge_some(&tx, &events).await?;
+        expunged += u64::try_from(events.len()).unwrap_or(0);
+        tx.commit().await?;
+    }
+}
+
+async fn expunge_some(tx: &Tx, events: &[event::Model]) -> Result<(), DbErr> {
+    use entity::{delivery, signed_event};
+    let ids: Vec<Uuid> = events.iter().map(|event| event.id.0).collect();
+    let deliveries: Vec<(entity::id::DeliveryId, entity::id::SubscriptionId)> = delivery::Entity::find()
+        .select_only()
+        .columns([delivery::Column::Id, delivery::Column::SubscriptionId])
+        .filter(delivery::Column::EventId.is_in(ids.iter().copied()))
+        .into_tuple()
+        .all(tx.conn())
+        .await?;
+    let mut subscriptions: Vec<_> = deliveries.iter().map(|(_, subscription)| *subscription).collect();
+    subscriptions.sort_unstable();
+    subscriptions.dedup();
+    // The endpoints first, as everybody does who changes deliveries; their nodes forget what they have queued.
+    endpoints::hold(tx, &subscriptions).await?;
+    for subscription in &subscriptions {
+        endpoints::changed(tx, *subscription, false).await?;
+    }
+    delivery::Entity::update_many()
+        .col_expr(delivery::Column::Status, Expr::val("CANCELLED"))
+        .col_expr(delivery::Column::FinishedAt, Expr::val(tx.now().0))
+        .filter(delivery::Column::EventId.is_in(ids.iter().copied()))
+        .filter(delivery::Column::FinishedAt.is_null())
+        .exec(tx.conn())
+        .await?;
+    signed_event::Entity::delete_many()
+        .filter(signed_event::Column::EventId.is_in(ids.iter().copied()))
+        .exec(tx.conn())
+        .await?;
+    let answers = Rows::new(&deliveries).uuid("id", |(id, _)| id.0).write(
+        "UPDATE attempt SET response_headers = NULL, response_body = NULL, request_headers = NULL FROM {rows} AS r \
+         WHERE attempt.delivery_id = r.id",
+    );
+    let emptied = Rows::new(events)
+        .uuid("site_id", |event| event.site_id.0)
+        .uuid("id", |event| event.id.0)
+        .text("data", emptied)
+        .same_text("identity", "{}")
+        .write(
+            "UPDATE event SET data = r.data, identity = r.identity FROM {rows} AS r \
+             WHERE event.site_id = r.site_id AND event.id = r.id",
+        );
+    crate::rows::write_all(tx.conn(), vec![answers, emptied]).await
+}
+
+/// What is left of an event: that it was.
+fn emptied(event: &event::Model) -> String {
+    json!({
+        "id": event.id,
+        "entityId": event.entity_id,
+        "eventTime": event.occurred_at.to_rfc3339(),
+        "entityEventSequence": event.sequence.to_string(),
+        "expunged": true,
+    })
+    .to_string()
+}
