@@ -99,19 +99,24 @@ pub async fn take(
     }
     poke(tx, &others).await?;
     let Some(node) = node else { return Ok(Vec::new()) };
-    let taken: Vec<Owned> = free.iter().map(|endpoint| taken_by(node, endpoint)).collect();
+    give_to(tx, node, &free).await
+}
+
+/// Makes `node` the owner of `endpoints`, which the transaction holds.
+async fn give_to(tx: &Tx, node: Uuid, endpoints: &[endpoint::Model]) -> Result<Vec<Owned>, DbErr> {
+    let taken: Vec<Owned> = endpoints.iter().map(|endpoint| taken_by(node, endpoint)).collect();
     let write = Rows::new(&taken)
         .uuid("id", |owned| owned.subscription.0)
         .int("fence", |owned| owned.fence)
         .same_uuid("node", node)
         .same_int("never", NEVER)
-        .write(TAKE);
+        .write(
+            "UPDATE endpoint SET owner = r.node, fence = r.fence, due_at = r.never FROM {rows} AS r \
+             WHERE endpoint.subscription_id = r.id",
+        );
     rows::write_all(tx.conn(), vec![write]).await?;
     Ok(taken)
 }
-
-const TAKE: &str = "UPDATE endpoint SET owner = r.node, fence = r.fence, due_at = r.never FROM {rows} AS r \
-     WHERE endpoint.subscription_id = r.id";
 
 fn taken_by(node: Uuid, endpoint: &endpoint::Model) -> Owned {
     Owned {
@@ -180,14 +185,7 @@ pub async fn take_due(db: &Db, node: Uuid) -> Result<Vec<Owned>, DbErr> {
     let tx = db.write().await?;
     let rows = tx.conn().query_all_raw(statement(&format!("{due}{lock}"))).await?;
     let found: Vec<endpoint::Model> = rows.iter().map(from_row).collect::<Result<_, _>>()?;
-    let taken: Vec<Owned> = found.iter().map(|endpoint| taken_by(node, endpoint)).collect();
-    let write = Rows::new(&taken)
-        .uuid("id", |owned| owned.subscription.0)
-        .int("fence", |owned| owned.fence)
-        .same_uuid("node", node)
-        .same_int("never", NEVER)
-        .write(TAKE);
-    rows::write_all(tx.conn(), vec![write]).await?;
+    let taken = give_to(&tx, node, &found).await?;
     tx.commit().await?;
     Ok(taken)
 }
