@@ -36,6 +36,9 @@ const POSTGRES_CONNECTIONS: u32 = 16;
 const IDLE_UNTIL_TESTED: Duration = Duration::from_secs(1);
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a transaction on PostgreSQL may do nothing before the server ends it, in milliseconds: its node sleeps or has lost
+/// its network, and others wait for what it holds.
+const IDLE_IN_TRANSACTION_MS: &str = "5000";
 /// How far a node's clock may be from the database's, in milliseconds.
 const CLOCK_ERROR_MS: i64 = 100;
 /// Pause before a lost connection for notifications is opened again.
@@ -444,7 +447,9 @@ async fn postgres(url: &str) -> Result<DatabaseConnection, OpenError> {
 fn postgres_options(url: &str, connections: u32) -> ConnectOptions {
     let mut options = options(url, connections);
     // One that was cut while nobody used it must not cost a request.
-    options.test_before_acquire_if_idle_for(IDLE_UNTIL_TESTED);
+    options.test_before_acquire_if_idle_for(IDLE_UNTIL_TESTED).map_sqlx_postgres_opts(|postgres| {
+        postgres.options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MS)])
+    });
     options
 }
 

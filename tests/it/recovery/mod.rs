@@ -2,7 +2,7 @@
 //! there, and every event reaches the receiver. `FOLLOWPOINTS_TEST_KILLS` sets how often it is killed,
 //! `FOLLOWPOINTS_TEST_SEED` repeats a choice of moments.
 
-mod drive;
+pub mod drive;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -39,7 +39,7 @@ fn kills() -> usize {
 }
 
 /// Waits until nothing waits to be sent.
-async fn settled(shop: &Shop) {
+pub async fn settled(shop: &Shop) {
     let mut looks = tokio::time::interval(LOOK);
     let empty = async {
         loop {
@@ -79,7 +79,7 @@ async fn check_follows(shop: &Shop, acknowledged: &BTreeMap<usize, String>) {
 }
 
 /// Every event by its id, with its type; they are exactly those of the acknowledged follows.
-async fn check_events(shop: &Shop, acknowledged: &BTreeMap<usize, String>) -> HashMap<String, String> {
+pub async fn check_events(shop: &Shop, acknowledged: &BTreeMap<usize, String>) -> HashMap<String, String> {
     let mut path = "/admin/v1/events?limit=100".to_owned();
     let (mut types, mut followed) = (HashMap::new(), Vec::new());
     loop {
@@ -107,7 +107,7 @@ async fn check_events(shop: &Shop, acknowledged: &BTreeMap<usize, String>) -> Ha
 }
 
 /// How often the receiver got each event; whatever came twice was the same, byte for byte.
-fn check_received(receiver: &Receiver) -> HashMap<String, usize> {
+pub fn check_received(receiver: &Receiver) -> HashMap<String, usize> {
     let mut bodies: HashMap<String, String> = HashMap::new();
     let mut counts: HashMap<String, usize> = HashMap::new();
     for body in receiver.bodies() {
@@ -121,7 +121,7 @@ fn check_received(receiver: &Receiver) -> HashMap<String, usize> {
     counts
 }
 
-async fn check_everything(installation: &Installation, drive: &Drive, [all, some]: [&Receiver; 2]) {
+pub async fn check_everything(installation: &Installation, drive: &Drive, [all, some]: [&Receiver; 2]) {
     let (shop, acknowledged) = (&drive.shop, drive.acknowledged());
     settled(shop).await;
     check_follows(shop, &acknowledged).await;
@@ -138,7 +138,7 @@ async fn check_everything(installation: &Installation, drive: &Drive, [all, some
 }
 
 /// A site with two subscriptions: to everything, and to follows alone.
-async fn set_up(process: &Process) -> (Drive, Receiver, Receiver) {
+pub async fn set_up(process: &Process) -> (Drive, Receiver, Receiver) {
     let shop = Shop::open(&process.url).await;
     let (all, some) = (Receiver::start().await, Receiver::start().await);
     shop.subscribe(&ALL_EVENTS, &all.url).await;
