@@ -16,6 +16,7 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait as _, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
     DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
 };
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -436,6 +437,19 @@ async fn sqlite(url: &str, connections: u32, cache: &'static str) -> Result<Data
             .pragma("wal_autocheckpoint", LOG_PAGES_MAX)
             .pragma("cache_size", cache)
             .pragma("temp_store", "MEMORY")
+    });
+    // When a commit fails for want of room, SQLite ends the transaction by itself, and the driver counts it as open for ever
+    // after: what it then calls a commit would only end a part of a transaction that nobody commits.
+    options.map_sqlx_sqlite_pool_opts(|pool| {
+        pool.after_release(|connection, _| {
+            Box::pin(async move {
+                if connection.is_in_transaction() {
+                    // A rollback may still be under way.
+                    connection.ping().await?;
+                }
+                Ok(!connection.is_in_transaction())
+            })
+        })
     });
     Database::connect(options).await.map_err(OpenError::Unreachable)
 }
