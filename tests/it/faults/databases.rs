@@ -1,6 +1,7 @@
 //! Databases that restart, cut connections, are locked by somebody else or have no room left: what was acknowledged is
 //! there, an answer says that the service failed and no more, and the service goes on when the fault is over.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -142,7 +143,6 @@ impl SmallDisk {
         if mounted.is_ok_and(|mounted| mounted.status.success()) {
             return Some(Self(dir));
         }
-        use std::io::Write as _;
         let _ = writeln!(
             std::io::stderr().lock(),
             "\n*** the test of a full disk is SKIPPED: it needs the right to mount a file system ***\n"
