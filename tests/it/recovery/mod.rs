@@ -6,6 +6,7 @@ pub mod drive;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -40,26 +41,32 @@ fn kills() -> usize {
 
 /// Waits until nothing waits to be sent.
 pub async fn settled(shop: &Shop) {
+    settled_while(shop, || 0).await;
+}
+
+/// The same for as long as `progress` grows: many kills on PostgreSQL leave much to be sent.
+async fn settled_while(shop: &Shop, progress: impl Fn() -> usize) {
     let mut looks = tokio::time::interval(LOOK);
-    let empty = async {
-        loop {
-            looks.tick().await;
-            let mut waiting = 0;
-            for status in ["PENDING", "RETRYING"] {
-                let path = format!("/admin/v1/webhook-deliveries?limit=1&status={status}");
-                waiting +=
-                    shop.admin("GET", &path, None).await["webhookDeliveries"].as_array().unwrap().len();
-            }
-            if waiting == 0 {
-                return;
-            }
+    let (mut reached, mut since) = (progress(), Instant::now());
+    loop {
+        looks.tick().await;
+        let mut waiting = 0;
+        for status in ["PENDING", "RETRYING"] {
+            let path = format!("/admin/v1/webhook-deliveries?limit=1&status={status}");
+            waiting += shop.admin("GET", &path, None).await["webhookDeliveries"].as_array().unwrap().len();
         }
-    };
-    if tokio::time::timeout(WAIT, empty).await.is_err() {
-        let rows = shop.admin("GET", "/admin/v1/webhook-deliveries?limit=5&status=PENDING", None).await;
-        let more = shop.admin("GET", "/admin/v1/webhook-deliveries?limit=5&status=RETRYING", None).await;
-        panic!("deliveries still wait: {rows} {more}");
+        if waiting == 0 {
+            return;
+        }
+        if progress() > reached {
+            (reached, since) = (progress(), Instant::now());
+        } else if since.elapsed() > WAIT {
+            break;
+        }
     }
+    let rows = shop.admin("GET", "/admin/v1/webhook-deliveries?limit=5&status=PENDING", None).await;
+    let more = shop.admin("GET", "/admin/v1/webhook-deliveries?limit=5&status=RETRYING", None).await;
+    panic!("deliveries still wait: {rows} {more}");
 }
 
 /// Every acknowledged follow is there, and every account has the points of its follows.
@@ -123,7 +130,7 @@ pub fn check_received(receiver: &Receiver) -> HashMap<String, usize> {
 
 pub async fn check_everything(installation: &Installation, drive: &Drive, [all, some]: [&Receiver; 2]) {
     let (shop, acknowledged) = (&drive.shop, drive.acknowledged());
-    settled(shop).await;
+    settled_while(shop, || all.count() + some.count()).await;
     check_follows(shop, &acknowledged).await;
     let events = check_events(shop, &acknowledged).await;
     let told: HashSet<String> = check_received(all).into_keys().collect();
