@@ -166,8 +166,11 @@ async fn notify(tx: &Tx) -> Result<(), DbErr> {
 pub fn due_text(backend: DatabaseBackend) -> String {
     let postgres = backend == DatabaseBackend::Postgres;
     let (now, me, limit) = if postgres { ("$1", "$2", "$3") } else { ("?", "?", "?") };
+    // The sign keeps SQLite from going through all endpoints that nobody owns, due or not.
+    let owner = if postgres { "owner" } else { "+owner" };
     format!(
-        "SELECT * FROM endpoint WHERE due_at <= {now} AND (owner IS NULL OR owner = {me}) ORDER BY due_at LIMIT {limit}"
+        "SELECT * FROM endpoint WHERE due_at <= {now} AND ({owner} IS NULL OR {owner} = {me}) \
+         ORDER BY due_at LIMIT {limit}"
     )
 }
 
