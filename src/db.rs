@@ -16,6 +16,7 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait as _, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
     DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
 };
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -36,6 +37,9 @@ const POSTGRES_CONNECTIONS: u32 = 16;
 const IDLE_UNTIL_TESTED: Duration = Duration::from_secs(1);
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a transaction on PostgreSQL may do nothing before the server ends it, in milliseconds: its node sleeps or has lost
+/// its network, and others wait for what it holds.
+const IDLE_IN_TRANSACTION_MS: &str = "5000";
 /// How far a node's clock may be from the database's, in milliseconds.
 const CLOCK_ERROR_MS: i64 = 100;
 /// Pause before a lost connection for notifications is opened again.
@@ -434,6 +438,19 @@ async fn sqlite(url: &str, connections: u32, cache: &'static str) -> Result<Data
             .pragma("cache_size", cache)
             .pragma("temp_store", "MEMORY")
     });
+    // When a commit fails for want of room, SQLite ends the transaction by itself, and the driver counts it as open for ever
+    // after: what it then calls a commit would only end a part of a transaction that nobody commits.
+    options.map_sqlx_sqlite_pool_opts(|pool| {
+        pool.after_release(|connection, _| {
+            Box::pin(async move {
+                if connection.is_in_transaction() {
+                    // A rollback may still be under way.
+                    connection.ping().await?;
+                }
+                Ok(!connection.is_in_transaction())
+            })
+        })
+    });
     Database::connect(options).await.map_err(OpenError::Unreachable)
 }
 
@@ -444,7 +461,9 @@ async fn postgres(url: &str) -> Result<DatabaseConnection, OpenError> {
 fn postgres_options(url: &str, connections: u32) -> ConnectOptions {
     let mut options = options(url, connections);
     // One that was cut while nobody used it must not cost a request.
-    options.test_before_acquire_if_idle_for(IDLE_UNTIL_TESTED);
+    options.test_before_acquire_if_idle_for(IDLE_UNTIL_TESTED).map_sqlx_postgres_opts(|postgres| {
+        postgres.options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MS)])
+    });
     options
 }
 

@@ -108,7 +108,7 @@ impl World {
     }
 
     /// The first follow of the member with number 0, and the events that it left.
-    fn probe(&self, token: Token) -> Vec<EventRow> {
+    pub(crate) fn probe(&self, token: Token) -> Vec<EventRow> {
         fill::add_members(&self.database, self.site, &(0..1));
         let run =
             self.load("probe", &self.follow_requests(token, 0..1, "X"), self.plan(Duration::from_secs(1)));

@@ -70,7 +70,8 @@ impl Database {
         })
     }
 
-    async fn connect(&self) -> DatabaseConnection {
+    /// A connection of its own.
+    pub(crate) async fn connect(&self) -> DatabaseConnection {
         let mut options = ConnectOptions::new(&self.url);
         options.max_connections(1).sqlx_logging(false);
         options.map_sqlx_sqlite_opts(|sqlite| sqlite.pragma("busy_timeout", "30000"));

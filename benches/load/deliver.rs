@@ -35,15 +35,8 @@ const EVENT: &str = "wix.loyalty.socialmedia.v1.followed_channel_created";
 
 pub(crate) fn measure(bench: &mut Bench, kind: Kind) {
     println!("\n== deliver, {} ==", kind.name());
-    let sink = Sink::start();
-    let world = World::new(bench, kind);
-    let seconds = i64::from(bench.seconds);
-    let count = MEMBERS_PER_S * seconds * i64::from(bench.rounds) * 2 + 100_000;
-    fill::add_members(&world.database, world.site, &(0..ACCOUNTS_BEFORE + count));
-    fill::add_accounts(&world.database, world.site, &(0..ACCOUNTS_BEFORE), &["X"]);
-    world.database.settle();
-    println!("filled");
-    let mut course = Course { world, sink, next: ACCOUNTS_BEFORE, ceilings: Vec::new() };
+    let count = MEMBERS_PER_S * i64::from(bench.seconds) * i64::from(bench.rounds) * 2 + 100_000;
+    let mut course = Course::new(bench, kind, count);
     let app = course.add_app();
     course.add_subscriber(&app, 1);
     course.steady(bench);
@@ -59,16 +52,38 @@ pub(crate) fn measure(bench: &mut Bench, kind: Kind) {
     bench.report.figure(&what, course.world.service.memory().peak_mib, Limit::AtMost(80.0));
 }
 
-struct Course {
-    world: World,
+/// A service with a receiver, and members who have not followed yet.
+pub(crate) struct Course {
+    pub(crate) world: World,
     sink: Sink,
     /// The next member who has not followed yet.
     next: i64,
     ceilings: Vec<f64>,
 }
 
+/// Of a round at a steady rate, in milliseconds.
+pub(crate) struct Delays {
+    /// From the acknowledgement to the webhook.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    /// To the acknowledgement.
+    acknowledged: f64,
+}
+
 impl Course {
-    fn add_app(&self) -> Value {
+    /// With `count` members.
+    pub(crate) fn new(bench: &mut Bench, kind: Kind, count: i64) -> Self {
+        let sink = Sink::start();
+        let world = World::new(bench, kind);
+        fill::add_members(&world.database, world.site, &(0..ACCOUNTS_BEFORE + count));
+        fill::add_accounts(&world.database, world.site, &(0..ACCOUNTS_BEFORE), &["X"]);
+        world.database.settle();
+        println!("filled");
+        Self { world, sink, next: ACCOUNTS_BEFORE, ceilings: Vec::new() }
+    }
+
+    /// An app that is installed; gives its id.
+    pub(crate) fn add_app(&self) -> Value {
         let service = &self.world.service;
         let made = service.admin("POST", "/admin/v1/apps", None, &json!({"app": {"name": "CRM sync"}}));
         let app = made["app"]["id"].clone();
@@ -77,7 +92,7 @@ impl Course {
         app
     }
 
-    fn add_subscriber(&self, app: &Value, number: usize) {
+    pub(crate) fn add_subscriber(&self, app: &Value, number: usize) {
         let url = format!("http://{}/hook/{number}", self.sink.address);
         let subscription = json!({"webhookSubscription": {"appId": app, "eventTypes": [EVENT], "url": url}});
         let site = Some(self.world.site);
@@ -90,22 +105,31 @@ impl Course {
     }
 
     /// Follows at a steady rate: how long after the acknowledgement the webhook comes.
+    pub(crate) fn round(&mut self, bench: &Bench, rate: u32) -> Delays {
+        let requests = self.requests(bench, i64::from(rate * bench.seconds));
+        let plan = Plan {
+            rate: Some(rate),
+            keep_bodies: true,
+            ..self.world.plan(bench.duration() + Duration::from_secs(1))
+        };
+        let mut run = self.world.load(&format!("{rate} follows/s"), &requests, plan);
+        let arrivals = self.await_deliveries(&run, 1);
+        let mut delays = delays_us(&run, &arrivals);
+        self.next += i64::try_from(run.used).unwrap_or(0);
+        Delays {
+            p50: percentile(&mut delays, 0.5) / 1000.0,
+            p99: percentile(&mut delays, 0.99) / 1000.0,
+            acknowledged: run.percentile_ms(0.5),
+        }
+    }
+
     fn steady(&mut self, bench: &mut Bench) {
         let (mut p50, mut p99, mut acknowledged) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..bench.rounds {
-            let requests = self.requests(bench, i64::from(STEADY_RATE * bench.seconds));
-            let plan = Plan {
-                rate: Some(STEADY_RATE),
-                keep_bodies: true,
-                ..self.world.plan(bench.duration() + Duration::from_secs(1))
-            };
-            let mut run = self.world.load("400 follows/s", &requests, plan);
-            let arrivals = self.await_deliveries(&run, 1);
-            let mut delays = delays_us(&run, &arrivals);
-            p50.push(percentile(&mut delays, 0.5) / 1000.0);
-            p99.push(percentile(&mut delays, 0.99) / 1000.0);
-            acknowledged.push(run.percentile_ms(0.5));
-            self.next += i64::try_from(run.used).unwrap_or(0);
+            let delays = self.round(bench, STEADY_RATE);
+            p50.push(delays.p50);
+            p99.push(delays.p99);
+            acknowledged.push(delays.acknowledged);
         }
         let name = self.world.database.kind.name();
         let what = |what: &str| format!("ms from acknowledgement to webhook, 400/s, {what}, {name}");

@@ -23,6 +23,10 @@ pub(crate) enum Thing {
     Account = 3,
     Follow = 4,
     Entry = 5,
+    Site = 6,
+    Subscription = 7,
+    Event = 8,
+    Delivery = 9,
 }
 
 impl Thing {
@@ -62,7 +66,7 @@ pub(crate) fn external_id(number: i64) -> String {
     format!("customer-{number}")
 }
 
-fn series(kind: Kind, numbers: &Range<i64>) -> String {
+pub(crate) fn series(kind: Kind, numbers: &Range<i64>) -> String {
     let (first, end) = (numbers.start, numbers.end);
     match kind {
         Kind::Sqlite => format!(

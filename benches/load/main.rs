@@ -4,9 +4,12 @@
 //! receiver of webhooks. Sides alternate and medians are compared, because the machine may be busy. Nothing is asserted.
 
 mod baseline;
+mod claims;
 mod create;
 mod database;
+mod dead;
 mod deliver;
+mod endpoints;
 mod event_rows;
 mod fill;
 mod generator;
@@ -53,6 +56,10 @@ enum What {
     Start,
     /// The same requests with 10,000 and with 1,000,000 accounts.
     Scale,
+    /// From the follow to the webhook of one subscription, alone and beside 10,000 whose receivers are dead.
+    Dead,
+    /// What a look for due deliveries costs with 100 and with 100,000 subscriptions.
+    Claims,
     /// All of these.
     All,
 }
@@ -83,6 +90,12 @@ struct Options {
     /// Accounts of the larger store of `scale`.
     #[arg(long, global = true, default_value_t = 1_000_000)]
     accounts: i64,
+    /// Subscriptions of `dead` whose receivers are dead.
+    #[arg(long, global = true, default_value_t = 10_000)]
+    dead: i64,
+    /// Subscriptions of the larger store of `claims`.
+    #[arg(long, global = true, default_value_t = 100_000)]
+    subscriptions: i64,
 }
 
 /// What every measurement needs.
@@ -93,6 +106,8 @@ struct Bench {
     rounds: u32,
     token: Token,
     accounts: i64,
+    dead: i64,
+    subscriptions: i64,
     patience: Duration,
 }
 
@@ -108,8 +123,11 @@ impl Bench {
             What::Deliver => deliver::measure(self, kind),
             What::Start => start::measure(self, kind),
             What::Scale => scale::measure(self, kind),
+            What::Dead => dead::measure(self, kind),
+            What::Claims => claims::measure(self, kind),
             What::All => {
-                for what in [What::Start, What::Create, What::List, What::Deliver, What::Scale] {
+                let parts = [What::Start, What::Create, What::List, What::Deliver, What::Scale];
+                for what in parts.into_iter().chain([What::Dead, What::Claims]) {
                     self.measure(what, kind);
                 }
             }
@@ -127,6 +145,8 @@ fn main() {
         rounds: options.rounds.max(1),
         token: options.token,
         accounts: options.accounts,
+        dead: options.dead.max(1),
+        subscriptions: options.subscriptions.max(1),
         patience: Duration::from_secs(options.patience),
     };
     for kind in [Kind::Sqlite, Kind::Postgres] {

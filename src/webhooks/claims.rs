@@ -95,27 +95,36 @@ async fn look(db: &Db, wants: &[Want]) -> Result<Vec<QueryResult>, DbErr> {
 }
 
 fn statement(db: &Db, wants: &[Want]) -> Statement {
-    let backend = db.backend();
     let now = db.now().0;
-    let mut text = String::new();
     let mut values: Vec<Value> = Vec::new();
     for want in wants {
         let limit = i64::try_from(want.room + want.held + 1).unwrap_or(i64::MAX);
         let id = || Value::from(want.subscription.0);
+        values.extend([id(), now.into(), id(), limit.into()]);
+        if want.is_ordered {
+            values.extend([id(), ORDERED_MAX.into(), now.into(), now.into(), id(), limit.into()]);
+        }
+        values.extend([id(), now.into()]);
+    }
+    let text = text(db.backend(), wants.iter().map(|want| want.is_ordered));
+    Statement::from_sql_and_values(db.backend(), text, values)
+}
+
+/// The statement that reads what is due of as many endpoints as there are answers to whether they are ordered. The parameters of one
+/// that is not: subscription, now, subscription, limit, subscription, now.
+pub fn text(backend: DatabaseBackend, are_ordered: impl Iterator<Item = bool>) -> String {
+    let mut text = String::new();
+    for is_ordered in are_ordered {
         if !text.is_empty() {
             text.push_str(" UNION ALL ");
         }
         text.push_str(PARALLEL);
-        values.extend([id(), now.into(), id(), limit.into()]);
-        if want.is_ordered {
+        if is_ordered {
             text.push_str(ORDERED);
-            values.extend([id(), ORDERED_MAX.into(), now.into(), now.into(), id(), limit.into()]);
         }
         text.push_str(NEXT);
-        values.extend([id(), now.into()]);
     }
-    let text = if backend == DatabaseBackend::Postgres { numbered(&text) } else { text };
-    Statement::from_sql_and_values(backend, text, values)
+    if backend == DatabaseBackend::Postgres { numbered(&text) } else { text }
 }
 
 /// What is due of an endpoint, the oldest first.

@@ -166,14 +166,23 @@ async fn notify(tx: &Tx) -> Result<(), DbErr> {
     Ok(())
 }
 
+/// The query of endpoints that are due and nobody else's. Its parameters: now, the node, how many.
+#[must_use]
+pub fn due_text(backend: DatabaseBackend) -> String {
+    let postgres = backend == DatabaseBackend::Postgres;
+    let (now, me, limit) = if postgres { ("$1", "$2", "$3") } else { ("?", "?", "?") };
+    // The sign keeps SQLite from going through all endpoints that nobody owns, due or not.
+    let owner = if postgres { "owner" } else { "+owner" };
+    format!(
+        "SELECT * FROM endpoint WHERE due_at <= {now} AND ({owner} IS NULL OR {owner} = {me}) \
+         ORDER BY due_at LIMIT {limit}"
+    )
+}
+
 /// Takes up to [`TAKEN_MAX`] endpoints for `node` that are due and nobody else's.
 pub async fn take_due(db: &Db, node: Uuid) -> Result<Vec<Owned>, DbErr> {
     let backend = db.backend();
-    let postgres = backend == DatabaseBackend::Postgres;
-    let (now, me, limit) = if postgres { ("$1", "$2", "$3") } else { ("?", "?", "?") };
-    let due = format!(
-        "SELECT * FROM endpoint WHERE due_at <= {now} AND (owner IS NULL OR owner = {me}) ORDER BY due_at LIMIT {limit}"
-    );
+    let due = due_text(backend);
     let limit = i64::try_from(TAKEN_MAX).unwrap_or(i64::MAX);
     let values = [db.now().0.into(), node.into(), limit.into()];
     let statement = |sql: &str| Statement::from_sql_and_values(backend, sql, values.clone());
@@ -181,7 +190,7 @@ pub async fn take_due(db: &Db, node: Uuid) -> Result<Vec<Owned>, DbErr> {
     if db.read().query_one_raw(statement(&due)).await?.is_none() {
         return Ok(Vec::new());
     }
-    let lock = if postgres { " FOR UPDATE SKIP LOCKED" } else { "" };
+    let lock = if backend == DatabaseBackend::Postgres { " FOR UPDATE SKIP LOCKED" } else { "" };
     let tx = db.write().await?;
     let rows = tx.conn().query_all_raw(statement(&format!("{due}{lock}"))).await?;
     let found: Vec<endpoint::Model> = rows.iter().map(from_row).collect::<Result<_, _>>()?;

@@ -19,7 +19,7 @@
 
 mod answer;
 pub mod api;
-mod claims;
+pub mod claims;
 pub mod client_certificate;
 pub mod custom_headers;
 pub mod delivery;

@@ -9,6 +9,7 @@ mod anomaly;
 mod auth_matrix;
 mod cli;
 mod errors;
+mod faults;
 mod follows;
 mod isolation;
 mod ledger;

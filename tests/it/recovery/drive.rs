@@ -23,7 +23,11 @@ const SECRET: &str = "a shared secret of the site, 32 bytes or more";
 /// A site of a service, wherever that is at the moment.
 pub struct Shop {
     http: Http,
-    url: watch::Sender<Option<String>>,
+    urls: watch::Sender<Vec<String>>,
+    /// Which of them is called next.
+    turn: AtomicUsize,
+    /// Whether an answer may say that the service failed; the call is then repeated.
+    may_fail: AtomicBool,
     site: String,
     app: String,
 }
@@ -31,8 +35,14 @@ pub struct Shop {
 impl Shop {
     /// Makes an active site whose own tokens are trusted, with an installed app.
     pub async fn open(url: &str) -> Self {
-        let url = watch::Sender::new(Some(url.to_owned()));
-        let mut shop = Self { http: Http::new(), url, site: String::new(), app: String::new() };
+        let mut shop = Self {
+            http: Http::new(),
+            urls: watch::Sender::new(vec![url.to_owned()]),
+            turn: AtomicUsize::new(0),
+            may_fail: AtomicBool::new(false),
+            site: String::new(),
+            app: String::new(),
+        };
         let body = json!({"site": {"name": "Nordbrew"}});
         shop.site = text(&shop.admin("POST", "/admin/v1/sites", Some(&body)).await["site"]["id"]);
         let channels =
@@ -53,24 +63,40 @@ impl Shop {
 
     /// A subscription that only a dead receiver would time out.
     pub async fn subscribe(&self, event_types: &[&str], url: &str) {
-        let body = json!({"webhookSubscription": {
-            "appId": self.app, "eventTypes": event_types, "url": url, "timeoutMs": 15_000,
-        }});
-        self.admin("POST", "/admin/v1/webhook-subscriptions", Some(&body)).await;
+        self.subscribe_with(event_types, url, json!({"timeoutMs": 15_000})).await;
+    }
+
+    /// A subscription with more fields; gives the answer.
+    pub async fn subscribe_with(&self, event_types: &[&str], url: &str, more: Value) -> Value {
+        let mut new = json!({"appId": self.app, "eventTypes": event_types, "url": url});
+        new.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let body = json!({"webhookSubscription": new});
+        self.admin("POST", "/admin/v1/webhook-subscriptions", Some(&body)).await
     }
 
     /// The service is gone until [`Shop::is_at`].
     pub fn is_away(&self) {
-        self.url.send_replace(None);
+        self.is_at_all(&[]);
     }
 
     pub fn is_at(&self, url: &str) {
-        self.url.send_replace(Some(url.to_owned()));
+        self.is_at_all(&[url]);
+    }
+
+    /// The service has several nodes, which are called in turn.
+    pub fn is_at_all(&self, urls: &[&str]) {
+        self.urls.send_replace(urls.iter().map(|url| (*url).to_owned()).collect());
+    }
+
+    /// Whether a member may be told that the service failed, for what a database does.
+    pub fn may_fail(&self, may_fail: bool) {
+        self.may_fail.store(may_fail, Ordering::SeqCst);
     }
 
     async fn url(&self) -> String {
-        let mut url = self.url.subscribe();
-        url.wait_for(Option::is_some).await.unwrap().clone().unwrap()
+        let mut urls = self.urls.subscribe();
+        let urls = urls.wait_for(|urls| !urls.is_empty()).await.unwrap();
+        urls[self.turn.fetch_add(1, Ordering::SeqCst) % urls.len()].clone()
     }
 
     /// Status and body of the answer, which must come.
@@ -120,6 +146,7 @@ impl Shop {
                     return text(&answer["details"]["applicationError"]["data"]["followedChannel"]["id"]);
                 }
                 Ok((503, _)) | Err(_) => is_repeat = true,
+                Ok((500 | 504, _)) if self.may_fail.load(Ordering::SeqCst) => is_repeat = true,
                 Ok((status, answer)) => panic!("member {member} follows {channel}: {status} {answer}"),
             }
         }
@@ -146,6 +173,8 @@ pub struct Drive {
 #[derive(Default)]
 struct State {
     next: AtomicUsize,
+    /// How many are made.
+    limit: AtomicUsize,
     acknowledged: Mutex<BTreeMap<usize, String>>,
     grown: Notify,
     is_over: AtomicBool,
@@ -154,12 +183,33 @@ struct State {
 impl Drive {
     /// Starts; number n is member n / 5 following channel n % 5.
     pub fn start(shop: Shop) -> Self {
+        Self::start_with(shop, usize::MAX)
+    }
+
+    /// The same with so many follows and no more.
+    pub fn start_with(shop: Shop, count: usize) -> Self {
         let (shop, state) = (Arc::new(shop), Arc::new(State::default()));
+        state.limit.store(count, Ordering::SeqCst);
         let mut workers = JoinSet::new();
         for _ in 0..CALLS {
             workers.spawn(work(Arc::clone(&shop), Arc::clone(&state)));
         }
         Self { shop, state, workers: tokio::sync::Mutex::new(workers) }
+    }
+
+    /// Makes so many follows more, after all were answered.
+    pub async fn go_on(&self, more: usize) {
+        let total = self.count() + more;
+        self.state.limit.store(total, Ordering::SeqCst);
+        self.state.next.store(self.count(), Ordering::SeqCst);
+        self.state.is_over.store(false, Ordering::SeqCst);
+        let mut workers = self.workers.lock().await;
+        for _ in 0..CALLS {
+            workers.spawn(work(Arc::clone(&self.shop), Arc::clone(&self.state)));
+        }
+        drop(workers);
+        self.wait_for(total).await;
+        self.stop().await;
     }
 
     /// Follows that were answered so far.
@@ -200,6 +250,9 @@ impl Drive {
 async fn work(shop: Arc<Shop>, state: Arc<State>) {
     while !state.is_over.load(Ordering::SeqCst) {
         let number = state.next.fetch_add(1, Ordering::SeqCst);
+        if number >= state.limit.load(Ordering::SeqCst) {
+            return;
+        }
         let follow = shop.follow(number / CHANNELS.len(), CHANNELS[number % CHANNELS.len()]);
         let id = tokio::time::timeout(WAIT, follow).await.expect("an answer comes in time");
         let mut acknowledged = state.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);

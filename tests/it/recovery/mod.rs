@@ -2,10 +2,11 @@
 //! there, and every event reaches the receiver. `FOLLOWPOINTS_TEST_KILLS` sets how often it is killed,
 //! `FOLLOWPOINTS_TEST_SEED` repeats a choice of moments.
 
-mod drive;
+pub mod drive;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -39,27 +40,33 @@ fn kills() -> usize {
 }
 
 /// Waits until nothing waits to be sent.
-async fn settled(shop: &Shop) {
+pub async fn settled(shop: &Shop) {
+    settled_while(shop, || 0).await;
+}
+
+/// The same for as long as `progress` grows: many kills on PostgreSQL leave much to be sent.
+async fn settled_while(shop: &Shop, progress: impl Fn() -> usize) {
     let mut looks = tokio::time::interval(LOOK);
-    let empty = async {
-        loop {
-            looks.tick().await;
-            let mut waiting = 0;
-            for status in ["PENDING", "RETRYING"] {
-                let path = format!("/admin/v1/webhook-deliveries?limit=1&status={status}");
-                waiting +=
-                    shop.admin("GET", &path, None).await["webhookDeliveries"].as_array().unwrap().len();
-            }
-            if waiting == 0 {
-                return;
-            }
+    let (mut reached, mut since) = (progress(), Instant::now());
+    loop {
+        looks.tick().await;
+        let mut waiting = 0;
+        for status in ["PENDING", "RETRYING"] {
+            let path = format!("/admin/v1/webhook-deliveries?limit=1&status={status}");
+            waiting += shop.admin("GET", &path, None).await["webhookDeliveries"].as_array().unwrap().len();
         }
-    };
-    if tokio::time::timeout(WAIT, empty).await.is_err() {
-        let rows = shop.admin("GET", "/admin/v1/webhook-deliveries?limit=5&status=PENDING", None).await;
-        let more = shop.admin("GET", "/admin/v1/webhook-deliveries?limit=5&status=RETRYING", None).await;
-        panic!("deliveries still wait: {rows} {more}");
+        if waiting == 0 {
+            return;
+        }
+        if progress() > reached {
+            (reached, since) = (progress(), Instant::now());
+        } else if since.elapsed() > WAIT {
+            break;
+        }
     }
+    let rows = shop.admin("GET", "/admin/v1/webhook-deliveries?limit=5&status=PENDING", None).await;
+    let more = shop.admin("GET", "/admin/v1/webhook-deliveries?limit=5&status=RETRYING", None).await;
+    panic!("deliveries still wait: {rows} {more}");
 }
 
 /// Every acknowledged follow is there, and every account has the points of its follows.
@@ -79,7 +86,7 @@ async fn check_follows(shop: &Shop, acknowledged: &BTreeMap<usize, String>) {
 }
 
 /// Every event by its id, with its type; they are exactly those of the acknowledged follows.
-async fn check_events(shop: &Shop, acknowledged: &BTreeMap<usize, String>) -> HashMap<String, String> {
+pub async fn check_events(shop: &Shop, acknowledged: &BTreeMap<usize, String>) -> HashMap<String, String> {
     let mut path = "/admin/v1/events?limit=100".to_owned();
     let (mut types, mut followed) = (HashMap::new(), Vec::new());
     loop {
@@ -107,7 +114,7 @@ async fn check_events(shop: &Shop, acknowledged: &BTreeMap<usize, String>) -> Ha
 }
 
 /// How often the receiver got each event; whatever came twice was the same, byte for byte.
-fn check_received(receiver: &Receiver) -> HashMap<String, usize> {
+pub fn check_received(receiver: &Receiver) -> HashMap<String, usize> {
     let mut bodies: HashMap<String, String> = HashMap::new();
     let mut counts: HashMap<String, usize> = HashMap::new();
     for body in receiver.bodies() {
@@ -121,9 +128,9 @@ fn check_received(receiver: &Receiver) -> HashMap<String, usize> {
     counts
 }
 
-async fn check_everything(installation: &Installation, drive: &Drive, [all, some]: [&Receiver; 2]) {
+pub async fn check_everything(installation: &Installation, drive: &Drive, [all, some]: [&Receiver; 2]) {
     let (shop, acknowledged) = (&drive.shop, drive.acknowledged());
-    settled(shop).await;
+    settled_while(shop, || all.count() + some.count()).await;
     check_follows(shop, &acknowledged).await;
     let events = check_events(shop, &acknowledged).await;
     let told: HashSet<String> = check_received(all).into_keys().collect();
@@ -138,7 +145,7 @@ async fn check_everything(installation: &Installation, drive: &Drive, [all, some
 }
 
 /// A site with two subscriptions: to everything, and to follows alone.
-async fn set_up(process: &Process) -> (Drive, Receiver, Receiver) {
+pub async fn set_up(process: &Process) -> (Drive, Receiver, Receiver) {
     let shop = Shop::open(&process.url).await;
     let (all, some) = (Receiver::start().await, Receiver::start().await);
     shop.subscribe(&ALL_EVENTS, &all.url).await;

@@ -72,6 +72,15 @@ impl TestDatabase {
     }
 }
 
+impl TestDatabase {
+    /// A migrated database that somebody else keeps.
+    pub async fn at(url: &str) -> Self {
+        Db::prepare(url).await.unwrap();
+        let backend = if url.starts_with("sqlite:") { Backend::Sqlite } else { Backend::Postgres };
+        Self { url: url.to_owned(), backend, _dir: None, _postgres: None }
+    }
+}
+
 /// What a test wants otherwise than usual.
 #[derive(Clone)]
 pub struct Options {

@@ -127,7 +127,7 @@ fn start_cluster() -> Option<(String, std::process::ChildStdin)> {
     let bin = binaries()?;
     let dir = tempfile::Builder::new().prefix("followpoints-postgres-").tempdir().ok()?.keep();
     let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout == b"0\n");
+    let is_root = is_root();
     if is_root {
         let owned =
             Command::new("chown").arg("nobody").arg(&dir).status().is_ok_and(|status| status.success());
@@ -192,4 +192,89 @@ fn wait_until_ready(base: &str, dir: &Path) {
             }
         }
     });
+}
+
+/// A server of one test alone, which the test may stop and start again. What was committed outlives that.
+pub struct OwnServer {
+    /// The URL of its only database.
+    pub url: String,
+    programs: PathBuf,
+    dir: tempfile::TempDir,
+    port: u16,
+    server: Option<std::process::Child>,
+}
+
+impl OwnServer {
+    /// A running server with an empty database, or `None` where there are no binaries and none are required.
+    pub fn start() -> Option<Self> {
+        let Some(programs) = binaries() else {
+            skip();
+            return None;
+        };
+        let dir = tempfile::Builder::new().prefix("followpoints-postgres-").tempdir().expect("a folder");
+        if is_root() {
+            let owned = Command::new("chown").arg("nobody").arg(dir.path()).status();
+            assert!(owned.is_ok_and(|status| status.success()), "the folder can be given away");
+        }
+        let made = unprivileged(&programs.join("initdb"))
+            .args(["-A", "trust", "-U", "followpoints", "--no-sync", "-E", "UTF8", "--locale=C", "-D"])
+            .arg(dir.path().join("data"))
+            .current_dir("/")
+            .stdout(Stdio::null())
+            .status();
+        assert!(made.is_ok_and(|status| status.success()), "initdb succeeds");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        drop(listener);
+        let url = format!("postgres://followpoints@127.0.0.1:{port}/postgres");
+        let mut server = Self { url, programs, dir, port, server: None };
+        server.resume();
+        Some(server)
+    }
+
+    /// Starts it again and waits until it answers.
+    pub fn resume(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log"));
+        let server = unprivileged(&self.programs.join("postgres"))
+            .arg("-D")
+            .arg(self.dir.path().join("data"))
+            .args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"])
+            // What was committed must outlive the server, not the machine.
+            .args(["-c", "unix_socket_directories=", "-c", "fsync=off"])
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.expect("a log file"))
+            .spawn();
+        self.server = Some(server.expect("PostgreSQL starts"));
+        wait_until_ready(&format!("postgres://followpoints@127.0.0.1:{}", self.port), self.dir.path());
+    }
+
+    /// Ends it with this signal: INT cuts all connections, QUIT leaves what was under way to the recovery.
+    pub fn stop(&mut self, signal: &str) {
+        let Some(mut server) = self.server.take() else { return };
+        let sent = Command::new("kill").args([format!("-{signal}"), server.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the server can be stopped");
+        server.wait().expect("the server ends");
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        self.stop("INT");
+    }
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout == b"0\n")
+}
+
+/// PostgreSQL refuses to run as root.
+fn unprivileged(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
+    command
 }

@@ -63,7 +63,30 @@ impl Installation {
 
     /// Starts the service and waits until it accepts requests.
     pub async fn serve(&self) -> Process {
-        let mut child = self.command("serve").stdout(Stdio::null()).spawn().unwrap();
+        Self::started(self.command("serve")).await
+    }
+
+    /// The same with this database's URL, which leads to the same database on another way.
+    pub async fn serve_through(&self, url: &str) -> Process {
+        let mut command = self.command("serve");
+        command.env("FOLLOWPOINTS_DATABASE_URL", url);
+        Self::started(command).await
+    }
+
+    /// The same under a shell's `setting`, which the service inherits.
+    pub async fn serve_under(&self, setting: &str) -> Process {
+        let service = self.command("serve");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{setting}; exec \"$0\" serve")]).arg(service.get_program()).env_clear();
+        for (name, value) in service.get_envs() {
+            shell.env(name, value.unwrap_or_default());
+        }
+        shell.current_dir(self.dir.path()).stdin(Stdio::null()).stderr(Stdio::piped());
+        Self::started(shell).await
+    }
+
+    async fn started(mut command: Command) -> Process {
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         let errors = child.stderr.take().unwrap();
         let log = Log::default();
         let (found, address) = oneshot::channel();
@@ -119,10 +142,43 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends the signal of this name, like STOP.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status();
+        assert!(sent.unwrap().success(), "SIG{name}");
+    }
+
+    /// How many lines of its log have `text`.
+    pub fn said(&self, text: &str) -> usize {
+        self.log.text().lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits until so many lines of its log have `text`.
+    pub async fn wait_until_said(&self, text: &str, count: usize) {
+        let mut looks = tokio::time::interval(LOOK);
+        let said = async {
+            while self.said(text) < count {
+                looks.tick().await;
+            }
+        };
+        let waited = tokio::time::timeout(WAIT, said).await;
+        assert!(waited.is_ok(), "{text:?} was said {} of {count} times", self.said(text));
+    }
+
+    /// The most memory it has had so far, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches("kB").trim().parse().unwrap()
+    }
+
     /// SIGTERM: waits until it has stopped by itself.
     pub async fn terminate(mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
         let mut looks = tokio::time::interval(LOOK);
         let stopped = async {
             loop {

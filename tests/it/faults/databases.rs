@@ -1,0 +1,186 @@
+//! Databases that restart, cut connections, are locked by somebody else or have no room left: what was acknowledged is
+//! there, an answer says that the service failed and no more, and the service goes on when the fault is over.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use rusqlite::Connection;
+use sea_orm::ConnectionTrait as _;
+
+use super::{check_attempts, connect};
+use crate::recovery::{check_everything, set_up};
+use crate::support::postgres::OwnServer;
+use crate::support::process::{Installation, LOOK, WAIT};
+use crate::support::{Backend, TestDatabase};
+
+/// Times that connections are cut.
+const CUTS: usize = 10;
+const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g2_g3_a_postgresql_that_is_stopped_and_started_again_loses_nothing() {
+    let Some(mut server) = OwnServer::start() else { return };
+    let installation = Installation::new(TestDatabase::at(&server.url).await);
+    let process = installation.serve().await;
+    let (drive, all, some) = set_up(&process).await;
+    drive.shop.may_fail(true);
+
+    for signal in ["INT", "QUIT"] {
+        drive.wait_for(drive.count() + 40).await;
+        let failures = process.said("due deliveries could not be read");
+        server.stop(signal);
+        process.wait_until_said("due deliveries could not be read", failures + 2).await;
+        server.resume();
+    }
+    drive.wait_for(drive.count() + 40).await;
+    drive.stop().await;
+
+    check_everything(&installation, &drive, [&all, &some]).await;
+    let database = connect(&server.url).await;
+    check_attempts(&database).await;
+    database.close().await.unwrap();
+    assert!(process.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g2_g3_connections_that_are_cut_in_the_middle_of_batches_lose_nothing() {
+    let Some(database) = TestDatabase::new(Backend::Postgres).await else { return };
+    let installation = Installation::new(database);
+    let process = installation.serve().await;
+    let (drive, all, some) = set_up(&process).await;
+    drive.shop.may_fail(true);
+    let cutter = connect(&installation.database.url).await;
+
+    for _ in 0..CUTS {
+        drive.wait_for(drive.count() + 10).await;
+        cutter.execute_unprepared(CUT).await.unwrap();
+    }
+    drive.wait_for(drive.count() + 40).await;
+    drive.stop().await;
+    drive.shop.may_fail(false);
+
+    check_everything(&installation, &drive, [&all, &some]).await;
+    check_attempts(&cutter).await;
+    assert!(process.terminate().await.success());
+}
+
+/// An installation on SQLite, and its file.
+async fn on_sqlite() -> (Installation, PathBuf) {
+    let installation = Installation::new(TestDatabase::new(Backend::Sqlite).await.unwrap());
+    let url = installation.database.url.clone();
+    let file = url.trim_start_matches("sqlite://").trim_end_matches("?mode=rwc");
+    (installation, PathBuf::from(file))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g2_g3_a_file_that_somebody_else_writes_to_for_long_is_waited_for_and_nothing_is_lost() {
+    let (installation, file) = on_sqlite().await;
+    let process = installation.serve().await;
+    let (drive, all, some) = set_up(&process).await;
+    drive.shop.may_fail(true);
+    drive.wait_for(40).await;
+
+    let other = Connection::open(file).unwrap();
+    let mut tries = tokio::time::interval(LOOK);
+    let begun = async {
+        while other.execute_batch("BEGIN IMMEDIATE").is_err() {
+            tries.tick().await;
+        }
+    };
+    tokio::time::timeout(WAIT, begun).await.expect("the other program gets its turn");
+    // Longer than a transaction waits for the lock.
+    process.wait_until_said("database is locked", 2).await;
+    let count = drive.count();
+    other.execute_batch("ROLLBACK").unwrap();
+    drive.wait_for(count + 40).await;
+    drive.stop().await;
+
+    check_everything(&installation, &drive, [&all, &some]).await;
+    check_attempts(&connect(&installation.database.url).await).await;
+    assert!(process.terminate().await.success());
+}
+
+/// Lets the process write no file beyond so many bytes.
+fn limit_files(pid: u32, bytes: &str) {
+    let limited =
+        Command::new("prlimit").args([format!("--pid={pid}"), format!("--fsize={bytes}:")]).status();
+    assert!(limited.unwrap().success(), "the limit can be set");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g2_g3_a_file_that_may_not_grow_loses_nothing_and_service_goes_on_when_it_may() {
+    let (installation, _) = on_sqlite().await;
+    // A write beyond the limit then fails, as on a full disk, instead of ending the process.
+    let process = installation.serve_under("trap '' XFSZ").await;
+    let (drive, all, some) = set_up(&process).await;
+    drive.shop.may_fail(true);
+    drive.wait_for(40).await;
+
+    limit_files(process.pid(), "4096");
+    process.wait_until_said("a batch of follows failed", 2).await;
+    let count = drive.count();
+    limit_files(process.pid(), "unlimited");
+    drive.wait_for(count + 40).await;
+    drive.stop().await;
+
+    check_everything(&installation, &drive, [&all, &some]).await;
+    check_attempts(&connect(&installation.database.url).await).await;
+    assert!(process.terminate().await.success());
+}
+
+/// A file system in memory with room for so many bytes, if this system lets the test mount one.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(dir.path())
+            .output();
+        if mounted.is_ok_and(|mounted| mounted.status.success()) {
+            return Some(Self(dir));
+        }
+        let _ = writeln!(
+            std::io::stderr().lock(),
+            "\n*** the test of a full disk is SKIPPED: it needs the right to mount a file system ***\n"
+        );
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g2_g3_a_full_disk_loses_nothing_and_service_goes_on_when_there_is_room() {
+    let Some(disk) = SmallDisk::mount("64m") else { return };
+    let url = format!("sqlite://{}/test.db?mode=rwc", disk.0.path().display());
+    let installation = Installation::new(TestDatabase::at(&url).await);
+    let process = installation.serve().await;
+    let (drive, all, some) = set_up(&process).await;
+    drive.shop.may_fail(true);
+    drive.wait_for(40).await;
+
+    let ballast = disk.0.path().join("ballast");
+    // `dd` ends when nothing fits any more.
+    let mut of = std::ffi::OsString::from("of=");
+    of.push(&ballast);
+    let filled =
+        Command::new("dd").args(["if=/dev/zero", "bs=4096", "status=none"]).arg(of).output().unwrap();
+    assert!(!filled.status.success(), "the disk is full");
+    process.wait_until_said("a batch of follows failed", 2).await;
+    let count = drive.count();
+    std::fs::remove_file(ballast).unwrap();
+    drive.wait_for(count + 40).await;
+    drive.stop().await;
+
+    check_everything(&installation, &drive, [&all, &some]).await;
+    check_attempts(&connect(&installation.database.url).await).await;
+    assert!(process.terminate().await.success());
+}
