@@ -1,7 +1,7 @@
 //! How receivers do: since when one fails, whom that is told, and when its subscription is disabled.
 //!
-//! Outcomes note in the endpoint's row what changes ([`note`]), in their own transaction; what follows from it for the
-//! subscription and its site comes after ([`review`]), in a transaction that locks the site first, as all do that change
+//! Outcomes note in the endpoint's row what changes (`note`), in their own transaction; what follows from it for the
+//! subscription and its site comes after (`review`), in a transaction that locks the site first, as all do that change
 //! its configuration. Nothing is lost in between: the row says that it must be looked at.
 //!
 //! A receiver that has accepted nothing for [`FAILING_MS_MAX`], of which at least two deliveries were exhausted

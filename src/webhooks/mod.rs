@@ -3,7 +3,7 @@
 //! - [`event`] fixes what happened as text, in the transaction that made it happen.
 //! - [`outbox`] stores the event and one delivery per subscription in that same transaction.
 //! - [`endpoints`] says which node serves which subscription; [`claims`] reads what is due of those that this node serves.
-//! - [`dispatcher`] sends: fresh deliveries straight after the commit, due ones when its [`keeper`] finds them. Each endpoint
+//! - [`dispatcher`] sends: fresh deliveries straight after the commit, due ones when its `keeper` finds them. Each endpoint
 //!   has its own queue and in-flight cap, so that a hanging receiver delays nobody else.
 //! - [`delivery`] writes outcomes in batches. They count only while this node owns the endpoint.
 //! - [`health`] says how receivers do, tells their owners, and disables the subscriptions of those that are gone.

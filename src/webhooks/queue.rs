@@ -90,15 +90,18 @@ impl Queue {
         Ok(job)
     }
 
-    /// Notes that the try of `job` is over. After a success the next in its order may start.
-    pub(super) fn release(&mut self, job: &Job, has_failed: bool) {
+    /// Notes that the try of `job` is over, and says whether that has opened the breaker. After a success the next in its order
+    /// may start.
+    pub(super) fn release(&mut self, job: &Job, has_failed: bool) -> bool {
         self.in_flight -= 1;
+        let was_open = self.breaker.is_open();
         self.breaker.note(has_failed, job.target.in_flight_max);
         if let Some(key) = job.order_key
             && !has_failed
         {
             self.busy_keys.remove(&key);
         }
+        self.breaker.is_open() && !was_open
     }
 
     /// Notes that the outcome of `job` is written; `next` is when it is tried again. After a failure what comes behind it in its

@@ -22,6 +22,10 @@ const PROBES_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX / 4;
 pub(super) const HELD_MAX: usize = 20_000;
 /// Jobs kept in memory per endpoint; the rest waits in the database.
 pub(super) const QUEUE_MAX: usize = 512;
+/// The same while the breaker of an endpoint is open: however many receivers are dead, they do not fill the memory.
+const PROBED_MAX: usize = 4;
+/// Jobs in memory at which endpoints whose breaker is open get no more.
+const HELD_BY_PROBES_MAX: usize = HELD_MAX / 2;
 /// How long an endpoint without work stays with its node, in milliseconds.
 const IDLE_MS: i64 = 10_000;
 
@@ -122,19 +126,20 @@ impl State {
     /// The fence of `subscription` if this node owns it, and how many more of its jobs have room.
     pub(super) fn owned(&self, subscription: SubscriptionId) -> Option<(i64, usize)> {
         let queue = self.queues.get(&subscription)?;
-        Some((queue.fence?, self.room_beside(queue.len())))
+        let room = self.room_of(queue).saturating_sub(queue.len());
+        Some((queue.fence?, if self.is_stopping { 0 } else { room }))
     }
 
     /// How many jobs of an endpoint have room that nobody owned so far.
     pub(super) fn room_of_new(&self) -> usize {
-        self.room_beside(0)
+        if self.is_stopping { 0 } else { HELD_MAX.saturating_sub(self.held.len()).min(QUEUE_MAX) }
     }
 
-    fn room_beside(&self, queued: usize) -> usize {
-        if self.is_stopping {
-            return 0;
-        }
-        HELD_MAX.saturating_sub(self.held.len()).min(QUEUE_MAX.saturating_sub(queued))
+    /// How many jobs `queue` may have.
+    fn room_of(&self, queue: &Queue) -> usize {
+        let (max, held_max) =
+            if queue.breaker.is_open() { (PROBED_MAX, HELD_BY_PROBES_MAX) } else { (QUEUE_MAX, HELD_MAX) };
+        max.min(queue.len() + held_max.saturating_sub(self.held.len()))
     }
 
     /// Keeps `subscription` from being given back, if this node owns it.
@@ -270,7 +275,14 @@ impl State {
         self.count(job, false);
         let subscription = job.target.subscription_id;
         if let Some(queue) = self.queues.get_mut(&subscription) {
-            queue.release(job, has_failed);
+            if queue.release(job, has_failed) {
+                // Its breaker has opened: what it has in memory goes back to the database, where it is anyway.
+                for queued in queue.drain() {
+                    self.held.remove(&queued.lease.delivery_id);
+                }
+                queue.has_more = true;
+                self.wants_more = true;
+            }
             self.enqueue(subscription);
         }
     }
@@ -323,20 +335,21 @@ impl State {
 
     /// What to read from the database now, for up to `max` endpoints.
     pub(super) fn wants(&mut self, now: Timestamp, max: usize) -> Vec<Want> {
-        let room_in_all = HELD_MAX.saturating_sub(self.held.len());
-        if self.is_stopping || room_in_all == 0 {
+        if self.is_stopping {
             return Vec::new();
         }
-        let mut wants = Vec::new();
-        for (subscription, queue) in &mut self.queues {
-            let Some(fence) = queue.fence else { continue };
+        for queue in self.queues.values_mut() {
             if queue.next_due.is_some_and(|at| at <= now) {
                 queue.next_due = None;
                 queue.has_more = true;
             }
+        }
+        let mut wants = Vec::new();
+        for (subscription, queue) in &self.queues {
+            let Some(fence) = queue.fence else { continue };
+            let room = self.room_of(queue).saturating_sub(queue.len());
             // What is due for a busy one stays where it is.
-            if queue.has_more && queue.len() < QUEUE_MAX / 2 {
-                let room = (QUEUE_MAX - queue.len()).min(room_in_all);
+            if queue.has_more && room > queue.len() {
                 wants.push(Want {
                     subscription: *subscription,
                     fence,

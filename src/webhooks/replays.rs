@@ -1,7 +1,7 @@
 //! Replays: the events of a time, sent to one subscription again, as a job that survives every crash.
 //!
-//! A replay goes through the site's events in order, [`STEP`] at a time, each step in a transaction with the place that it has
-//! reached. It makes deliveries due and leaves the rest to the dispatcher; while [`AHEAD_MAX`] deliveries of the
+//! A replay goes through the site's events in order, `STEP` at a time, each step in a transaction with the place that it has
+//! reached. It makes deliveries due and leaves the rest to the dispatcher; while `AHEAD_MAX` deliveries of the
 //! subscription wait, it rests. Any node may take the next step.
 
 use entity::id::{DeliveryId, EventId, ReplayId, SiteId, SubscriptionId, Timestamp};

@@ -66,6 +66,8 @@ on_both! {
         new_follower(app, &site, "late").await;
         healthy.wait_for(1).await;
         assert_eq!(dead.count(), 41, "39 resends and 4 first tries wait for the one that hangs");
+        let held = app.app.dispatcher.health().held;
+        assert!(held <= 6, "of those, four wait in memory, and the rest in the database: {held}");
 
         gate.open();
         app.drain().await;
