@@ -54,6 +54,8 @@ impl Dispatcher {
             return Ok(false);
         }
         self.stay_alive().await?;
+        // What was queued while this node's life had run out waits for somebody to start it.
+        self.pump();
         self.review().await?;
         match health::review(&self.0.db, &self.0.configs, self).await {
             Ok(disabled) => disabled.into_iter().for_each(|subscription| self.requeue(subscription)),

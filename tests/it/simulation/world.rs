@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait as _, Statement};
+use sea_orm::{ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, Statement};
 use serde_json::{Value, json};
 
 use super::model::{Model, Site};
@@ -185,7 +185,20 @@ impl World {
                 app.app.dispatcher.wake();
             }
         };
-        tokio::time::timeout(ENOUGH, nothing_due).await.expect("what is due is sent");
+        if tokio::time::timeout(ENOUGH, nothing_due).await.is_err() {
+            panic!("what is due is not sent: {}", self.stuck().await);
+        }
+    }
+
+    /// What waits, and who is to see to it.
+    async fn stuck(&self) -> String {
+        let db = self.app().app.db.read();
+        let (now, health) = (self.model.now, self.app().app.dispatcher.health());
+        let waiting = entity::delivery::Column::FinishedAt.is_null();
+        let deliveries = entity::delivery::Entity::find().filter(waiting).all(db).await;
+        let endpoints = entity::endpoint::Entity::find().all(db).await;
+        let nodes = entity::node::Entity::find().all(db).await;
+        format!("at {now}, {health:?}, {deliveries:#?}, {endpoints:#?}, {nodes:#?}")
     }
 
     pub async fn stop(&self) {
