@@ -185,9 +185,9 @@ impl World {
                 app.app.dispatcher.wake();
             }
         };
-        if tokio::time::timeout(ENOUGH, nothing_due).await.is_err() {
-            panic!("what is due is not sent: {}", self.stuck().await);
-        }
+        let is_sent = tokio::time::timeout(ENOUGH, nothing_due).await.is_ok();
+        let stuck = if is_sent { String::new() } else { self.stuck().await };
+        assert!(is_sent, "what is due is not sent: {stuck}");
     }
 
     /// What waits, and who is to see to it.
