@@ -193,6 +193,7 @@ async fn clean_up(db: Db, kept: retention::Retention) {
             Ok::<_, DbErr>((tokens, delivery::expire_held(&db).await?, retention::clean_up(&db, kept).await?))
         };
         match done.await {
+            Ok((0, 0, removed)) if removed == retention::Removed::default() => {}
             Ok((tokens, held, removed)) => {
                 tracing::info!(tokens, held, ?removed, "what is too old was taken away");
             }

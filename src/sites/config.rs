@@ -5,16 +5,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use entity::id::{AppId, AppInstanceId, SiteId, SubscriptionId};
+use entity::id::{AccountId, AppId, AppInstanceId, SiteId, SubscriptionId};
 use entity::kinds::{
     Channel, DeliveryOrdering, ProgramStatus, SignatureScheme, SubscriptionKind, SubscriptionStatus,
 };
-use entity::{event, program, site, site_channel, subscription};
+use entity::{program, site, site_channel, subscription};
 use quick_cache::sync::Cache;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseBackend, DbErr, EntityTrait, ExprTrait as _, QueryFilter,
     sea_query::Expr,
 };
+use uuid::Uuid;
 
 use crate::db::Tx;
 use crate::rows::Rows;
@@ -66,11 +67,26 @@ pub struct Target {
 }
 
 impl Target {
-    /// Whether the subscription is to `event`.
+    /// Whether the subscription is to events of this type that say this, as JSON text.
     #[must_use]
-    pub fn wants(&self, event: &event::Model) -> bool {
-        self.event_types.iter().any(|kind| kind.as_str() == event.event_type)
-            && self.filter.passes(&event.data)
+    pub fn wants(&self, event_type: &str, data: &str) -> bool {
+        self.is_to(event_type) && self.filter.passes(data)
+    }
+
+    /// Whether the subscription is to events of this type.
+    #[must_use]
+    pub fn is_to(&self, event_type: &str) -> bool {
+        self.event_types.iter().any(|kind| kind.as_str() == event_type)
+    }
+
+    /// What the order of a delivery is kept within: nothing, its account or else its entity, or the subscription.
+    #[must_use]
+    pub fn order_key(&self, account: Option<AccountId>, entity: Uuid) -> Option<Uuid> {
+        match self.ordering {
+            DeliveryOrdering::Parallel => None,
+            DeliveryOrdering::PerEntity => Some(account.map_or(entity, |account| account.0)),
+            DeliveryOrdering::Strict => Some(self.subscription_id.0),
+        }
     }
 }
 

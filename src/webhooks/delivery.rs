@@ -114,6 +114,7 @@ pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<(), DbErr> 
     let (ours, late): (Vec<&Outcome>, Vec<&Outcome>) = outcomes.iter().partition(is_ours);
     let mut missed: Vec<SubscriptionId> =
         late.iter().map(|outcome| outcome.job.target.subscription_id).collect();
+    missed.sort_unstable();
     missed.dedup();
     endpoints::poke(&tx, &missed).await?;
     let accepted = settle(&tx, &ours).await?;

@@ -88,10 +88,6 @@ pub struct Health {
     pub held: usize,
     /// Tries under way.
     pub in_flight: usize,
-    /// Endpoints that this node serves.
-    pub endpoints: usize,
-    /// Those of them whose last try failed.
-    pub failing: usize,
 }
 
 /// What a transaction may count on that is about to write deliveries.
@@ -197,7 +193,6 @@ impl Dispatcher {
                 state.own(owned);
             }
             for job in jobs {
-                // One that is refused belongs to another node by now, which finds it.
                 state.push(job);
             }
             for subscription in behind {
@@ -240,13 +235,10 @@ impl Dispatcher {
     pub fn health(&self) -> Health {
         let age = self.since_start_ms().saturating_sub(self.0.beat_ms.load(Ordering::Relaxed));
         let state = self.lock();
-        let (endpoints, failing) = state.count_endpoints();
         Health {
             heartbeat_age: Duration::from_millis(age.unsigned_abs()),
             held: state.held.len(),
             in_flight: state.in_flight,
-            endpoints,
-            failing,
         }
     }
 

@@ -125,11 +125,12 @@ fn event_types(patterns: &[String]) -> Result<Vec<EventType>, Problem> {
 }
 
 fn tried(target: &Target, event: &event::Model) -> DryRunEvent {
-    let is_of_type = target.event_types.iter().any(|kind| kind.as_str() == event.event_type);
-    let refused_by = match (is_of_type, target.wants(event)) {
-        (_, true) => None,
-        (true, false) => Some(RefusedBy::Filter),
-        (false, false) => Some(RefusedBy::EventTypes),
+    let refused_by = if !target.is_to(&event.event_type) {
+        Some(RefusedBy::EventTypes)
+    } else if !target.filter.passes(&event.data) {
+        Some(RefusedBy::Filter)
+    } else {
+        None
     };
     DryRunEvent {
         event_id: event.id.0,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use entity::id::{DeliveryId, SubscriptionId};
-use entity::kinds::{DeliveryOrdering, DeliveryStatus};
+use entity::kinds::DeliveryStatus;
 use sea_orm::DbErr;
 
 use super::dispatcher::{Dispatcher, Pins, Reserved};
@@ -60,9 +60,7 @@ fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Vec<Job> {
         };
         let (kind, not_for) = (event.kind, event.not_for);
         let is_meant = |target: &&Arc<Target>| {
-            target.event_types.contains(&kind)
-                && Some(target.subscription_id) != not_for
-                && target.filter.passes(&event.data)
+            Some(target.subscription_id) != not_for && target.wants(kind.as_str(), &event.data)
         };
         let targets: Vec<&Arc<Target>> = config.targets.iter().filter(is_meant).collect();
         if targets.is_empty() {
@@ -81,11 +79,7 @@ fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Vec<Job> {
                 lease: Lease { site_id: target.site_id, delivery_id: DeliveryId(tx.new_id()), fence: 0 },
                 attempt_count: 0,
                 schedule_step: 0,
-                order_key: match target.ordering {
-                    DeliveryOrdering::Parallel => None,
-                    DeliveryOrdering::PerEntity => Some(event.account_id.map_or(event.entity_id, |id| id.0)),
-                    DeliveryOrdering::Strict => Some(target.subscription_id.0),
-                },
+                order_key: target.order_key(event.account_id, event.entity_id),
                 is_probe: false,
                 event: Arc::clone(&outgoing),
                 token: Arc::clone(tokens.entry(target.app_id).or_default()),

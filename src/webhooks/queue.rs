@@ -150,11 +150,6 @@ impl Breaker {
         self.failures >= FAILURES_MAX
     }
 
-    /// Whether the last try failed.
-    pub(super) const fn last_failed(&self) -> bool {
-        self.failures > 0
-    }
-
     fn slots(&self, cap: usize) -> usize {
         if self.is_open() { 1 } else { cap.min(self.proven.max(SLOTS_AT_FIRST)) }
     }

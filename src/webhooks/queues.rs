@@ -182,26 +182,17 @@ impl State {
         }
     }
 
-    /// Takes `job` if it is this node's and there is room.
-    pub(super) fn push(&mut self, job: Job) -> bool {
+    /// Takes `job` if there is room. One of an endpoint that is another node's by now is left to that node.
+    pub(super) fn push(&mut self, job: Job) {
         let subscription = job.target.subscription_id;
-        if self.held.contains(&job.lease.delivery_id) {
-            return true;
-        }
-        let room =
-            self.owned(subscription).filter(|(fence, _)| *fence == job.lease.fence).map(|(_, room)| room);
-        match (room, self.queues.get_mut(&subscription)) {
-            (Some(1..), Some(queue)) => {
-                self.held.insert(job.lease.delivery_id);
-                queue.push(job);
-                self.enqueue(subscription);
-                true
-            }
-            (Some(0), _) => {
-                self.leave_behind(subscription);
-                true
-            }
-            _ => false,
+        let owned = self.owned(subscription).filter(|(fence, _)| *fence == job.lease.fence);
+        let Some((_, room)) = owned.filter(|_| !self.held.contains(&job.lease.delivery_id)) else { return };
+        if room == 0 {
+            self.leave_behind(subscription);
+        } else if let Some(queue) = self.queues.get_mut(&subscription) {
+            self.held.insert(job.lease.delivery_id);
+            queue.push(job);
+            self.enqueue(subscription);
         }
     }
 
@@ -415,12 +406,6 @@ impl State {
             self.queues.remove(subscription);
         }
         idle
-    }
-
-    /// Endpoints that this node serves, and how many of them fail.
-    pub(super) fn count_endpoints(&self) -> (usize, usize) {
-        let failing = self.queues.values().filter(|queue| queue.breaker.last_failed()).count();
-        (self.queues.len(), failing)
     }
 
     /// From here on nothing starts, and nothing is queued.

@@ -5,7 +5,7 @@
 //! subscription wait, it rests. Any node may take the next step.
 
 use entity::id::{DeliveryId, EventId, ReplayId, SiteId, SubscriptionId, Timestamp};
-use entity::kinds::{DeliveryOrdering, DeliveryStatus, ReplayScope, ReplayStatus, SubscriptionStatus};
+use entity::kinds::{DeliveryStatus, ReplayScope, ReplayStatus, SubscriptionStatus};
 use entity::{delivery, event, replay, subscription};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -194,7 +194,8 @@ async fn step(tx: &Tx, id: ReplayId, subscription: SubscriptionId) -> Result<boo
     row.cursor = events.last().map(|event| event.id).or(row.cursor);
     row.examined_count += i64::try_from(events.len()).unwrap_or(0);
     if let Some(target) = target {
-        let wanted: Vec<&event::Model> = events.iter().filter(|event| target.wants(event)).collect();
+        let wanted: Vec<&event::Model> =
+            events.iter().filter(|event| target.wants(&event.event_type, &event.data)).collect();
         row.replayed_count += replay(tx, &row, &target, &wanted).await?;
     }
     if u64::try_from(events.len()).unwrap_or(0) < STEP {
@@ -261,7 +262,7 @@ async fn replay(
     let new = Rows::new(&missing)
         .uuid("id", |_| tx.new_id())
         .uuid("event_id", |event| event.id.0)
-        .uuid_or_null("order_key", |event| order_key(target, event))
+        .uuid_or_null("order_key", |event| target.order_key(event.account_id, event.entity_id))
         .same_uuid("site_id", row.site_id.0)
         .same_uuid("subscription_id", row.subscription_id.0)
         .same_text("status", DeliveryStatus::Pending.as_str())
@@ -273,14 +274,6 @@ async fn replay(
     rows::write_all(tx.conn(), vec![new]).await?;
     endpoints::poke(tx, &[row.subscription_id]).await?;
     Ok(i64::try_from(again.len() + missing.len()).unwrap_or(i64::MAX))
-}
-
-fn order_key(target: &Target, event: &event::Model) -> Option<Uuid> {
-    match target.ordering {
-        DeliveryOrdering::Parallel => None,
-        DeliveryOrdering::PerEntity => Some(event.account_id.map_or(event.entity_id, |id| id.0)),
-        DeliveryOrdering::Strict => Some(target.subscription_id.0),
-    }
 }
 
 /// Makes the deliveries `ids` of `site` due now, with the whole schedule before them.

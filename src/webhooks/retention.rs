@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use entity::id::{AccountId, SiteId, Timestamp};
-use entity::{event, retention, site};
+use entity::{attempt, event, retention, site};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseBackend, DbErr, EntityTrait, QueryFilter, QueryOrder as _,
@@ -104,12 +104,17 @@ async fn empty_answers(db: &Db, end: Timestamp) -> Result<u64, DbErr> {
         let tx = db.write().await?;
         let row = retention::Entity::find_by_id(ANSWERS.to_owned()).one(tx.conn()).await?;
         let from = row.map_or(Uuid::nil(), |row| row.reached);
-        let part = "SELECT delivery_id FROM attempt WHERE delivery_id > $1 AND delivery_id < $2 ORDER BY delivery_id LIMIT $3";
-        let last = format!("SELECT max(delivery_id) AS reached FROM ({part}) AS part");
-        let values: [Value; 3] =
-            [from.into(), first_id(end).into(), i64::try_from(AT_ONCE).unwrap_or(0).into()];
-        let reached = last_of(&tx, &last, &values).await?;
-        let Some(reached) = reached else { return Ok(emptied) };
+        let part: Vec<Uuid> = attempt::Entity::find()
+            .select_only()
+            .column(attempt::Column::DeliveryId)
+            .filter(attempt::Column::DeliveryId.gt(from))
+            .filter(attempt::Column::DeliveryId.lt(first_id(end)))
+            .order_by_asc(attempt::Column::DeliveryId)
+            .limit(AT_ONCE)
+            .into_tuple()
+            .all(tx.conn())
+            .await?;
+        let Some(reached) = part.last().copied() else { return Ok(emptied) };
         emptied += run(
             &tx,
             "UPDATE attempt SET response_headers = NULL, response_body = NULL, request_headers = NULL \
@@ -124,19 +129,6 @@ async fn empty_answers(db: &Db, end: Timestamp) -> Result<u64, DbErr> {
         retention::Entity::insert(place).on_conflict(other).exec_without_returning(tx.conn()).await?;
         tx.commit().await?;
     }
-}
-
-/// SQLite has no greatest blob of none: both give NULL.
-async fn last_of(tx: &Tx, sql: &str, values: &[Value]) -> Result<Option<Uuid>, DbErr> {
-    let backend = tx.conn().get_database_backend();
-    let sql = match backend {
-        // PostgreSQL cannot compare ids by `max`, but orders them.
-        DatabaseBackend::Postgres => sql.replace("max(delivery_id)", "max(delivery_id::text)::uuid"),
-        _ => sql.replace('$', "?"),
-    };
-    let statement = Statement::from_sql_and_values(backend, sql, values.iter().cloned());
-    let row = tx.conn().query_one_raw(statement).await?;
-    row.map_or(Ok(None), |row| row.try_get("", "reached"))
 }
 
 /// Deletes the deliveries of `site` that were made before `end` and have ended, with their tries.
