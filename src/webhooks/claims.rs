@@ -65,13 +65,11 @@ pub(super) async fn read_due(db: &Db, wants: &[Want], held: &HashSet<DeliveryId>
             continue;
         };
         *count += 1;
-        if held.contains(&id) {
-            continue;
-        }
-        if *count <= want.room + want.held {
-            due.push((row.try_get("", "site_id")?, id, want.fence));
-        } else {
+        // Whether or not this one is in memory: the limit of the statement was reached, and what lies behind it is not known.
+        if *count > want.room + want.held {
             ahead.0 = true;
+        } else if !held.contains(&id) {
+            due.push((row.try_get("", "site_id")?, id, want.fence));
         }
     }
     for part in due.chunks(JOBS_MAX) {

@@ -128,7 +128,12 @@ impl Queue {
 
     /// Whether this node may give it back.
     pub(super) const fn is_idle(&self) -> bool {
-        self.held == 0 && self.pins == 0 && !self.has_more
+        !self.is_busy() && !self.has_more
+    }
+
+    /// Whether something is under way that will come back to it. The outcome of a try may be written before its slot is free.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.held > 0 || self.in_flight > 0 || self.pins > 0
     }
 }
 

@@ -321,7 +321,7 @@ impl State {
             queue.has_more = false;
             queue.next_due = None;
         }
-        self.queues.retain(|_, queue| queue.held > 0 || queue.pins > 0);
+        self.queues.retain(|_, queue| queue.is_busy());
     }
 
     /// What to read from the database now, for up to `max` endpoints.
