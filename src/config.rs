@@ -8,6 +8,7 @@ use crate::db::sqlite_path;
 use crate::http::limits::{Rate, Rates};
 use crate::outbound::{AllowListError, Guard, Proxy, ProxyError};
 use crate::seal::{self, SealError, Sealer};
+use crate::sources::settings::{PlatformSettings, PlatformSettingsError};
 use crate::streams;
 use crate::webhooks::retention::Retention;
 
@@ -74,6 +75,9 @@ pub enum ConfigError {
     /// Not a rate.
     #[error("{0} is {1:?}; it must be requests a second, a slash and a burst, like 100/1000")]
     Rate(&'static str, String),
+    /// No app at a platform that could be used.
+    #[error(transparent)]
+    Platforms(#[from] PlatformSettingsError),
     /// No NATS server that could be used.
     #[error(transparent)]
     Nats(#[from] streams::SettingsError),
@@ -137,6 +141,8 @@ pub struct Config {
     pub rates: Rates,
     /// How long the log of webhooks is kept.
     pub retention: Retention,
+    /// The apps at Instagram and `TikTok`.
+    pub platforms: PlatformSettings,
     /// The NATS server, if there is one.
     pub nats: Option<streams::Settings>,
 }
@@ -203,6 +209,7 @@ impl Config {
                 address: rate("FOLLOWPOINTS_RATE_ADDRESS", RATES_DEFAULT.address)?,
             },
             retention: retention()?,
+            platforms: PlatformSettings::from_env()?,
             nats: streams::Settings::new(streams::Given {
                 url: var("FOLLOWPOINTS_NATS_URL"),
                 credentials_file: var("FOLLOWPOINTS_NATS_CREDENTIALS_FILE").map(PathBuf::from),

@@ -90,18 +90,21 @@ pub fn apart(stored: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(clear).ok()?, sealed))
 }
 
+/// Random bytes.
+pub fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], SealError> {
+    let mut bytes = [0; LENGTH];
+    rand::fill(&mut bytes).map_err(|_| SealError::Random)?;
+    Ok(bytes)
+}
+
 /// A new master key in base64.
 pub fn new_master_key() -> Result<String, SealError> {
-    let mut bytes = [0; MASTER_KEY_BYTES];
-    rand::fill(&mut bytes).map_err(|_| SealError::Random)?;
-    Ok(STANDARD.encode(bytes))
+    Ok(STANDARD.encode(random::<MASTER_KEY_BYTES>()?))
 }
 
 /// A new random secret behind `prefix`, safe in URLs and headers, with 256 bits of randomness.
 pub fn new_secret(prefix: &str) -> Result<String, SealError> {
-    let mut bytes = [0; SECRET_BYTES];
-    rand::fill(&mut bytes).map_err(|_| SealError::Random)?;
-    Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
+    Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random::<SECRET_BYTES>()?)))
 }
 
 /// SHA-256 of a secret that has enough randomness of its own.

@@ -114,6 +114,8 @@ async fn follow(tx: &Tx, site_id: SiteId, member: MemberId, events: &[EventRow])
         source: FollowSource::Api,
         evidence: Evidence::Declared,
         idempotency_key: None,
+        evidence_item: None,
+        evidence_at: None,
         created_at: now,
     };
     let follow = followed_channel::ActiveModel::from(follow);

@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::id::{AccountId, FollowedChannelId, SiteId, Timestamp};
+use crate::id::{AccountId, FollowedChannelId, ItemId, SiteId, Timestamp};
 use crate::kinds::{Channel, Evidence, FollowSource};
 
 /// A member's account × channel, unique.
@@ -24,6 +24,10 @@ pub struct Model {
     pub evidence: Evidence,
     /// The key of the call that made it: the same key gets the same answer again.
     pub idempotency_key: Option<String>,
+    /// What the platform sent that proves it; always there where the evidence is more than a claim.
+    pub evidence_item: Option<ItemId>,
+    /// When the evidence was seen.
+    pub evidence_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -58,6 +58,20 @@ ids! {
     DeliveryId,
     /// Events that are sent again.
     ReplayId,
+    /// What a platform sent in one call.
+    RawDeliveryId,
+    /// One thing in it.
+    ItemId,
+    /// One social thing seen, normalised.
+    ActivityId,
+    /// What earns points for activities.
+    ActivityRuleId,
+    /// A brand's account on a platform.
+    ConnectionId,
+    /// An invitation to connect one.
+    InvitationId,
+    /// A member's own login on a platform.
+    MemberLoginId,
     /// An API key's public id.
     ApiKeyId,
     /// A site's front-end (the SDK's `clientId`).

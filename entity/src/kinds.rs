@@ -186,4 +186,86 @@ kinds! {
         /// Its subscription was deleted first.
         Cancelled = "CANCELLED",
     }
+    /// A social platform that tells us what happens there.
+    Platform {
+        /// Instagram.
+        Instagram = "INSTAGRAM",
+        /// TikTok.
+        Tiktok = "TIKTOK",
+    }
+    /// How far the work on one thing that a platform sent is.
+    ItemStatus {
+        /// It is worked on when it is due.
+        Waiting = "WAITING",
+        /// It waits for something that may never come, until it expires.
+        Parked = "PARKED",
+        /// Nothing more comes of it.
+        Done = "DONE",
+    }
+    /// What a person did (White Label Loyalty's names, and two of our own).
+    ActivityType {
+        /// A post, reel, story or video mentions or tags the brand, or has a tracked hashtag.
+        MentionedYou = "MENTIONED_YOU_SOCIAL",
+        /// The person follows the brand.
+        FollowedYou = "FOLLOWED_YOU_SOCIAL",
+        /// The person sent the brand a direct message.
+        DmYou = "DM_YOU_SOCIAL",
+        /// The person commented on the brand's media.
+        CommentedYou = "COMMENTED_YOU_SOCIAL",
+        /// The person mentions the brand in a comment elsewhere.
+        CommentMentionedYou = "COMMENT_MENTIONED_YOU_SOCIAL",
+    }
+    /// How a post mentions the brand.
+    MentionType {
+        /// By `@name` in its text, or by a sticker in a story.
+        Mention = "mention",
+        /// By a tag on the picture.
+        Tag = "tag",
+        /// By a tracked hashtag.
+        Hashtag = "hashtag",
+    }
+    /// What came of an activity.
+    ActivityOutcome {
+        /// At least one rule awarded points.
+        Awarded = "AWARDED",
+        /// Its rule has awarded this very thing before.
+        AlreadyEarned = "ALREADY_EARNED",
+        /// A limit of its rule is reached.
+        Capped = "CAPPED",
+        /// It waits for the member to prove that the handle is theirs.
+        Held = "HELD",
+        /// Nobody on the site has this handle.
+        Unmatched = "UNMATCHED",
+        /// It earns nothing; the reason says why.
+        Ignored = "IGNORED",
+    }
+    /// Which login connects a brand's account.
+    ConnectionLogin {
+        /// Facebook Login for Business: Instagram through a Facebook page.
+        Facebook = "FACEBOOK",
+        /// Instagram Login.
+        Instagram = "INSTAGRAM",
+        /// TikTok API for Business.
+        TiktokBusiness = "TIKTOK_BUSINESS",
+    }
+    /// How far an invitation to connect an account is.
+    InvitationStatus {
+        /// Nobody has opened it.
+        Pending = "PENDING",
+        /// Its login is under way.
+        Opened = "OPENED",
+        /// An account was connected.
+        Used = "USED",
+        /// The login failed, or permissions are missing.
+        Failed = "FAILED",
+    }
+    /// What becomes of a follow's award when the member no longer follows.
+    UnfollowPolicy {
+        /// Nothing.
+        Keep = "KEEP",
+        /// The follow is marked.
+        Flag = "FLAG",
+        /// It is marked, and a ledger entry takes the points back.
+        Reverse = "REVERSE",
+    }
 }

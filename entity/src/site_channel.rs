@@ -3,7 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use crate::id::SiteId;
-use crate::kinds::Channel;
+use crate::kinds::{Channel, UnfollowPolicy};
 
 /// Per-site settings of one social channel.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -23,6 +23,12 @@ pub struct Model {
     pub url: Option<String>,
     /// Points for a follow; absent leaves it to the earning rule.
     pub points: Option<i64>,
+    /// What becomes of the award when a member no longer follows.
+    pub unfollow_policy: UnfollowPolicy,
+    /// Until how many days after the follow points are taken back.
+    pub reverse_within_days: i32,
+    /// Whether a follow seen from a handle that is only claimed earns at once.
+    pub claimed_handle_earns: bool,
 }
 
 /// Relations are written as joins where they are used.

@@ -10,6 +10,7 @@ mod m0002_loyalty;
 mod m0003_callers;
 mod m0004_webhooks;
 mod m0005_webhook_operations;
+mod m0006_sources;
 
 /// The ordered list of steps.
 pub struct Migrator;
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_callers::Migration),
             Box::new(m0004_webhooks::Migration),
             Box::new(m0005_webhook_operations::Migration),
+            Box::new(m0006_sources::Migration),
         ]
     }
 }

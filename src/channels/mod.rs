@@ -3,7 +3,7 @@
 pub mod api;
 
 use entity::id::SiteId;
-use entity::kinds::Channel;
+use entity::kinds::{Channel, UnfollowPolicy};
 use entity::{site, site_channel};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
@@ -12,6 +12,9 @@ use sea_orm::{
 
 use crate::db::Tx;
 use crate::sites::config;
+
+/// Until how many days after a follow its points are taken back, unless the owner says otherwise.
+pub const REVERSE_WITHIN_DAYS: i32 = 30;
 
 /// A change to one channel; what is `None` stays.
 #[derive(Debug, Clone)]
@@ -64,6 +67,9 @@ pub async fn read_settings(
                 handle: None,
                 url: None,
                 points: None,
+                unfollow_policy: UnfollowPolicy::Keep,
+                reverse_within_days: REVERSE_WITHIN_DAYS,
+                claimed_handle_earns: true,
             })
         })
         .collect();

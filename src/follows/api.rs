@@ -8,7 +8,7 @@ use poem_openapi::types::ToJSON as _;
 use poem_openapi::{Object, OpenApi};
 use serde_json::json;
 
-use super::{Follow, FollowError};
+use super::{Follow, FollowError, Proof};
 use crate::access::{Caller, Scope};
 use crate::app::App;
 use crate::http::Tag;
@@ -114,6 +114,7 @@ impl FollowsApi {
             channel: new.channel.into(),
             identity: caller.0.identity(),
             idempotency_key: idempotency_key.0.map(|key| checked_key(&caller.0, key)).transpose()?,
+            proof: Proof::DECLARED,
         };
         let row = self.app.follows.create(follow).await?;
         Ok(Json(CreateFollowedChannelResponse { followed_channel: row.into() }))

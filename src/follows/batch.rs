@@ -4,17 +4,18 @@
 //! in memory, in order of arrival; then each table is written once. The unique keys of the database stand behind it:
 //! (account, channel) of the follow and (account, award) of the ledger.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use entity::id::{AccountId, ContactId, FollowedChannelId, MemberId, SiteId};
-use entity::kinds::{Channel, Evidence, FollowSource, ProgramStatus};
+use entity::id::{AccountId, ContactId, FollowedChannelId, ItemId, MemberId, SiteId};
+use entity::kinds::{Channel, Evidence, ProgramStatus};
 use entity::{account, followed_channel, ledger_entry};
 use sea_orm::{ConnectionTrait, DatabaseBackend, DbErr, FromQueryResult};
 
 use super::{FOLLOW, Follow, FollowError, FollowResult, Subject, read_follow};
+use crate::access::Identity;
 use crate::accounts;
 use crate::db::Tx;
-use crate::points;
+use crate::points::{self, Booking};
 use crate::rows::{Rows, Write};
 use crate::sites::config::{Configs, SiteConfigs};
 use crate::webhooks::dispatcher::Dispatcher;
@@ -23,13 +24,14 @@ use crate::webhooks::outbox::{self, FreshDeliveries};
 
 /// Everything the batch knows and everything it will write.
 #[derive(Default)]
-struct Batch {
+pub struct Batch {
     accounts: HashMap<AccountId, AccountState>,
     by_member: HashMap<MemberId, AccountId>,
     contacts: HashMap<MemberId, (SiteId, ContactId)>,
     follows: HashMap<(AccountId, Channel), followed_channel::Model>,
+    changed_follows: HashSet<(AccountId, Channel)>,
     new_accounts: Vec<AccountId>,
-    new_follows: Vec<followed_channel::Model>,
+    new_follows: Vec<(AccountId, Channel)>,
     new_entries: Vec<ledger_entry::Model>,
     new_events: Vec<NewEvent>,
 }
@@ -62,8 +64,9 @@ pub(super) async fn plan(
     sites.dedup();
     let configs = configs.load(tx, &sites).await?;
     let mut batch = Batch::default();
-    batch.read_accounts(tx, follows).await?;
-    batch.read_follows(tx).await?;
+    let subjects: Vec<(SiteId, Subject)> =
+        follows.iter().map(|follow| (follow.site, follow.subject)).collect();
+    batch.read(tx, &subjects).await?;
     let mut results = Vec::with_capacity(follows.len());
     for follow in follows {
         results.push(match batch.decide(tx, &configs, follow) {
@@ -76,15 +79,21 @@ pub(super) async fn plan(
 }
 
 impl Batch {
+    /// Reads what exists of `subjects`: their accounts, and what these follow. To be called once.
+    pub async fn read(&mut self, tx: &Tx, subjects: &[(SiteId, Subject)]) -> Result<(), DbErr> {
+        self.read_accounts(tx, subjects).await?;
+        self.read_follows(tx).await
+    }
+
     /// Reads the members and the accounts that exist. On PostgreSQL the accounts are locked in id order, which keeps two
     /// nodes from waiting for each other, and read again as they are then.
-    async fn read_accounts(&mut self, tx: &Tx, follows: &[Follow]) -> Result<(), DbErr> {
+    async fn read_accounts(&mut self, tx: &Tx, subjects: &[(SiteId, Subject)]) -> Result<(), DbErr> {
         let mut members: Vec<(SiteId, MemberId)> = Vec::new();
         let mut accounts: Vec<(SiteId, AccountId)> = Vec::new();
-        for follow in follows {
-            match follow.subject {
-                Subject::Member(member) => members.push((follow.site, member)),
-                Subject::Account(account) => accounts.push((follow.site, account)),
+        for (site, subject) in subjects {
+            match subject {
+                Subject::Member(member) => members.push((*site, *member)),
+                Subject::Account(account) => accounts.push((*site, *account)),
             }
         }
         members.sort_unstable();
@@ -155,16 +164,9 @@ impl Batch {
     }
 
     /// The rule, in its order: account, program, channel, repeat, award.
-    fn decide(&mut self, tx: &Tx, configs: &Configs, follow: &Follow) -> FollowResult {
-        let existing = self.existing_account(follow);
-        let contact = match follow.subject {
-            Subject::Member(member) => self
-                .contacts
-                .get(&member)
-                .filter(|(site, _)| *site == follow.site)
-                .map(|(_, contact)| (member, *contact)),
-            Subject::Account(_) => None,
-        };
+    pub fn decide(&mut self, tx: &Tx, configs: &Configs, follow: &Follow) -> FollowResult {
+        let existing = self.existing_account(follow.site, follow.subject);
+        let contact = self.contact(follow.site, follow.subject);
         let config = configs.get(&follow.site).ok_or(FollowError::AccountNotFound)?;
         if existing.is_none() && contact.is_none() {
             return Err(FollowError::AccountNotFound);
@@ -182,22 +184,71 @@ impl Batch {
         }
         let account = match (existing, contact) {
             (Some(account), _) => account,
-            (None, Some((member, contact))) => self.open_account(tx, follow, member, contact)?,
+            (None, Some((member, contact))) => {
+                self.open_account(tx, follow.site, (member, contact), &follow.identity)?
+            }
             (None, None) => return Err(FollowError::AccountNotFound),
         };
         self.award(tx, follow, account, settings.points.unwrap_or(0))
     }
 
     /// The account meant, if it exists on the site of the call: the batch serves many sites at once.
-    fn existing_account(&self, follow: &Follow) -> Option<AccountId> {
-        let account = match follow.subject {
+    fn existing_account(&self, site: SiteId, subject: Subject) -> Option<AccountId> {
+        let account = match subject {
             Subject::Account(account) => account,
             Subject::Member(member) => *self.by_member.get(&member)?,
         };
-        self.accounts
-            .get(&account)
-            .filter(|state| state.model.site_id == follow.site)
-            .map(|state| state.model.id)
+        self.accounts.get(&account).filter(|state| state.model.site_id == site).map(|state| state.model.id)
+    }
+
+    /// The contact of a member without an account.
+    fn contact(&self, site: SiteId, subject: Subject) -> Option<(MemberId, ContactId)> {
+        let Subject::Member(member) = subject else { return None };
+        let (_, contact) = self.contacts.get(&member).filter(|(of_site, _)| *of_site == site)?;
+        Some((member, *contact))
+    }
+
+    /// The account of `member`, made if it is absent; `None` if the site has no such member.
+    pub fn account_of(
+        &mut self,
+        tx: &Tx,
+        site: SiteId,
+        member: MemberId,
+        identity: &Identity,
+    ) -> serde_json::Result<Option<AccountId>> {
+        let subject = Subject::Member(member);
+        match (self.existing_account(site, subject), self.contact(site, subject)) {
+            (Some(account), _) => Ok(Some(account)),
+            (None, Some(contact)) => self.open_account(tx, site, contact, identity).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The balance of `account`.
+    #[must_use]
+    pub fn balance(&self, account: AccountId) -> i64 {
+        self.accounts.get(&account).map_or(0, |state| state.model.balance)
+    }
+
+    /// What `account` follows on `channel`.
+    #[must_use]
+    pub fn follow(&self, account: AccountId, channel: Channel) -> Option<&followed_channel::Model> {
+        self.follows.get(&(account, channel))
+    }
+
+    /// Notes other evidence for a follow that exists.
+    pub fn prove(&mut self, tx: &Tx, account: AccountId, channel: Channel, evidence: Evidence, item: ItemId) {
+        if let Some(row) = self.follows.get_mut(&(account, channel)) {
+            row.evidence = evidence;
+            row.evidence_item = Some(item);
+            row.evidence_at = Some(tx.now());
+            self.changed_follows.insert((account, channel));
+        }
+    }
+
+    /// Has `event` recorded with the rest.
+    pub fn tell(&mut self, event: NewEvent) {
+        self.new_events.push(event);
     }
 
     /// The answer that an earlier call with the same idempotency key got.
@@ -217,12 +268,12 @@ impl Batch {
     fn open_account(
         &mut self,
         tx: &Tx,
-        follow: &Follow,
-        member: MemberId,
-        contact: ContactId,
-    ) -> Result<AccountId, FollowError> {
-        let mut model = accounts::new_account(tx, follow.site, member, contact);
-        let event = event::account_changed(tx, AccountChange::Created, &mut model, &follow.identity)?;
+        site: SiteId,
+        (member, contact): (MemberId, ContactId),
+        identity: &Identity,
+    ) -> serde_json::Result<AccountId> {
+        let mut model = accounts::new_account(tx, site, member, contact);
+        let event = event::account_changed(tx, AccountChange::Created, &mut model, identity)?;
         self.new_events.push(event);
         let id = model.id;
         self.by_member.insert(member, id);
@@ -238,29 +289,41 @@ impl Batch {
             site_id: follow.site,
             account_id: account,
             channel: follow.channel,
-            source: FollowSource::Api,
-            evidence: Evidence::Declared,
+            source: follow.proof.source,
+            evidence: follow.proof.evidence,
             idempotency_key: follow.idempotency_key.clone(),
             created_at: tx.now(),
+            evidence_item: follow.proof.item,
+            evidence_at: follow.proof.item.map(|_| tx.now()),
         };
         self.new_events.push(event::followed_channel_created(tx, &row, &follow.identity)?);
-        if points > 0
-            && let Some(state) = self.accounts.get_mut(&account)
-        {
-            let entry = points::earn(tx, &mut state.model, points, follow.channel);
-            state.has_changed = true;
-            self.new_entries.push(entry);
-            for change in [AccountChange::PointsUpdated, AccountChange::Updated] {
-                self.new_events.push(event::account_changed(tx, change, &mut state.model, &follow.identity)?);
-            }
+        if points > 0 {
+            self.book(tx, account, Booking::follow(follow.channel, points), &follow.identity)?;
         }
         self.follows.insert((account, follow.channel), row.clone());
-        self.new_follows.push(row.clone());
+        self.new_follows.push((account, follow.channel));
         Ok(row)
     }
 
-    /// Writes each table once.
-    async fn into_writes(
+    /// Books points on an account and has it told.
+    pub fn book(
+        &mut self,
+        tx: &Tx,
+        account: AccountId,
+        booking: Booking,
+        identity: &Identity,
+    ) -> serde_json::Result<()> {
+        let Some(state) = self.accounts.get_mut(&account) else { return Ok(()) };
+        self.new_entries.push(points::book(tx, &mut state.model, booking));
+        state.has_changed = true;
+        for change in [AccountChange::PointsUpdated, AccountChange::Updated] {
+            self.new_events.push(event::account_changed(tx, change, &mut state.model, identity)?);
+        }
+        Ok(())
+    }
+
+    /// To write each table once.
+    pub async fn into_writes(
         self,
         tx: &Tx,
         configs: &Configs,
@@ -280,11 +343,17 @@ impl Batch {
             .filter(|state| state.has_changed && !state.is_new)
             .map(|state| &state.model)
             .collect();
+        let new_follows: Vec<&followed_channel::Model> =
+            self.new_follows.iter().filter_map(|key| self.follows.get(key)).collect();
+        let is_old = |key: &&(AccountId, Channel)| !self.new_follows.contains(*key);
+        let proven: Vec<&followed_channel::Model> =
+            self.changed_follows.iter().filter(is_old).filter_map(|key| self.follows.get(key)).collect();
         let (mut writes, fresh) = outbox::prepare(tx, configs, dispatcher, self.new_events).await?;
         writes.extend([
             accounts::insertion(tx, &new),
             accounts::points_update(tx, &changed),
-            insertion(tx, &self.new_follows),
+            insertion(tx, &new_follows),
+            evidence_update(&proven),
             points::insertion(tx, &self.new_entries),
         ]);
         Ok((writes, fresh))
@@ -307,7 +376,21 @@ async fn lock_accounts(tx: &Tx, accounts: &[(SiteId, AccountId)]) -> Result<Vec<
     found.iter().map(|row| account::Model::from_query_result(row, "")).collect()
 }
 
-fn insertion(tx: &Tx, rows: &[followed_channel::Model]) -> Write {
+fn evidence_update(rows: &[&followed_channel::Model]) -> Write {
+    Rows::new(rows)
+        .uuid("account_id", |row| row.account_id.0)
+        .text("channel", |row| row.channel.as_str())
+        .text("evidence", |row| row.evidence.as_str())
+        .uuid_or_null("evidence_item", |row| row.evidence_item.map(|id| id.0))
+        .int_or_null("evidence_at", |row| row.evidence_at.map(|at| at.0))
+        .write(
+            "UPDATE followed_channel SET evidence = r.evidence, evidence_item = r.evidence_item, \
+             evidence_at = r.evidence_at FROM {rows} AS r \
+             WHERE followed_channel.account_id = r.account_id AND followed_channel.channel = r.channel",
+        )
+}
+
+fn insertion(tx: &Tx, rows: &[&followed_channel::Model]) -> Write {
     Rows::new(rows)
         .uuid("id", |row| row.id.0)
         .uuid("site_id", |row| row.site_id.0)
@@ -316,6 +399,8 @@ fn insertion(tx: &Tx, rows: &[followed_channel::Model]) -> Write {
         .text("source", |row| row.source.as_str())
         .text("evidence", |row| row.evidence.as_str())
         .text_or_null("idempotency_key", |row| row.idempotency_key.as_deref())
+        .uuid_or_null("evidence_item", |row| row.evidence_item.map(|id| id.0))
+        .int_or_null("evidence_at", |row| row.evidence_at.map(|at| at.0))
         .same_int("created_at", tx.now().0)
         .insert("followed_channel", "")
 }

@@ -7,7 +7,7 @@ use entity::id::{AccountId, MemberId, SiteId};
 use sea_orm::{ConnectionTrait, DbErr};
 use uuid::Uuid;
 
-use super::{FOLLOW, FollowError, ListResult, Subject, read_follow};
+use super::{FOLLOW, FOLLOW_WIDTH, FollowError, ListResult, Subject, read_follow};
 use crate::rows::Rows;
 
 type Found = HashMap<(SiteId, Subject), Vec<followed_channel::Model>>;
@@ -71,7 +71,7 @@ async fn read(
         .query(db, &format!("SELECT {FOLLOW}, r.site_id, r.id {source}"))
         .await?;
     for row in rows {
-        let of = (row.try_get_by(8)?, subject(row.try_get_by(9)?));
+        let of = (row.try_get_by(FOLLOW_WIDTH)?, subject(row.try_get_by(FOLLOW_WIDTH + 1)?));
         found.entry(of).or_default().extend(read_follow(&row)?);
     }
     Ok(())

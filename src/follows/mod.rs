@@ -5,15 +5,15 @@
 //! own outcome (`batch.rs`). A lone call is a batch of one and takes the same path.
 
 pub mod api;
-mod batch;
+pub mod batch;
 mod list;
 
 use std::io;
 use std::sync::Arc;
 
 use entity::followed_channel;
-use entity::id::{AccountId, MemberId, SiteId};
-use entity::kinds::{Channel, ProgramStatus};
+use entity::id::{AccountId, ItemId, MemberId, SiteId};
+use entity::kinds::{Channel, Evidence, FollowSource, ProgramStatus};
 use quick_cache::sync::Cache;
 use sea_orm::{DbErr, QueryResult};
 
@@ -54,6 +54,24 @@ pub struct Follow {
     pub identity: Identity,
     /// The same key with the same wish gets the first answer again.
     pub idempotency_key: Option<String>,
+    /// How we know.
+    pub proof: Proof,
+}
+
+/// How we know of a follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// Who told us.
+    pub source: FollowSource,
+    /// How well it is proven.
+    pub evidence: Evidence,
+    /// What the platform sent that proves it.
+    pub item: Option<ItemId>,
+}
+
+impl Proof {
+    /// The member or an app said so.
+    pub const DECLARED: Self = Self { source: FollowSource::Api, evidence: Evidence::Declared, item: None };
 }
 
 /// Why a follow was refused.
@@ -208,10 +226,13 @@ impl Follows {
 }
 
 /// The columns of a followed channel `f`, from which [`read_follow`] makes one when they come first.
-const FOLLOW: &str =
-    "f.id, f.site_id, f.account_id, f.channel, f.source, f.evidence, f.idempotency_key, f.created_at";
+const FOLLOW: &str = "f.id, f.site_id, f.account_id, f.channel, f.source, f.evidence, f.idempotency_key, f.created_at, \
+     f.evidence_item, f.evidence_at";
 
-/// The followed channel in `row`, or `None` where an outer join found none. By position: finding eight names in every row
+/// How many columns that are.
+const FOLLOW_WIDTH: usize = 10;
+
+/// The followed channel in `row`, or `None` where an outer join found none. By position: finding ten names in every row
 /// costs more than reading them.
 fn read_follow(row: &QueryResult) -> Result<Option<followed_channel::Model>, DbErr> {
     let Some(id) = row.try_get_by(0)? else { return Ok(None) };
@@ -224,6 +245,8 @@ fn read_follow(row: &QueryResult) -> Result<Option<followed_channel::Model>, DbE
         evidence: row.try_get_by(5)?,
         idempotency_key: row.try_get_by(6)?,
         created_at: row.try_get_by(7)?,
+        evidence_item: row.try_get_by(8)?,
+        evidence_at: row.try_get_by(9)?,
     }))
 }
 

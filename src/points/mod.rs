@@ -15,11 +15,61 @@ use crate::rows::{Rows, Write};
 /// Points that one entry may move at the most, as Wix limits them.
 pub const AMOUNT_MAX: i64 = 9_999_999;
 
-/// Books `amount` points on `account` for following `channel`: gives the entry to insert and changes the account, which is to
-/// be written too.
-pub fn earn(tx: &Tx, account: &mut account::Model, amount: i64, channel: Channel) -> ledger_entry::Model {
+/// What points are booked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Booking {
+    /// How many; less than zero takes them away.
+    pub amount: i64,
+    /// For people.
+    pub description: String,
+    /// The followed channel, if it is about one.
+    pub channel: Option<Channel>,
+    /// Unique on the account: the same is booked once for ever.
+    pub key: String,
+}
+
+impl Booking {
+    /// The award for following `channel`.
+    #[must_use]
+    pub fn follow(channel: Channel, points: i64) -> Self {
+        Self {
+            amount: points,
+            description: format!("Followed on {channel}"),
+            channel: Some(channel),
+            key: follow_key(channel),
+        }
+    }
+
+    /// Takes `points` for `channel` back, as it is no longer followed.
+    #[must_use]
+    pub fn unfollow(channel: Channel, points: i64) -> Self {
+        Self {
+            amount: -points,
+            description: format!("No longer follows on {channel}"),
+            channel: Some(channel),
+            key: format!("unfollow:{channel}"),
+        }
+    }
+}
+
+/// The key of the award for following `channel`.
+#[must_use]
+pub fn follow_key(channel: Channel) -> String {
+    format!("follow:{channel}")
+}
+
+/// Books points on `account`: gives the entry to insert and changes the account, which is to be written too. What is given is
+/// earned, what is taken an adjustment. The caller sees to it that the balance stays zero or more.
+pub fn book(tx: &Tx, account: &mut account::Model, booking: Booking) -> ledger_entry::Model {
+    let Booking { amount, description, channel, key } = booking;
     account.balance += amount;
-    account.earned += amount;
+    let entry_type = if amount > 0 {
+        account.earned += amount;
+        EntryType::Earn
+    } else {
+        account.adjusted += amount;
+        EntryType::Adjust
+    };
     account.ledger_sequence += 1;
     account.revision += 1;
     account.last_activity_at = Some(tx.now());
@@ -31,10 +81,10 @@ pub fn earn(tx: &Tx, account: &mut account::Model, amount: i64, channel: Channel
         sequence: account.ledger_sequence,
         amount,
         balance_after: account.balance,
-        entry_type: EntryType::Earn,
-        description: format!("Followed on {channel}"),
-        channel: Some(channel),
-        award_key: Some(format!("follow:{channel}")),
+        entry_type,
+        description,
+        channel,
+        award_key: Some(key),
         created_at: tx.now(),
     }
 }

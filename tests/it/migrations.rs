@@ -126,9 +126,11 @@ fn all_described(backend: Backend) -> Tables {
         ($($entity:ident)+) => { $(described::<entity::$entity::Entity>(&mut tables, backend);)+ };
     }
     describe!(
-        account api_key app app_instance app_key attempt delivery endpoint event followed_channel instance_key
-        ledger_entry member node oauth_client program refresh_token replay retention signed_event site site_channel subscription
-        subscription_secret trusted_issuer
+        account activity activity_award activity_rule api_key app app_instance app_key attempt connection
+        connection_invitation deletion_request delivery endpoint event follow_change followed_channel instance_key item
+        ledger_entry link_code member member_handle member_login member_profile node oauth_client person program raw_delivery
+        refresh_token replay retention signed_event site site_channel subscription subscription_secret tracked_hashtag
+        trusted_issuer
     );
     tables
 }

@@ -12,8 +12,24 @@ use followpoints::http::openapi;
 const LINES_MAX: usize = 500;
 
 /// The features from the bottom up: each may use those before it.
-const FEATURES: [&str; 10] = [
-    "members", "points", "sites", "channels", "programs", "access", "apps", "webhooks", "accounts", "follows",
+const FEATURES: [&str; 17] = [
+    "members",
+    "points",
+    "sites",
+    "channels",
+    "programs",
+    "access",
+    "apps",
+    "webhooks",
+    "accounts",
+    "follows",
+    "inbox",
+    "profiles",
+    "activities",
+    "connections",
+    "instagram",
+    "tiktok",
+    "sources",
 ];
 /// Uses against the order: who, whom, why it is so for now.
 const UPWARDS: &[(&str, &str, &str)] = &[
@@ -36,7 +52,7 @@ const FOUNDATION: &[(&str, &[&str])] = &[
     ("metrics", &["webhooks"]),
     // The rates are settings, and their type belongs to the edge.
     // How long the log is kept is a setting too, and its type belongs to the log.
-    ("config", &["db", "http", "outbound", "seal", "webhooks", "streams"]),
+    ("config", &["db", "http", "outbound", "seal", "sources", "webhooks", "streams"]),
 ];
 
 /// What HTTP files use of another feature's HTTP files.

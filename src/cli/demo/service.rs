@@ -8,6 +8,7 @@ use followpoints::config::{Config, ConfigError, LISTEN_DEFAULT, RATES_DEFAULT};
 use followpoints::outbound::Guard;
 use followpoints::seal::{self, Sealer};
 use followpoints::server::Bound;
+use followpoints::sources::settings::PlatformSettings;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -78,6 +79,7 @@ impl Service {
             webhook_proxy: None,
             rates: RATES_DEFAULT,
             retention: followpoints::webhooks::retention::Retention::default(),
+            platforms: PlatformSettings::default(),
             nats: None,
         };
         let app = crate::cli::serve::start(&config, false).await?;

@@ -27,6 +27,7 @@ use followpoints::http::limits::Rates;
 use followpoints::ids::SequentialIds;
 use followpoints::outbound::{Guard, Proxy, Resolve, SystemResolver};
 use followpoints::seal::{self, Sealer};
+use followpoints::sources::settings::PlatformSettings;
 use followpoints::streams;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -90,6 +91,8 @@ pub struct Options {
     pub extra_roots: &'static [u8],
     pub proxy: Option<Proxy>,
     pub nats: streams::Given,
+    /// The apps at Instagram and TikTok, by the names of their settings.
+    pub platforms: Vec<(&'static str, String)>,
 }
 
 impl Default for Options {
@@ -101,6 +104,7 @@ impl Default for Options {
             extra_roots: &[],
             proxy: None,
             nats: streams::Given::default(),
+            platforms: Vec::new(),
         }
     }
 }
@@ -209,6 +213,11 @@ async fn boot_apart(config: &Config, seams: &Seams) -> (App, Apart) {
     (app, Apart(Some(runtime)))
 }
 
+fn platforms(given: &[(&'static str, String)]) -> PlatformSettings {
+    let given = given.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
+    PlatformSettings::new(&given).unwrap()
+}
+
 pub fn config(url: &str, options: &Options) -> Config {
     Config {
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -222,6 +231,7 @@ pub fn config(url: &str, options: &Options) -> Config {
         rates: options.rates,
         retention: followpoints::webhooks::retention::Retention::default(),
         nats: streams::Settings::new(options.nats.clone()).unwrap(),
+        platforms: platforms(&options.platforms),
     }
 }
 

@@ -41,6 +41,7 @@ on_both! {
                 channel: Channel::X,
                 identity: Identity::Member(member),
                 idempotency_key: None,
+                proof: followpoints::follows::Proof::DECLARED,
             })
         });
         assert!(join_all(follows).await.iter().all(Result::is_ok));

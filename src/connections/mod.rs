@@ -1,0 +1,1 @@
+//! Connections: the brand's accounts on platforms, with sealed tokens.

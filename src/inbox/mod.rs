@@ -1,0 +1,212 @@
+//! The inbox: what platforms send is stored, with every thing in it by itself, before it is acknowledged. A thing that comes again, alone or
+//! in another batch, is known by its key and counts once.
+//!
+//! A thing that is not done has a time at which it is worked on next. Whoever takes it moves that time ahead by a lease, so that a
+//! crash leads to another try. What comes of it is written in the transaction that marks it done ([`settle`]).
+
+use entity::id::{ItemId, RawDeliveryId, SiteId, Timestamp};
+use entity::item;
+use entity::kinds::{ItemStatus, Platform};
+use sea_orm::sea_query::Value;
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, DbErr, FromQueryResult as _, Statement};
+
+use crate::db::{Db, Tx};
+use crate::rows::{self, Rows, Write};
+
+/// Things that one claim takes.
+pub const CLAIM_MAX: usize = 256;
+/// How long a claim lasts, in milliseconds: longer than every lookup of its things may take together.
+pub const LEASE_MS: i64 = 60_000;
+/// How long something that nobody on the site is known for waits, in milliseconds: 30 days.
+pub const PARKED_MS: i64 = 30 * 24 * 3_600_000;
+/// Characters of a key; longer ones are hashed by whoever makes them.
+pub const KEY_MAX: usize = 512;
+
+/// Something that a platform sent, before it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewItem {
+    /// Who sent it.
+    pub platform: Platform,
+    /// The platform's id of the brand's account; empty where there is none.
+    pub account: String,
+    /// What makes it the same thing, for platform and account.
+    pub key: String,
+    /// What it is.
+    pub kind: String,
+    /// The platform's id of the person who did it.
+    pub person: Option<String>,
+    /// The person's handle, normalised.
+    pub handle: Option<String>,
+    /// The site, where the entrance tells.
+    pub site: Option<SiteId>,
+    /// When it happened.
+    pub occurred_at: Option<Timestamp>,
+    /// The thing itself as JSON text.
+    pub payload: String,
+}
+
+/// What was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Keys of the things that were new, for platform and account.
+    pub new: Vec<(String, ItemId)>,
+}
+
+/// Stores a call's body as it came, and its things; those known already are left as they are. When this returns, it may be
+/// acknowledged.
+pub async fn store(db: &Db, source: &str, body: &[u8], items: &[NewItem]) -> Result<Stored, DbErr> {
+    let tx = db.write().await?;
+    let delivery = RawDeliveryId(tx.new_id());
+    let sql = match db.backend() {
+        DatabaseBackend::Postgres => {
+            "INSERT INTO raw_delivery (id, source, body, item_count, received_at) VALUES ($1, $2, $3, $4, $5)"
+        }
+        _ => "INSERT INTO raw_delivery (id, source, body, item_count, received_at) VALUES (?, ?, ?, ?, ?)",
+    };
+    let count = i32::try_from(items.len()).unwrap_or(i32::MAX);
+    let values: [Value; 5] =
+        [delivery.0.into(), source.into(), body.to_vec().into(), count.into(), tx.now().0.into()];
+    tx.conn().execute_raw(Statement::from_sql_and_values(db.backend(), sql, values)).await?;
+    let stored = add(&tx, Some(delivery), items).await?;
+    tx.commit().await?;
+    Ok(stored)
+}
+
+/// Adds things that a poller has found, or that came in a call, in the caller's transaction.
+pub async fn add(tx: &Tx, delivery: Option<RawDeliveryId>, items: &[NewItem]) -> Result<Stored, DbErr> {
+    let mut new = Vec::new();
+    for part in items.chunks(CLAIM_MAX) {
+        let rows = Rows::new(part)
+            .uuid("id", |_| tx.new_id())
+            .text("platform", |item| item.platform.as_str())
+            .text("account", |item| item.account.as_str())
+            .text("item_key", |item| item.key.as_str())
+            .text("kind", |item| item.kind.as_str())
+            .text_or_null("person", |item| item.person.as_deref())
+            .text_or_null("handle", |item| item.handle.as_deref())
+            .text("payload", |item| item.payload.as_str())
+            .int_or_null("occurred_at", |item| item.occurred_at.map(|at| at.0))
+            .uuid_or_null("delivery_id", |_| delivery.map(|id| id.0))
+            .uuid_or_null("site_id", |item| item.site.map(|id| id.0))
+            .same_text("status", ItemStatus::Waiting.as_str())
+            .same_int("attempts", 0)
+            .same_int("due_at", tx.now().0)
+            .same_int("received_at", tx.now().0)
+            .query(
+                tx.conn(),
+                "INSERT INTO item (id, platform, account, item_key, kind, person, handle, payload, occurred_at, \
+                 delivery_id, site_id, status, attempts, due_at, received_at) \
+                 SELECT id, platform, account, item_key, kind, person, handle, payload, occurred_at, delivery_id, \
+                 site_id, status, attempts, due_at, received_at FROM {rows} AS r WHERE true \
+                 ON CONFLICT (platform, account, item_key) DO NOTHING RETURNING item_key, id",
+            )
+            .await?;
+        for row in rows {
+            new.push((row.try_get("", "item_key")?, row.try_get("", "id")?));
+        }
+    }
+    Ok(Stored { new })
+}
+
+/// Takes what is due, the oldest first, for [`LEASE_MS`].
+pub async fn claim(db: &Db) -> Result<Vec<item::Model>, DbErr> {
+    let backend = db.backend();
+    let (now, limit) = (db.now().0, i64::try_from(CLAIM_MAX).unwrap_or(i64::MAX));
+    let due = |mark: [&str; 2], tail: &str| {
+        format!(
+            "SELECT id FROM item WHERE status <> 'DONE' AND due_at <= {} ORDER BY due_at LIMIT {}{tail}",
+            mark[0], mark[1]
+        )
+    };
+    let postgres = backend == DatabaseBackend::Postgres;
+    let marks = if postgres { ["$1", "$2"] } else { ["?", "?"] };
+    // Most often there is nothing, and then nothing is written.
+    let look = Statement::from_sql_and_values(backend, due(marks, ""), [now.into(), 1_i64.into()]);
+    if db.read().query_one_raw(look).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let tx = db.write().await?;
+    let lease = tx.now().plus_ms(LEASE_MS).0;
+    let (sql, values): (String, Vec<Value>) = if postgres {
+        let due = due(["$2", "$3"], " FOR UPDATE SKIP LOCKED");
+        let sql =
+            format!("UPDATE item SET due_at = $1, attempts = attempts + 1 WHERE id IN ({due}) RETURNING *");
+        (sql, vec![lease.into(), now.into(), limit.into()])
+    } else {
+        let due = due(["?", "?"], "");
+        let sql =
+            format!("UPDATE item SET due_at = ?, attempts = attempts + 1 WHERE id IN ({due}) RETURNING *");
+        (sql, vec![lease.into(), now.into(), limit.into()])
+    };
+    let rows = tx.conn().query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    tx.commit().await?;
+    let mut items: Vec<item::Model> =
+        rows.iter().map(|row| item::Model::from_query_result(row, "")).collect::<Result<_, _>>()?;
+    items.sort_by_key(|item| item.id);
+    Ok(items)
+}
+
+/// What becomes of a thing that was worked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Which.
+    pub id: ItemId,
+    /// Its site, if that is known now.
+    pub site: Option<SiteId>,
+    /// The person's handle, if that is known now.
+    pub handle: Option<String>,
+    /// How far it is.
+    pub status: ItemStatus,
+    /// Why.
+    pub reason: Option<String>,
+    /// When it is worked on next; for one that is parked the time at which it is given up.
+    pub due_at: Timestamp,
+    /// Until when it waits.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// To write what becomes of `settled`.
+#[must_use]
+pub fn settle(settled: &[Settled]) -> Write {
+    Rows::new(settled)
+        .uuid("id", |item| item.id.0)
+        .uuid_or_null("site_id", |item| item.site.map(|site| site.0))
+        .text_or_null("handle", |item| item.handle.as_deref())
+        .text("status", |item| item.status.as_str())
+        .text_or_null("reason", |item| item.reason.as_deref())
+        .int("due_at", |item| item.due_at.0)
+        .int_or_null("expires_at", |item| item.expires_at.map(|at| at.0))
+        .write(
+            "UPDATE item SET site_id = coalesce(r.site_id, item.site_id), handle = coalesce(r.handle, item.handle), \
+             status = r.status, reason = r.reason, due_at = r.due_at, expires_at = r.expires_at \
+             FROM {rows} AS r WHERE item.id = r.id",
+        )
+}
+
+/// To work again on what waits for `people` of an account to write: platform, account, person.
+#[must_use]
+pub fn unpark_people(tx: &Tx, people: &[(Platform, String, String)]) -> Write {
+    Rows::new(people)
+        .text("platform", |(platform, ..)| platform.as_str())
+        .text("account", |(_, account, _)| account.as_str())
+        .text("person", |(.., person)| person.as_str())
+        .same_int("now", tx.now().0)
+        .write(
+            "UPDATE item SET due_at = r.now FROM {rows} AS r WHERE item.platform = r.platform \
+             AND item.account = r.account AND item.person = r.person AND item.status = 'PARKED'",
+        )
+}
+
+/// Works again on what waits for somebody on `site` to have this handle, or to prove it.
+pub async fn unpark_handle(tx: &Tx, site: SiteId, platform: Platform, handle: &str) -> Result<(), DbErr> {
+    let write = Rows::new(&[()])
+        .text("platform", |()| platform.as_str())
+        .text("handle", |()| handle)
+        .same_uuid("site_id", site.0)
+        .same_int("now", tx.now().0)
+        .write(
+            "UPDATE item SET due_at = r.now FROM {rows} AS r WHERE item.site_id = r.site_id \
+             AND item.platform = r.platform AND item.handle = r.handle AND item.status = 'PARKED'",
+        );
+    rows::write_all(tx.conn(), vec![write]).await
+}

@@ -1,0 +1,217 @@
+//! The operator's apps at the platforms, from the environment.
+
+use std::collections::BTreeMap;
+
+/// Instagram's and Facebook's addresses and this installation's apps there.
+#[derive(Clone, Default)]
+pub struct MetaSettings {
+    /// The app of Facebook Login.
+    pub facebook: AppSettings,
+    /// The app of Instagram Login.
+    pub instagram: AppSettings,
+    /// Facebook Login for Business's configuration, which takes the place of a list of scopes.
+    pub config_id: Option<String>,
+    /// Version of the Graph API: `v26.0`.
+    pub version: String,
+    /// Where they are reached.
+    pub urls: MetaUrls,
+}
+
+/// Without a slash at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetaUrls {
+    /// Graph API of Facebook Login: `https://graph.facebook.com`.
+    pub graph: String,
+    /// Graph API of Instagram Login: `https://graph.instagram.com`.
+    pub instagram_graph: String,
+    /// Token endpoint of Instagram Login: `https://api.instagram.com`.
+    pub instagram_api: String,
+    /// Where people log in with Facebook: `https://www.facebook.com`.
+    pub facebook: String,
+    /// Where people log in with Instagram: `https://www.instagram.com`.
+    pub instagram: String,
+}
+
+/// One app at a platform.
+#[derive(Clone, Default)]
+pub struct AppSettings {
+    /// Its id; TikTok: its client key.
+    pub id: Option<String>,
+    /// Its secrets, the current one first: a platform may sign with any of them while they are exchanged.
+    pub secrets: Vec<String>,
+    /// What the platform shows when it looks whether a callback is ours.
+    pub verify_token: Option<String>,
+}
+
+/// `TikTok`'s addresses and this installation's apps there.
+#[derive(Clone, Default)]
+pub struct TiktokSettings {
+    /// The app of Login Kit and the developer platform.
+    pub developer: AppSettings,
+    /// The app of API for Business.
+    pub business: AppSettings,
+    /// Where they are reached.
+    pub urls: TiktokUrls,
+}
+
+/// Without a slash at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TiktokUrls {
+    /// `https://open.tiktokapis.com`.
+    pub api: String,
+    /// `https://business-api.tiktok.com`.
+    pub business: String,
+    /// `https://www.tiktok.com`: login and oEmbed.
+    pub www: String,
+}
+
+/// Both platforms.
+#[derive(Clone, Default)]
+pub struct PlatformSettings {
+    /// Instagram.
+    pub meta: MetaSettings,
+    /// `TikTok`.
+    pub tiktok: TiktokSettings,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PlatformSettingsError {
+    /// A name that nobody reads: most likely misspelt.
+    #[error("{0} is not a setting; see the README for those that are")]
+    Unknown(String),
+    /// Not an address.
+    #[error("{0} is not a URL of http or https")]
+    Url(&'static str),
+    /// A secret that is no secret.
+    #[error("{0} has a secret of fewer than {SECRET_MIN} characters")]
+    Secret(&'static str),
+    /// Not a version.
+    #[error("FOLLOWPOINTS_META_VERSION must look like v26.0")]
+    Version,
+}
+
+/// Characters of a platform's secret.
+const SECRET_MIN: usize = 16;
+
+/// Every setting of the platforms with its default.
+pub const NAMES: [(&str, &str); 20] = [
+    ("FOLLOWPOINTS_META_APP_ID", ""),
+    ("FOLLOWPOINTS_META_APP_SECRETS", ""),
+    ("FOLLOWPOINTS_META_VERIFY_TOKEN", ""),
+    ("FOLLOWPOINTS_META_CONFIG_ID", ""),
+    ("FOLLOWPOINTS_META_INSTAGRAM_APP_ID", ""),
+    ("FOLLOWPOINTS_META_INSTAGRAM_APP_SECRETS", ""),
+    ("FOLLOWPOINTS_META_INSTAGRAM_VERIFY_TOKEN", ""),
+    ("FOLLOWPOINTS_META_VERSION", "v26.0"),
+    ("FOLLOWPOINTS_META_GRAPH_URL", "https://graph.facebook.com"),
+    ("FOLLOWPOINTS_META_INSTAGRAM_GRAPH_URL", "https://graph.instagram.com"),
+    ("FOLLOWPOINTS_META_INSTAGRAM_API_URL", "https://api.instagram.com"),
+    ("FOLLOWPOINTS_META_FACEBOOK_URL", "https://www.facebook.com"),
+    ("FOLLOWPOINTS_META_INSTAGRAM_URL", "https://www.instagram.com"),
+    ("FOLLOWPOINTS_TIKTOK_CLIENT_KEY", ""),
+    ("FOLLOWPOINTS_TIKTOK_CLIENT_SECRETS", ""),
+    ("FOLLOWPOINTS_TIKTOK_BUSINESS_APP_ID", ""),
+    ("FOLLOWPOINTS_TIKTOK_BUSINESS_SECRETS", ""),
+    ("FOLLOWPOINTS_TIKTOK_API_URL", "https://open.tiktokapis.com"),
+    ("FOLLOWPOINTS_TIKTOK_BUSINESS_URL", "https://business-api.tiktok.com"),
+    ("FOLLOWPOINTS_TIKTOK_URL", "https://www.tiktok.com"),
+];
+
+impl PlatformSettings {
+    /// Reads and checks what is `given`, by name.
+    pub fn new(given: &BTreeMap<String, String>) -> Result<Self, PlatformSettingsError> {
+        let is_known = |name: &str| NAMES.iter().any(|(known, _)| *known == name);
+        if let Some(name) = given.keys().find(|name| !is_known(name)) {
+            return Err(PlatformSettingsError::Unknown(name.clone()));
+        }
+        let meta = MetaSettings {
+            facebook: AppSettings {
+                id: text(given, "FOLLOWPOINTS_META_APP_ID"),
+                secrets: secrets(given, "FOLLOWPOINTS_META_APP_SECRETS")?,
+                verify_token: text(given, "FOLLOWPOINTS_META_VERIFY_TOKEN"),
+            },
+            instagram: AppSettings {
+                id: text(given, "FOLLOWPOINTS_META_INSTAGRAM_APP_ID"),
+                secrets: secrets(given, "FOLLOWPOINTS_META_INSTAGRAM_APP_SECRETS")?,
+                verify_token: text(given, "FOLLOWPOINTS_META_INSTAGRAM_VERIFY_TOKEN"),
+            },
+            config_id: text(given, "FOLLOWPOINTS_META_CONFIG_ID"),
+            version: version(given)?,
+            urls: MetaUrls {
+                graph: url(given, "FOLLOWPOINTS_META_GRAPH_URL")?,
+                instagram_graph: url(given, "FOLLOWPOINTS_META_INSTAGRAM_GRAPH_URL")?,
+                instagram_api: url(given, "FOLLOWPOINTS_META_INSTAGRAM_API_URL")?,
+                facebook: url(given, "FOLLOWPOINTS_META_FACEBOOK_URL")?,
+                instagram: url(given, "FOLLOWPOINTS_META_INSTAGRAM_URL")?,
+            },
+        };
+        let tiktok = TiktokSettings {
+            developer: AppSettings {
+                id: text(given, "FOLLOWPOINTS_TIKTOK_CLIENT_KEY"),
+                secrets: secrets(given, "FOLLOWPOINTS_TIKTOK_CLIENT_SECRETS")?,
+                verify_token: None,
+            },
+            business: AppSettings {
+                id: text(given, "FOLLOWPOINTS_TIKTOK_BUSINESS_APP_ID"),
+                secrets: secrets(given, "FOLLOWPOINTS_TIKTOK_BUSINESS_SECRETS")?,
+                verify_token: None,
+            },
+            urls: TiktokUrls {
+                api: url(given, "FOLLOWPOINTS_TIKTOK_API_URL")?,
+                business: url(given, "FOLLOWPOINTS_TIKTOK_BUSINESS_URL")?,
+                www: url(given, "FOLLOWPOINTS_TIKTOK_URL")?,
+            },
+        };
+        Ok(Self { meta, tiktok })
+    }
+
+    /// Those of this process's environment whose names begin so.
+    pub fn from_env() -> Result<Self, PlatformSettingsError> {
+        let prefixes = ["FOLLOWPOINTS_META_", "FOLLOWPOINTS_TIKTOK_"];
+        let given =
+            std::env::vars().filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+        Self::new(&given.collect())
+    }
+}
+
+fn text(given: &BTreeMap<String, String>, name: &'static str) -> Option<String> {
+    given.get(name).map(|text| text.trim()).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn secrets(
+    given: &BTreeMap<String, String>,
+    name: &'static str,
+) -> Result<Vec<String>, PlatformSettingsError> {
+    let text = text(given, name).unwrap_or_default();
+    let secrets: Vec<String> =
+        text.split(',').map(str::trim).filter(|secret| !secret.is_empty()).map(str::to_owned).collect();
+    if secrets.iter().any(|secret| secret.len() < SECRET_MIN) {
+        return Err(PlatformSettingsError::Secret(name));
+    }
+    Ok(secrets)
+}
+
+fn default(name: &str) -> &'static str {
+    NAMES.iter().find(|(known, _)| *known == name).map_or("", |(_, default)| default)
+}
+
+fn url(given: &BTreeMap<String, String>, name: &'static str) -> Result<String, PlatformSettingsError> {
+    let text = text(given, name).unwrap_or_else(|| default(name).to_owned());
+    let url = url::Url::parse(&text).map_err(|_| PlatformSettingsError::Url(name))?;
+    if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
+        return Err(PlatformSettingsError::Url(name));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn version(given: &BTreeMap<String, String>) -> Result<String, PlatformSettingsError> {
+    let version = text(given, "FOLLOWPOINTS_META_VERSION")
+        .unwrap_or_else(|| default("FOLLOWPOINTS_META_VERSION").to_owned());
+    let numbers = version.strip_prefix('v').and_then(|rest| rest.split_once('.'));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match numbers {
+        Some((major, minor)) if is_number(major) && is_number(minor) => Ok(version),
+        _ => Err(PlatformSettingsError::Version),
+    }
+}

@@ -1,0 +1,1 @@
+//! TikTok: posts pushed by providers, its webhooks, its APIs.
