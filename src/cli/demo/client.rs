@@ -32,6 +32,8 @@ pub(super) struct Call<'a> {
     path: String,
     caller: Option<&'a Credentials>,
     body: Option<Value>,
+    /// A header with the signature of the body.
+    signature: Option<(&'static str, String)>,
 }
 
 impl<'a> Call<'a> {
@@ -49,13 +51,21 @@ impl<'a> Call<'a> {
 
     /// A call that needs no credentials.
     pub(super) fn open(method: Method, path: impl Into<String>, body: Option<Value>) -> Self {
-        Self { method, path: path.into(), caller: None, body }
+        Self { method, path: path.into(), caller: None, body, signature: None }
+    }
+
+    /// A platform's webhook: `body` and the header that signs it.
+    pub(super) fn signed(path: impl Into<String>, body: Value, signature: (&'static str, String)) -> Self {
+        Self { signature: Some(signature), ..Self::open(Method::POST, path, Some(body)) }
     }
 
     fn headers(&self) -> Vec<(HeaderName, &str)> {
         let mut headers = Vec::new();
         if self.body.is_some() {
             headers.push((header::CONTENT_TYPE, "application/json"));
+        }
+        if let Some((name, value)) = &self.signature {
+            headers.push((HeaderName::from_static(name), value.as_str()));
         }
         if let Some(caller) = self.caller {
             if let Some(site) = &caller.site {

@@ -5,11 +5,13 @@
 //! is its client over HTTP. The file and the keys are new each time and gone afterwards; settings of a service that may
 //! be installed here are left alone, apart from where to listen.
 
+mod brand;
 mod client;
 mod receiver;
 mod screen;
 mod service;
 mod site;
+mod social;
 mod story;
 
 use std::pin::pin;
@@ -18,6 +20,7 @@ use followpoints::config::Settings;
 use followpoints::server;
 use http::Method;
 
+use self::brand::Brand;
 use self::client::{Api, Call};
 use self::receiver::Receiver;
 use self::screen::Screen;
@@ -30,14 +33,16 @@ struct Stage {
     api: Api,
     site: Site,
     receiver: Receiver,
+    brand: Brand,
 }
 
 impl Stage {
     async fn set(folder: &Folder, listen: Option<String>, once: bool) -> Result<Self, String> {
-        let service = Service::start(folder, listen, once).await?;
+        let brand = Brand::start().await?;
+        let service = Service::start(folder, listen, once, brand.settings()?).await?;
         let api = Api::new(service.address)?;
         let (site, receiver) = site::seed(&api, &service.admin_key).await?;
-        Ok(Self { service, api, site, receiver })
+        Ok(Self { service, api, site, receiver, brand })
     }
 }
 
@@ -109,6 +114,12 @@ fn introduce(screen: &Screen, folder: &Folder, stage: &Stage) {
         screen.line("");
         screen.faint(&format!("# {about}"));
         screen.line(&api.curl(&call));
+    }
+    let social = social::suggestions(api, &site.member, &site.key, &stage.brand.secret);
+    for (about, line) in social {
+        screen.line("");
+        screen.faint(&format!("# {about}"));
+        screen.line(&line);
     }
     screen.line("");
     screen.heading("Webhooks appear here as they arrive; Ctrl-C stops");

@@ -63,7 +63,12 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) async fn start(folder: &Folder, listen: Option<String>, once: bool) -> Result<Self, String> {
+    pub(super) async fn start(
+        folder: &Folder,
+        listen: Option<String>,
+        once: bool,
+        platforms: PlatformSettings,
+    ) -> Result<Self, String> {
         let (bound, instead_of) = bind(listen, once).await?;
         let address = reachable(bound.address());
         let admin_key = seal::new_secret("demo-key-").map_err(|error| error.to_string())?;
@@ -79,7 +84,7 @@ impl Service {
             webhook_proxy: None,
             rates: RATES_DEFAULT,
             retention: followpoints::webhooks::retention::Retention::default(),
-            platforms: PlatformSettings::default(),
+            platforms,
             nats: None,
         };
         let app = crate::cli::serve::start(&config, false).await?;

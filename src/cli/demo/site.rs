@@ -12,6 +12,11 @@ pub(super) const FOLLOWED_CHANNELS: &str = "/loyalty-social-media/v1/followed-ch
 pub(super) const MY_ACCOUNT: &str = "/loyalty-accounts/v1/accounts/my-account";
 /// The channel that the member follows.
 pub(super) const FOLLOWED: &str = "X";
+/// The channel that the member follows on Instagram.
+pub(super) const SOCIAL_CHANNEL: &str = "INSTAGRAM";
+/// The brand's hashtag, and the points for a post with it.
+pub(super) const TAG: &str = "#NordbrewCoffee";
+pub(super) const POST_POINTS: i64 = 25;
 /// A channel that the owner has not enabled.
 pub(super) const OFF: &str = "TIKTOK";
 
@@ -20,7 +25,7 @@ const MEMBER_NAME: &str = "Example Member";
 const HANDLE: &str = "nordbrew";
 /// The channels and their points; one without is off.
 const CHANNELS: [(&str, Option<i64>); 5] =
-    [(FOLLOWED, Some(50)), ("INSTAGRAM", Some(30)), ("FACEBOOK", Some(20)), ("LINKEDIN", None), (OFF, None)];
+    [(FOLLOWED, Some(50)), (SOCIAL_CHANNEL, Some(30)), ("FACEBOOK", Some(20)), ("LINKEDIN", None), (OFF, None)];
 /// Generous, so that a machine busy with a build does not turn the first try into a resend a minute later.
 const WEBHOOK_TIMEOUT_MS: i32 = 5_000;
 
@@ -99,7 +104,7 @@ pub(super) async fn seed(api: &Api, admin_key: &str) -> Result<(Site, Receiver),
     let receiver = Receiver::start(verifier).await?;
     let subscription = json!({"webhookSubscription": {
         "appId": app_id,
-        "eventTypes": EventType::LOYALTY.map(EventType::as_str),
+        "eventTypes": ["wix.loyalty.*", EventType::ActivityRecorded.as_str()],
         "url": receiver.url,
         "timeoutMs": WEBHOOK_TIMEOUT_MS,
     }});

@@ -37,8 +37,9 @@ pub(super) async fn tell(stage: &mut Stage, screen: &Screen) -> Result<(), Strin
     Ok(())
 }
 
-struct Story<'a> {
-    stage: &'a mut Stage,
+/// How far the story is.
+pub(super) struct Story<'a> {
+    pub(super) stage: &'a mut Stage,
     screen: &'a Screen,
     number: u32,
     title: &'static str,
@@ -56,6 +57,7 @@ impl Story<'_> {
         self.earn_no_more(&account).await?;
         self.record_no_more(&events).await?;
         self.deliver_all(&events).await?;
+        self.play_social().await?;
         self.prove_ledger().await
     }
 
@@ -180,11 +182,7 @@ impl Story<'_> {
 
     async fn deliver_all(&mut self, events: &BTreeSet<String>) -> Result<(), String> {
         self.begin("every webhook is delivered and there is no other");
-        // The service notes an outcome after the receiver has answered.
-        timeout(WEBHOOKS_WAIT_MAX, self.stage.service.app.dispatcher.drain())
-            .await
-            .map_err(|_| format!("deliveries were under way for {WEBHOOKS_WAIT_MAX:?}"))?
-            .map_err(|error| format!("the database failed: {error}"))?;
+        self.settle().await?;
         let site = &self.stage.site;
         let path = format!("/admin/v1/webhook-deliveries?subscriptionId={}", site.subscription_id);
         let call = Call::get(path, &site.key);
@@ -216,9 +214,29 @@ impl Story<'_> {
             return Err(fault.to_string());
         }
         same("accounts", &report.accounts, &1)?;
-        same("entries", &report.entries, &1)?;
-        self.ok("1 account, 1 entry, no fault");
+        same("entries", &report.entries, &3)?;
+        self.ok("1 account, 3 entries, no fault");
         Ok(())
+    }
+
+    /// What has arrived, once everything is delivered.
+    pub(super) async fn arrived(&mut self) -> Result<Vec<Webhook>, String> {
+        self.settle().await?;
+        let mut webhooks = Vec::new();
+        while let Ok(arrival) = self.stage.receiver.arrivals.try_recv() {
+            let webhook = verified(arrival)?;
+            self.screen.line(&format!("    {}", self.screen.webhook(&webhook)));
+            webhooks.push(webhook);
+        }
+        Ok(webhooks)
+    }
+
+    /// Waits until every outcome is noted: the service does so after the receiver has answered.
+    async fn settle(&self) -> Result<(), String> {
+        timeout(WEBHOOKS_WAIT_MAX, self.stage.service.app.dispatcher.drain())
+            .await
+            .map_err(|_| format!("deliveries were under way for {WEBHOOKS_WAIT_MAX:?}"))?
+            .map_err(|error| format!("the database failed: {error}"))
     }
 
     /// Waits for the webhooks of the follow, in the order in which they come, repeats left out.
@@ -242,7 +260,7 @@ impl Story<'_> {
         Ok(webhooks)
     }
 
-    fn begin(&mut self, title: &'static str) {
+    pub(super) fn begin(&mut self, title: &'static str) {
         self.number += 1;
         self.title = title;
         self.screen.line("");
@@ -250,7 +268,7 @@ impl Story<'_> {
     }
 
     /// Tells of a call and of what matters in the answer, or of all of it if that part is not there.
-    fn told(&self, call: &Call<'_>, reply: &Reply, part: &Value) {
+    pub(super) fn told(&self, call: &Call<'_>, reply: &Reply, part: &Value) {
         self.screen.line(&format!("    {call}"));
         let part = if part.is_null() { &reply.body } else { part };
         let Some(rows) = part.as_array() else {
@@ -262,12 +280,12 @@ impl Story<'_> {
         }
     }
 
-    fn ok(&self, what: &str) {
+    pub(super) fn ok(&self, what: &str) {
         self.screen.line(&format!("    {}  {what}", self.screen.good("ok")));
     }
 }
 
-fn same<T: PartialEq + Display>(what: &str, seen: &T, expected: &T) -> Result<(), String> {
+pub(super) fn same<T: PartialEq + Display>(what: &str, seen: &T, expected: &T) -> Result<(), String> {
     if seen == expected { Ok(()) } else { Err(format!("{what}: expected {expected}, got {seen}")) }
 }
 

@@ -1,0 +1,109 @@
+//! The brand's account on Instagram as far as the demo needs one: it says about whoever writes to it what the Graph API would say, and
+//! signs what Meta would send.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use aws_lc_rs::hmac;
+use followpoints::seal;
+use followpoints::sources::settings::PlatformSettings;
+use poem::http::StatusCode;
+use poem::listener::{Acceptor as _, Listener as _, TcpListener};
+use poem::web::Json;
+use poem::{IntoResponse as _, Response, Route, handler};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+/// The account's id, as webhooks name it.
+pub(super) const ACCOUNT: &str = "17841400000000001";
+/// The member, as Instagram shows them to the brand.
+pub(super) const PERSON: &str = "5512000000000001";
+/// The member's handles.
+pub(super) const INSTAGRAM_HANDLE: &str = "example.member";
+pub(super) const TIKTOK_HANDLE: &str = "examplemember";
+/// Where Meta's webhooks come in.
+pub(super) const ENTRANCE: &str = "/ingest/instagram/facebook-login";
+/// The header of their signature.
+pub(super) const SIGNATURE: &str = "x-hub-signature-256";
+
+/// The running stand-in.
+pub(super) struct Brand {
+    /// The secret of the app that Meta signs with.
+    pub(super) secret: String,
+    url: String,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Brand {
+    /// Listens on a free port of this machine.
+    pub(super) async fn start() -> Result<Self, String> {
+        let failed = |error: std::io::Error| format!("the brand's stand-in cannot listen: {error}");
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let acceptor = listener.into_acceptor().await.map_err(failed)?;
+        let address = acceptor.local_addr().into_iter().find_map(|at| at.as_socket_addr().copied());
+        let address = address.ok_or("the brand's stand-in has no address")?;
+        let server = poem::Server::new_with_acceptor(acceptor);
+        Ok(Self {
+            secret: seal::new_secret("demo-").map_err(|error| error.to_string())?,
+            url: format!("http://{address}"),
+            task: tokio::spawn(server.run(Route::new().at("/:version/:id", poem::get(person)))),
+        })
+    }
+
+    /// The settings of a service that takes the stand-in for Instagram.
+    pub(super) fn settings(&self) -> Result<PlatformSettings, String> {
+        let given = [
+            ("FOLLOWPOINTS_META_APP_ID", "1000000000000001"),
+            ("FOLLOWPOINTS_META_APP_SECRETS", &self.secret),
+            ("FOLLOWPOINTS_META_GRAPH_URL", &self.url),
+        ];
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        PlatformSettings::new(&given.into_iter().collect()).map_err(|error| error.to_string())
+    }
+
+    /// What the header of the signature says for `body`.
+    pub(super) fn sign(&self, body: &str) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes());
+        let mut text = "sha256=".to_owned();
+        for byte in hmac::sign(&key, body.as_bytes()).as_ref() {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
+}
+
+impl Drop for Brand {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A direct message of the member to the brand, as Meta would tell it.
+pub(super) fn message(id: &str, text: &str, at_ms: i64) -> Value {
+    json!({"object": "instagram", "entry": [{"id": ACCOUNT, "time": at_ms, "messaging": [{
+        "sender": {"id": PERSON},
+        "recipient": {"id": ACCOUNT},
+        "timestamp": at_ms,
+        "message": {"mid": id, "text": text},
+    }]}]})
+}
+
+#[handler]
+fn person(poem::web::Path((_, id)): poem::web::Path<(String, String)>) -> Response {
+    if id != PERSON {
+        let error = json!({"error": {
+            "message": "Unsupported get request", "type": "GraphMethodException", "code": 100, "error_subcode": 33,
+        }});
+        return (StatusCode::BAD_REQUEST, Json(error)).into_response();
+    }
+    let profile = json!({
+        "id": PERSON,
+        "name": "Example Member",
+        "username": INSTAGRAM_HANDLE,
+        "follower_count": 1_234,
+        "is_user_follow_business": true,
+        "is_business_follow_user": false,
+        "is_verified_user": false,
+    });
+    Json(profile).into_response()
+}
