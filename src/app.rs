@@ -16,7 +16,7 @@ use crate::activities::record::Recorder;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::db::{Db, OpenError};
-use crate::follows::{Follows, WorkersError};
+use crate::follows::{Follows, WorkersError, evidence};
 use crate::http::limits::Limits;
 use crate::ids::{IdGenerator, RandomIds};
 use crate::metrics::Metrics;
@@ -196,6 +196,7 @@ async fn clean_up(db: Db, kept: retention::Retention) {
         let done = async {
             let tx = db.write().await?;
             let tokens = oauth::delete_expired(&tx).await?;
+            evidence::make_stale(&tx).await?;
             secrets::delete_expired(&tx).await?;
             tx.commit().await?;
             Ok::<_, DbErr>((tokens, delivery::expire_held(&db).await?, retention::clean_up(&db, kept).await?))

@@ -289,6 +289,8 @@ ALTER TABLE followed_channel ADD COLUMN evidence_item {uuid} CHECK (evidence_ite
 ;;
 ALTER TABLE followed_channel ADD COLUMN evidence_at bigint
 ;;
+CREATE INDEX followed_channel_verified ON followed_channel (evidence_at) WHERE evidence = 'VERIFIED'
+;;
 ALTER TABLE site_channel ADD COLUMN unfollow_policy text NOT NULL DEFAULT 'KEEP'
 ;;
 ALTER TABLE site_channel ADD COLUMN reverse_within_days integer NOT NULL DEFAULT 30
@@ -331,6 +333,7 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         crate::drop_tables(manager, &TABLES_DOWN).await?;
+        manager.get_connection().execute_unprepared("DROP INDEX followed_channel_verified").await?;
         for (table, column) in COLUMNS_DOWN {
             let sql = format!("ALTER TABLE {table} DROP COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;

@@ -14,6 +14,9 @@ use crate::follows::{Follow, FollowError, Proof, Subject};
 use crate::points::{self, Booking};
 use crate::sites::config::Configs;
 
+/// How old evidence must be for the same to be written anew, in milliseconds: a day.
+const REFRESH_MS: i64 = 24 * 3_600_000;
+
 /// What told it.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen {
@@ -66,7 +69,10 @@ pub fn register(
         Ok(_) if points > 0 => Ok(Outcome { outcome: ActivityOutcome::Awarded, reason: None, points }),
         Ok(_) => Ok(Outcome::ignored("following this channel earns no points")),
         Err(FollowError::AlreadyFollowed(row)) => {
-            if strength(evidence) > strength(row.evidence) {
+            let is_stronger = strength(evidence) > strength(row.evidence);
+            let is_fresher = evidence == row.evidence
+                && row.evidence_at.is_some_and(|at| at.plus_ms(REFRESH_MS) <= tx.now());
+            if is_stronger || is_fresher {
                 batch.prove(tx, row.account_id, channel, evidence, seen.item);
             }
             let reason = Some("the channel was followed before".to_owned());

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod batch;
+pub mod evidence;
 mod list;
 
 use std::io;

@@ -24,8 +24,13 @@ const NAME: &str = "Nordbrew";
 const MEMBER_NAME: &str = "Example Member";
 const HANDLE: &str = "nordbrew";
 /// The channels and their points; one without is off.
-const CHANNELS: [(&str, Option<i64>); 5] =
-    [(FOLLOWED, Some(50)), (SOCIAL_CHANNEL, Some(30)), ("FACEBOOK", Some(20)), ("LINKEDIN", None), (OFF, None)];
+const CHANNELS: [(&str, Option<i64>); 5] = [
+    (FOLLOWED, Some(50)),
+    (SOCIAL_CHANNEL, Some(30)),
+    ("FACEBOOK", Some(20)),
+    ("LINKEDIN", None),
+    (OFF, None),
+];
 /// Generous, so that a machine busy with a build does not turn the first try into a resend a minute later.
 const WEBHOOK_TIMEOUT_MS: i32 = 5_000;
 

@@ -12,10 +12,19 @@ use super::story::{Story, same};
 const POST_ID_SHIFT: u32 = 32;
 
 /// What to try with Instagram and `TikTok`.
-pub(super) fn suggestions(api: &Api, member: &Credentials, key: &Credentials, secret: &str) -> Vec<(String, String)> {
-    let code = Call::post("/me/v1/link-codes", member, Some(json!({"linkCode": {"channel": SOCIAL_CHANNEL}})));
+pub(super) fn suggestions(
+    api: &Api,
+    member: &Credentials,
+    key: &Credentials,
+    secret: &str,
+) -> Vec<(String, String)> {
+    let code =
+        Call::post("/me/v1/link-codes", member, Some(json!({"linkCode": {"channel": SOCIAL_CHANNEL}})));
     let body = brand::message("demo-message-1", "CODE", 0).to_string();
-    let body = body.replace("CODE", "'\"$code\"'").replace(":0}", ":'\"$(date +%s)\"'000}").replace(":0,", ":'\"$(date +%s)\"'000,");
+    let body = body
+        .replace("CODE", "'\"$code\"'")
+        .replace(":0}", ":'\"$(date +%s)\"'000}")
+        .replace(":0,", ":'\"$(date +%s)\"'000,");
     let url = format!("{}{}", api.base, brand::ENTRANCE);
     let signed = format!(
         "code=$({code} | grep -o '\"code\":\"[^\"]*' | cut -d'\"' -f4); body='{body}'; \
@@ -32,7 +41,8 @@ pub(super) fn suggestions(api: &Api, member: &Credentials, key: &Credentials, se
     );
     vec![
         (
-            "Instagram: ask for a link code, and send it as a signed direct message: a verified follow".to_owned(),
+            "Instagram: ask for a link code, and send it as a signed direct message: a verified follow"
+                .to_owned(),
             signed,
         ),
         (format!("TikTok: a provider has found a post with {TAG}"), posts),

@@ -1,5 +1,6 @@
 //! Follows that a platform tells: proven by a code, or seen from a handle that is only claimed; once for ever.
 
+use followpoints::follows::evidence;
 use followpoints::points::verify;
 use futures_util::future::join_all;
 use sea_orm::ConnectionTrait as _;
@@ -162,6 +163,29 @@ on_both! {
         }
         let report = verify::verify(app.app.db.read(), |_| {}).await.unwrap();
         assert!(report.faults.is_empty(), "{report:?}");
+    }
+}
+
+on_both! {
+    async fn what_was_confirmed_half_a_year_ago_is_stale_until_it_is_confirmed_again(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let member = app.member(&stage.site, "u-1").await;
+        let code = stage.code(&member).await;
+        stage.see("message:m1", stage.message(&FOLLOWER, "m1", &code)).await;
+        let look = async |days: i64, evidence: &str| {
+            app.clock.advance_ms(days * 24 * 3_600_000);
+            let tx = app.app.db.write().await.unwrap();
+            evidence::make_stale(&tx).await.unwrap();
+            tx.commit().await.unwrap();
+            assert_eq!(stage.follows().await, [follow("INSTAGRAM", evidence)], "{days} days later");
+        };
+        look(179, "VERIFIED").await;
+        stage.see("message:m2", stage.message(&FOLLOWER, "m2", "hello again")).await;
+        look(179, "VERIFIED").await;
+        look(1, "STALE").await;
+        stage.see("message:m3", stage.message(&FOLLOWER, "m3", "still here")).await;
+        look(0, "VERIFIED").await;
+        assert_eq!(stage.balance(&member).await, 30);
     }
 }
 
