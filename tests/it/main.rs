@@ -11,6 +11,7 @@ mod cli;
 mod errors;
 mod faults;
 mod follows;
+mod ingest;
 mod isolation;
 mod ledger;
 mod migrations;
