@@ -91,7 +91,8 @@ fn parse(header: &str) -> Option<(&str, Timestamp, [u8; MAC_BYTES])> {
             return None;
         }
     }
-    let time = time.filter(|time| time.len() <= TIME_DIGITS_MAX && time.bytes().all(|b| b.is_ascii_digit()))?;
+    let time =
+        time.filter(|time| time.len() <= TIME_DIGITS_MAX && time.bytes().all(|b| b.is_ascii_digit()))?;
     let seconds: i64 = time.parse().ok()?;
     Some((time, Timestamp(seconds.saturating_mul(1000)), unhex(mac?)?))
 }

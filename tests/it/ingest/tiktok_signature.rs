@@ -43,12 +43,7 @@ fn every_negative_vector_is_judged_as_it_says() {
         let header = negative["header"].as_str().unwrap_or(&header);
         let now = negative["now"].as_i64().map_or(now, |now| Timestamp(now * 1000));
         let expected = negative["valid"].as_bool().unwrap();
-        assert_eq!(
-            verify(header, &body, &secrets, now, STRICT_MS).is_ok(),
-            expected,
-            "{}",
-            negative["name"]
-        );
+        assert_eq!(verify(header, &body, &secrets, now, STRICT_MS).is_ok(), expected, "{}", negative["name"]);
     }
 }
 
