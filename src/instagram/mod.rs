@@ -1,1 +1,10 @@
 //! Instagram: what its webhooks say, and the Graph API that says the rest.
+
+mod json;
+mod keys;
+pub mod kinds;
+mod messaging;
+pub mod payload;
+pub mod signature;
+
+pub use keys::message_key;
