@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::outbound::{self, Client, Resolve, Setup, SetupError, SystemResolver};
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
+use crate::sources::settings::PlatformSettings;
 use crate::streams::{SettingsError, Streams};
 use crate::webhooks::client_certificate::ClientCertificates;
 use crate::webhooks::custom_headers::CustomHeaders;
@@ -109,6 +110,8 @@ pub struct App {
     pub streams: Option<Streams>,
     /// Metrics.
     pub metrics: Metrics,
+    /// The operator's apps at Instagram and `TikTok`.
+    pub platforms: Arc<PlatformSettings>,
     upkeep: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -162,6 +165,7 @@ impl App {
             client,
             streams,
             metrics,
+            platforms: Arc::new(config.platforms.clone()),
             upkeep: Arc::new(Mutex::new(upkeep)),
         })
     }

@@ -1,5 +1,6 @@
 //! Instagram: what its webhooks say, and the Graph API that says the rest.
 
+pub mod ingest_api;
 mod json;
 mod keys;
 pub mod kinds;
