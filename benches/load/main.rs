@@ -13,6 +13,7 @@ mod endpoints;
 mod event_rows;
 mod fill;
 mod generator;
+mod ingest;
 mod list;
 mod pgbench;
 mod process;
@@ -60,6 +61,8 @@ enum What {
     Dead,
     /// What a look for due deliveries costs with 100 and with 100,000 subscriptions.
     Claims,
+    /// Webhooks of 100 messages, until they are acknowledged.
+    Ingest,
     /// All of these.
     All,
 }
@@ -125,9 +128,10 @@ impl Bench {
             What::Scale => scale::measure(self, kind),
             What::Dead => dead::measure(self, kind),
             What::Claims => claims::measure(self, kind),
+            What::Ingest => ingest::measure(self, kind),
             What::All => {
                 let parts = [What::Start, What::Create, What::List, What::Deliver, What::Scale];
-                for what in parts.into_iter().chain([What::Dead, What::Claims]) {
+                for what in parts.into_iter().chain([What::Dead, What::Claims, What::Ingest]) {
                     self.measure(what, kind);
                 }
             }

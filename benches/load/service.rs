@@ -19,6 +19,9 @@ pub(crate) const ADMIN_KEY: &str = "benchmark-admin-key-0123456789";
 /// Seals secrets: 32 bytes in base64.
 pub(crate) const MASTER_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
+/// What the platform signs webhooks with.
+pub(crate) const META_SECRET: &str = "benchmark-app-secret-0123456789";
+
 /// A running service; it ends with this value.
 pub(crate) struct Service {
     child: Child,
@@ -41,6 +44,7 @@ impl Service {
             .env("FOLLOWPOINTS_ADMIN_KEY", ADMIN_KEY)
             .env("FOLLOWPOINTS_MASTER_KEY", MASTER_KEY)
             .env("FOLLOWPOINTS_WEBHOOK_ALLOW_NETS", "127.0.0.0/8")
+            .env("FOLLOWPOINTS_META_APP_SECRETS", META_SECRET)
             .env("FOLLOWPOINTS_RATE_MEMBER", "1000000/1000000")
             .env("FOLLOWPOINTS_RATE_CLIENT", "1000000/1000000")
             .env("FOLLOWPOINTS_RATE_ADDRESS", "1000000/1000000")
