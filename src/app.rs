@@ -24,6 +24,7 @@ use crate::outbound::{self, Client, Resolve, Setup, SetupError, SystemResolver};
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
 use crate::sources::Sources;
+use crate::sources::settings::PlatformSettings;
 use crate::streams::{SettingsError, Streams};
 use crate::webhooks::client_certificate::ClientCertificates;
 use crate::webhooks::custom_headers::CustomHeaders;
@@ -113,6 +114,8 @@ pub struct App {
     pub streams: Option<Streams>,
     /// Metrics.
     pub metrics: Metrics,
+    /// The operator's apps at Instagram and `TikTok`.
+    pub platforms: Arc<PlatformSettings>,
     upkeep: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -170,6 +173,7 @@ impl App {
             client,
             streams,
             metrics,
+            platforms: Arc::new(config.platforms.clone()),
             upkeep: Arc::new(Mutex::new(upkeep)),
         })
     }

@@ -30,6 +30,7 @@ use crate::app::App;
 use crate::apps::api::AppsApi;
 use crate::channels::api::ChannelsApi;
 use crate::follows::api::FollowsApi;
+use crate::instagram::ingest_api::{self, Login};
 use crate::members::api::MembersApi;
 use crate::programs::api::ProgramsApi;
 use crate::sites::api::SitesApi;
@@ -130,6 +131,8 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
 pub fn endpoint(app: &App) -> impl Endpoint<Output = Response> + 'static {
     Route::new()
         .at("/docs", openapi::reader())
+        .at("/ingest/instagram/facebook-login", ingest_api::entrance(Login::Facebook))
+        .at("/ingest/instagram/instagram-login", ingest_api::entrance(Login::Instagram))
         .nest("/", service(app))
         .data(Arc::new(app.clone()))
         .with(Edge { app: app.clone() })

@@ -1,1 +1,3 @@
 //! TikTok: posts pushed by providers, its webhooks, its APIs.
+
+pub mod signature;

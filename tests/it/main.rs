@@ -12,6 +12,7 @@ mod cli;
 mod errors;
 mod faults;
 mod follows;
+mod ingest;
 mod isolation;
 mod ledger;
 mod migrations;

@@ -1,0 +1,158 @@
+//! Where Meta's webhooks come in, one entrance for each login flavour: each has its own product, verify token and secrets at
+//! Meta. Not part of the OpenAPI document, because the platform says what it looks like.
+
+use std::sync::Arc;
+
+use poem::http::{StatusCode, header};
+use poem::web::{Data, Json};
+use poem::{Body, Endpoint, EndpointExt as _, Request, Response, RouteMethod, handler};
+use serde_json::{Value, json};
+
+use super::signature::{self, SIGNATURE_HEADER};
+use super::{kinds::Kind, payload};
+use crate::app::App;
+use crate::http::problem::Problem;
+use crate::inbox;
+use crate::seal;
+use crate::sources::settings::{AppSettings, MetaSettings};
+
+/// Bytes of a webhook. Meta sends up to 1,000 things in one.
+pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Characters of a challenge.
+const CHALLENGE_MAX: usize = 256;
+
+/// How brands log in, and with that which of our apps Meta speaks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Login {
+    /// Facebook Login: the app has Pages.
+    Facebook,
+    /// Instagram Login.
+    Instagram,
+}
+
+impl Login {
+    const fn source(self) -> &'static str {
+        match self {
+            Self::Facebook => "instagram/facebook-login",
+            Self::Instagram => "instagram/instagram-login",
+        }
+    }
+
+    const fn app(self, settings: &MetaSettings) -> &AppSettings {
+        match self {
+            Self::Facebook => &settings.facebook,
+            Self::Instagram => &settings.instagram,
+        }
+    }
+
+    const fn token_setting(self) -> &'static str {
+        match self {
+            Self::Facebook => "FOLLOWPOINTS_META_VERIFY_TOKEN",
+            Self::Instagram => "FOLLOWPOINTS_META_INSTAGRAM_VERIFY_TOKEN",
+        }
+    }
+
+    const fn secrets_setting(self) -> &'static str {
+        match self {
+            Self::Facebook => "FOLLOWPOINTS_META_APP_SECRETS",
+            Self::Instagram => "FOLLOWPOINTS_META_INSTAGRAM_APP_SECRETS",
+        }
+    }
+}
+
+/// The entrance for the webhooks of `login`.
+pub fn entrance(login: Login) -> impl Endpoint {
+    RouteMethod::new().get(handshake).post(receive).data(login)
+}
+
+/// Meta looks whether the callback is ours. The challenge goes back as it came, and only if it could not be anything else than
+/// one: nobody gets text of theirs shown on this host.
+#[handler]
+fn handshake(
+    request: &Request,
+    Data(app): Data<&Arc<App>>,
+    Data(login): Data<&Login>,
+) -> Result<Response, Problem> {
+    let Some(expected) =
+        login.app(&app.platforms.meta).verify_token.as_deref().filter(|token| !token.is_empty())
+    else {
+        return Err(not_set(login.token_setting()));
+    };
+    let query = request.uri().query().unwrap_or_default();
+    let mode = parameter(query, "hub.mode")?;
+    let token = parameter(query, "hub.verify_token")?;
+    let challenge = parameter(query, "hub.challenge")?;
+    if mode != "subscribe" {
+        return Err(Problem::forbidden("hub.mode must be subscribe"));
+    }
+    if !seal::same(token.as_bytes(), expected.as_bytes()) {
+        return Err(Problem::forbidden("hub.verify_token is not the one that is configured"));
+    }
+    let is_harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if challenge.is_empty() || challenge.len() > CHALLENGE_MAX || !challenge.bytes().all(is_harmless) {
+        let description = format!("must have 1 to {CHALLENGE_MAX} letters, digits, _ or -");
+        return Err(Problem::invalid("hub.challenge", "FORMAT", description));
+    }
+    tracing::info!(source = login.source(), "the platform has verified the callback");
+    Ok(Response::builder()
+        .content_type("text/plain")
+        .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .body(challenge))
+}
+
+/// A parameter that must stand there once.
+fn parameter(query: &str, name: &'static str) -> Result<String, Problem> {
+    let mut values = url::form_urlencoded::parse(query.as_bytes()).filter(|(known, _)| known == name);
+    match (values.next(), values.next()) {
+        (Some((_, value)), None) => Ok(value.into_owned()),
+        (None, _) => Err(Problem::invalid(name, "REQUIRED_FIELD", "must not be missing")),
+        (Some(_), Some(_)) => Err(Problem::invalid(name, "FORMAT", "must stand there once")),
+    }
+}
+
+/// Takes in a webhook: the signature over the bytes as they came, then storing, then the answer. Nothing is read before the
+/// signature holds, and whatever holds is answered with 200, because anything else would be sent again.
+#[handler]
+async fn receive(
+    request: &Request,
+    body: Body,
+    Data(app): Data<&Arc<App>>,
+    Data(login): Data<&Login>,
+) -> Result<Json<Value>, Problem> {
+    let secrets = &login.app(&app.platforms.meta).secrets;
+    if secrets.is_empty() {
+        return Err(not_set(login.secrets_setting()));
+    }
+    let header = request.headers().get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok());
+    if header.is_none() {
+        return Err(Problem::forbidden(signature::SignatureError::Missing.to_string()));
+    }
+    let body = body.into_bytes_limit(BODY_BYTES_MAX).await.map_err(|error| match error {
+        poem::error::ReadBodyError::PayloadTooLarge => Problem::too_large(),
+        _ => Problem::invalid("body", "FORMAT", "could not be read to its end"),
+    })?;
+    let secret = signature::verify(header, &body, secrets).map_err(|error| {
+        tracing::warn!(source = login.source(), %error, bytes = body.len(), "a webhook was refused");
+        Problem::forbidden(error.to_string())
+    })?;
+    let items = payload::split(&body);
+    let stored = inbox::store(&app.db, login.source(), &body, &items).await.map_err(|error| {
+        tracing::error!(source = login.source(), %error, "a webhook could not be stored; the platform sends it again");
+        Problem::busy()
+    })?;
+    let unknown = items.iter().filter(|item| item.kind == Kind::Unknown.as_str()).count();
+    let (received, new) = (items.len(), stored.new.len());
+    wake(new);
+    tracing::debug!(source = login.source(), secret, received, new, unknown, "a webhook was taken in");
+    Ok(Json(json!({"received": received})))
+}
+
+/// Lets the worker begin with what is `new`.
+fn wake(new: usize) {
+    tracing::trace!(new, "things wait for the worker");
+}
+
+fn not_set(setting: &str) -> Problem {
+    let description = format!("this entrance is closed: {setting} is not set");
+    Problem::new(StatusCode::FORBIDDEN, "NOT_CONFIGURED", description)
+}
