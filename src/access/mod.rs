@@ -152,6 +152,8 @@ pub enum Identity {
     App(AppId),
     /// `WIX_USER`: the holder of an API key.
     Key(ApiKeyId),
+    /// `UNKNOWN`: no caller of ours, but a social platform that told of it.
+    Platform,
 }
 
 #[derive(Serialize)]
@@ -161,6 +163,7 @@ enum IdentityJson {
     Member { member_id: MemberId },
     App { app_id: AppId },
     WixUser { wix_user_id: ApiKeyId },
+    Unknown,
 }
 
 impl Identity {
@@ -172,6 +175,7 @@ impl Identity {
             Self::Member(id) => IdentityJson::Member { member_id: id },
             Self::App(id) => IdentityJson::App { app_id: id },
             Self::Key(id) => IdentityJson::WixUser { wix_user_id: id },
+            Self::Platform => IdentityJson::Unknown,
         };
         serde_json::to_string(&json).unwrap_or_default()
     }

@@ -1,10 +1,16 @@
 //! Activities: what persons do on social platforms, normalised, matched with members, and rewarded by rules.
 //!
-//! A platform's words become [`Sighting`]s. `record` takes many of them together and writes everything that follows from
+//! A platform's words become [`Sighting`]s. [`record`] takes many of them together and writes everything that follows from
 //! them in one transaction: the person, the proof of a handle, the follow, the activity, its awards, its events, and that the
 //! thing is done.
 
+pub mod awarding;
+pub mod follow;
+pub mod matching;
+pub mod profiles;
+pub mod record;
 pub mod rules;
+pub mod store;
 
 use entity::id::{SiteId, Timestamp};
 use entity::item;

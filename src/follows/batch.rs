@@ -224,6 +224,12 @@ impl Batch {
         }
     }
 
+    /// The account of `member`, if there is one by now.
+    #[must_use]
+    pub fn existing(&self, site: SiteId, member: MemberId) -> Option<AccountId> {
+        self.existing_account(site, Subject::Member(member))
+    }
+
     /// The balance of `account`.
     #[must_use]
     pub fn balance(&self, account: AccountId) -> i64 {

@@ -205,6 +205,11 @@ fn webhooks() -> Value {
         EventType::AccountPointsUpdated => {
             ("AccountPointsUpdated", "The points of an account changed", account)
         }
+        EventType::ActivityRecorded => (
+            "ActivityRecorded",
+            "Somebody did something on a social platform",
+            "whose entity is an `Activity`, without `updatedDate`",
+        ),
         EventType::SubscriptionFailing => ("SubscriptionFailing", "A receiver has failed for long", receiver),
         EventType::SubscriptionRecovered => ("SubscriptionRecovered", "It works again", receiver),
         EventType::SubscriptionDisabled => {
@@ -285,7 +290,7 @@ fn claims_schema() -> Value {
         "type": "object",
         "required": ["identityType"],
         "properties": {
-            "identityType": {"type": "string", "enum": ["ANONYMOUS_VISITOR", "MEMBER", "WIX_USER", "APP"]},
+            "identityType": {"type": "string", "enum": ["UNKNOWN", "ANONYMOUS_VISITOR", "MEMBER", "WIX_USER", "APP"]},
             "anonymousVisitorId": {"type": "string"}, "memberId": {"type": "string"},
             "wixUserId": {"type": "string"}, "appId": {"type": "string"},
         },

@@ -183,7 +183,8 @@ pub fn settle(settled: &[Settled]) -> Write {
         )
 }
 
-/// To work again on what waits for `people` of an account to write: platform, account, person.
+/// To work again on what waits for `people` of an account to write: platform, account, person. Where the handle is known, something else
+/// is waited for.
 #[must_use]
 pub fn unpark_people(tx: &Tx, people: &[(Platform, String, String)]) -> Write {
     Rows::new(people)
@@ -193,7 +194,8 @@ pub fn unpark_people(tx: &Tx, people: &[(Platform, String, String)]) -> Write {
         .same_int("now", tx.now().0)
         .write(
             "UPDATE item SET due_at = r.now FROM {rows} AS r WHERE item.platform = r.platform \
-             AND item.account = r.account AND item.person = r.person AND item.status = 'PARKED'",
+             AND item.account = r.account AND item.person = r.person AND item.handle IS NULL \
+             AND item.status = 'PARKED'",
         )
 }
 

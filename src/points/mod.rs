@@ -5,9 +5,10 @@
 
 pub mod verify;
 
-use entity::id::LedgerEntryId;
+use entity::id::{AccountId, LedgerEntryId};
 use entity::kinds::{Channel, EntryType};
 use entity::{account, ledger_entry};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
 
 use crate::db::Tx;
 use crate::rows::{Rows, Write};
@@ -50,6 +51,24 @@ impl Booking {
             key: format!("unfollow:{channel}"),
         }
     }
+}
+
+/// What `account` still has of the award for following `channel`: zero once it was taken back.
+pub async fn follow_award(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    channel: Channel,
+) -> Result<i64, DbErr> {
+    let keys = [Booking::follow(channel, 0).key, Booking::unfollow(channel, 0).key];
+    let entries = ledger_entry::Entity::find()
+        .filter(ledger_entry::Column::AccountId.eq(account))
+        .filter(ledger_entry::Column::AwardKey.is_in(keys))
+        .all(db)
+        .await?;
+    if entries.len() > 1 {
+        return Ok(0);
+    }
+    Ok(entries.first().map_or(0, |entry| entry.amount.max(0)))
 }
 
 /// The key of the award for following `channel`.

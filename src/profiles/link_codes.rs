@@ -3,7 +3,8 @@
 use entity::id::{MemberId, SiteId, Timestamp};
 use entity::kinds::Platform;
 use entity::link_code;
-use sea_orm::{ColumnTrait, DbErr, EntityTrait, PaginatorTrait as _, QueryFilter};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait as _, QueryFilter};
 
 use crate::db::Tx;
 use crate::seal;
@@ -94,6 +95,27 @@ fn random() -> Result<String, seal::SealError> {
         code.extend(letters.take(LENGTH - code.len()));
     }
     Ok(code)
+}
+
+/// The code of `site` of which `hash` is stored.
+pub async fn find(
+    db: &impl ConnectionTrait,
+    site: SiteId,
+    hash: &[u8],
+) -> Result<Option<link_code::Model>, DbErr> {
+    link_code::Entity::find_by_id((site, hash.to_vec())).one(db).await
+}
+
+/// Writes that `code` was used, by whom and when.
+pub async fn mark_used(tx: &Tx, code: &link_code::Model) -> Result<(), DbErr> {
+    link_code::Entity::update_many()
+        .col_expr(link_code::Column::UsedAt, Expr::val(code.used_at.map(|at| at.0)))
+        .col_expr(link_code::Column::UsedBy, Expr::val(code.used_by.clone()))
+        .filter(link_code::Column::SiteId.eq(code.site_id))
+        .filter(link_code::Column::CodeHash.eq(code.code_hash.clone()))
+        .exec(tx.conn())
+        .await?;
+    Ok(())
 }
 
 /// What is stored of `code`, which [`candidates`] gave.

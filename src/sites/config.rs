@@ -25,6 +25,9 @@ use crate::webhooks::{EventType, schedule};
 /// Sites whose configuration stays in memory.
 const SITES_CACHED_MAX: usize = 10_000;
 
+/// What tells the locks of [`take_turns`] from those of configurations.
+const TURNS: i64 = 0x5eed_50c1;
+
 /// Where events of one subscription go and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -130,10 +133,16 @@ pub struct SiteConfig {
 }
 
 impl SiteConfig {
+    /// The settings of `channel`, if the owner has made any.
+    #[must_use]
+    pub fn settings(&self, channel: Channel) -> Option<&site_channel::Model> {
+        self.channels.iter().find(|settings| settings.channel == channel)
+    }
+
     /// The settings of `channel` if it is enabled.
     #[must_use]
     pub fn enabled(&self, channel: Channel) -> Option<&site_channel::Model> {
-        self.channels.iter().find(|settings| settings.channel == channel && settings.enabled)
+        self.settings(channel).filter(|settings| settings.enabled)
     }
 }
 
@@ -212,7 +221,20 @@ async fn hold(tx: &Tx, sites: &[SiteId], lock: &str) -> Result<(), DbErr> {
     if tx.conn().get_database_backend() != DatabaseBackend::Postgres {
         return Ok(());
     }
-    let mut keys: Vec<i64> = sites.iter().map(lock_key).collect();
+    hold_keys(tx, sites.iter().map(lock_key).collect(), lock).await
+}
+
+/// Has one transaction at a time record what platforms told about each of `sites`. Only PostgreSQL has several writers.
+pub async fn take_turns(tx: &Tx, sites: &[SiteId]) -> Result<(), DbErr> {
+    if tx.conn().get_database_backend() != DatabaseBackend::Postgres {
+        return Ok(());
+    }
+    // Other keys than those of the configurations.
+    let keys = sites.iter().map(|site| lock_key(site) ^ TURNS).collect();
+    hold_keys(tx, keys, "pg_advisory_xact_lock").await
+}
+
+async fn hold_keys(tx: &Tx, mut keys: Vec<i64>, lock: &str) -> Result<(), DbErr> {
     // Always in the same order, so that two transactions cannot wait for each other.
     keys.sort_unstable();
     let sql = format!("SELECT {lock}(r.key) FROM {{rows}} r");

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use entity::id::{AccountId, EventId, SiteId, SubscriptionId, Timestamp};
-use entity::{account, followed_channel};
+use entity::kinds::MentionType;
+use entity::{account, activity, followed_channel};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -25,6 +27,8 @@ pub enum EventType {
     AccountUpdated,
     /// The points of an account changed.
     AccountPointsUpdated,
+    /// Somebody did something on a social platform.
+    ActivityRecorded,
     /// A receiver has failed for long.
     SubscriptionFailing,
     /// A receiver that failed for long works again.
@@ -35,11 +39,12 @@ pub enum EventType {
 
 impl EventType {
     /// Every type, in the order of the documentation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::FollowedChannelCreated,
         Self::AccountCreated,
         Self::AccountUpdated,
         Self::AccountPointsUpdated,
+        Self::ActivityRecorded,
         Self::SubscriptionFailing,
         Self::SubscriptionRecovered,
         Self::SubscriptionDisabled,
@@ -53,6 +58,9 @@ impl EventType {
         Self::AccountPointsUpdated,
     ];
 
+    /// Those about what is done on social platforms.
+    pub const SOCIAL: [Self; 1] = [Self::ActivityRecorded];
+
     /// The name on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -61,6 +69,7 @@ impl EventType {
             Self::AccountCreated => "wix.loyalty.v1.account_created",
             Self::AccountUpdated => "wix.loyalty.v1.account_updated",
             Self::AccountPointsUpdated => "wix.loyalty.v1.account_points_updated",
+            Self::ActivityRecorded => "followpoints.social.v1.activity_recorded",
             Self::SubscriptionFailing => "followpoints.webhooks.v1.subscription_failing",
             Self::SubscriptionRecovered => "followpoints.webhooks.v1.subscription_recovered",
             Self::SubscriptionDisabled => "followpoints.webhooks.v1.subscription_disabled",
@@ -83,6 +92,7 @@ impl EventType {
             Self::AccountCreated | Self::AccountUpdated | Self::AccountPointsUpdated => {
                 "wix.loyalty.v1.account"
             }
+            Self::ActivityRecorded => "followpoints.social.v1.activity",
             Self::SubscriptionFailing | Self::SubscriptionRecovered | Self::SubscriptionDisabled => {
                 SUBSCRIPTION_FQDN
             }
@@ -96,6 +106,7 @@ impl EventType {
             Self::FollowedChannelCreated | Self::AccountCreated => "created",
             Self::AccountUpdated => "updated",
             Self::AccountPointsUpdated => "points_updated",
+            Self::ActivityRecorded => "recorded",
             Self::SubscriptionFailing => "failing",
             Self::SubscriptionRecovered => "recovered",
             Self::SubscriptionDisabled => "disabled",
@@ -203,6 +214,53 @@ impl<'a> AccountJson<'a> {
     }
 }
 
+/// An activity as the wire knows it (`followpoints.social.v1.activity`).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ActivityJson<'a> {
+    id: Uuid,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    platform: &'static str,
+    external_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mention_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member_id: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_id: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handle: Option<&'a str>,
+    properties: &'a RawValue,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    points: i64,
+    occurred_date: Cow<'a, str>,
+    created_date: Cow<'a, str>,
+}
+
+impl<'a> ActivityJson<'a> {
+    fn new(tx: &'a Tx, row: &'a activity::Model) -> serde_json::Result<Self> {
+        Ok(Self {
+            id: row.id.0,
+            kind: row.activity_type.as_str(),
+            platform: row.platform.as_str(),
+            external_id: &row.external_id,
+            mention_type: row.mention_type.map(MentionType::as_str),
+            member_id: row.member_id.map(|id| id.0),
+            account_id: row.account_id.map(|id| id.0),
+            handle: row.handle.as_deref(),
+            properties: serde_json::from_str(&row.properties)?,
+            outcome: row.outcome.as_str(),
+            reason: row.reason.as_deref(),
+            points: row.points,
+            occurred_date: date(tx, row.occurred_at),
+            created_date: date(tx, row.created_at),
+        })
+    }
+}
+
 /// Most dates in an event are the instant of its transaction, written once.
 fn date(tx: &Tx, at: Timestamp) -> Cow<'_, str> {
     if at == tx.now() { Cow::Borrowed(tx.now_text()) } else { Cow::Owned(at.to_rfc3339()) }
@@ -270,8 +328,20 @@ pub fn followed_channel_created(
     let body =
         Body { created: Some(Created { entity: FollowedChannelJson::new(tx, row) }), ..Body::default() };
     let subject =
-        Subject { site_id: row.site_id, entity_id: row.id.0, account_id: row.account_id, sequence: 1 };
+        Subject { site_id: row.site_id, entity_id: row.id.0, account_id: Some(row.account_id), sequence: 1 };
     event(tx, EventType::FollowedChannelCreated, &subject, &body, identity)
+}
+
+/// `followpoints.social.v1.activity_recorded` for `row`, whose properties are JSON. Once for each activity: its sequence is 1.
+pub fn activity_recorded(
+    tx: &Tx,
+    row: &activity::Model,
+    identity: &Identity,
+) -> serde_json::Result<NewEvent> {
+    let body = Body { created: Some(Created { entity: ActivityJson::new(tx, row)? }), ..Body::default() };
+    let subject =
+        Subject { site_id: row.site_id, entity_id: row.id.0, account_id: row.account_id, sequence: 1 };
+    event(tx, EventType::ActivityRecorded, &subject, &body, identity)
 }
 
 /// `wix.loyalty.v1.account_created`, `account_updated` or `account_points_updated` for `row` as it now is. Takes the
@@ -286,7 +356,7 @@ pub fn account_changed(
     let subject = Subject {
         site_id: row.site_id,
         entity_id: row.id.0,
-        account_id: row.id,
+        account_id: Some(row.id),
         sequence: row.event_sequence,
     };
     let json = AccountJson::new(tx, row);
@@ -333,7 +403,7 @@ pub fn subscription_data(
 struct Subject {
     site_id: SiteId,
     entity_id: Uuid,
-    account_id: AccountId,
+    account_id: Option<AccountId>,
     sequence: i64,
 }
 
@@ -361,7 +431,7 @@ fn event<T: Serialize>(
         site_id: subject.site_id,
         kind,
         entity_id: subject.entity_id,
-        account_id: Some(subject.account_id),
+        account_id: subject.account_id,
         not_for: None,
         sequence: subject.sequence,
         data,
@@ -372,7 +442,7 @@ fn event<T: Serialize>(
 #[cfg(test)]
 mod tests {
     use super::EventType::{
-        self, AccountCreated, AccountPointsUpdated, AccountUpdated, FollowedChannelCreated,
+        self, AccountCreated, AccountPointsUpdated, AccountUpdated, ActivityRecorded, FollowedChannelCreated,
         SubscriptionDisabled, SubscriptionFailing, SubscriptionRecovered,
     };
 
@@ -385,6 +455,8 @@ mod tests {
         assert_eq!(EventType::matching("wix.loyalty.*"), EventType::LOYALTY);
         let of_receivers = [SubscriptionFailing, SubscriptionRecovered, SubscriptionDisabled];
         assert_eq!(EventType::matching("followpoints.webhooks.*"), of_receivers);
+        assert_eq!(EventType::matching("followpoints.social.*"), EventType::SOCIAL);
+        assert_eq!(EventType::matching("followpoints.social.v1.activity_recorded"), [ActivityRecorded]);
         assert_eq!(EventType::matching("*"), EventType::ALL);
         for none in
             ["", ".*", "wix.loyalty.v1", "wix.loyalty.v1.acc*", "wix.*.v1", "Wix.*", "wix.loyalty.v2.*"]

@@ -8,13 +8,13 @@ use serde_json::Value;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Filter {
-    /// The channel of a follow is one of these; any, if there are none.
+    /// The channel of a follow, or the platform of an activity, is one of these; any, if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<Channel>,
-    /// The account's balance after the event is at least this.
+    /// The account's balance after the event, or the points of an activity, are at least this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points_min: Option<i64>,
-    /// The account's balance after the event is at most this.
+    /// The account's balance after the event, or the points of an activity, are at most this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points_max: Option<i64>,
 }
@@ -34,16 +34,20 @@ impl Filter {
         }
         let event: Value = serde_json::from_str(data).unwrap_or_default();
         let account = ["/createdEvent/entity", "/updatedEvent/currentEntity", "/actionEvent/body/account"];
-        let channel =
-            event.pointer("/createdEvent/entity/channel").and_then(Value::as_str).and_then(Channel::parse);
-        let balance = account
-            .iter()
-            .find_map(|place| event.pointer(&format!("{place}/points/balance")).and_then(Value::as_i64));
+        // A follow has a channel, an activity the platform of the same name.
+        let channel = ["channel", "platform"].iter().find_map(|name| {
+            let place = format!("/createdEvent/entity/{name}");
+            event.pointer(&place).and_then(Value::as_str).and_then(Channel::parse)
+        });
+        // An account has points with a balance, an activity points that it earned.
+        let points = account.iter().find_map(|place| {
+            let points = event.pointer(&format!("{place}/points"))?;
+            points.as_i64().or_else(|| points.get("balance").and_then(Value::as_i64))
+        });
         let channel_passes =
             channel.is_none_or(|channel| self.channels.is_empty() || self.channels.contains(&channel));
-        let points_pass = balance.is_none_or(|balance| {
-            self.points_min.is_none_or(|min| balance >= min)
-                && self.points_max.is_none_or(|max| balance <= max)
+        let points_pass = points.is_none_or(|points| {
+            self.points_min.is_none_or(|min| points >= min) && self.points_max.is_none_or(|max| points <= max)
         });
         channel_passes && points_pass
     }
@@ -55,14 +59,16 @@ mod tests {
 
     const FOLLOW: &str = r#"{"createdEvent":{"entity":{"channel":"X","accountId":"a"}}}"#;
     const POINTS: &str = r#"{"actionEvent":{"body":{"account":{"points":{"balance":50}}}}}"#;
+    const ACTIVITY: &str = r#"{"createdEvent":{"entity":{"platform":"TIKTOK","points":50}}}"#;
     const UPDATED: &str = r#"{"updatedEvent":{"currentEntity":{"points":{"balance":50}}}}"#;
 
     #[test]
     fn a_filter_looks_at_what_an_event_says_and_lets_the_rest_pass() {
         let x = Filter { channels: vec![Channel::X], ..Filter::default() };
         let tiktok = Filter { channels: vec![Channel::Tiktok], ..Filter::default() };
-        assert_eq!([FOLLOW, POINTS, UPDATED].map(|event| x.passes(event)), [true; 3]);
-        assert_eq!([FOLLOW, POINTS, UPDATED].map(|event| tiktok.passes(event)), [false, true, true]);
+        let events = [FOLLOW, POINTS, UPDATED, ACTIVITY];
+        assert_eq!(events.map(|event| x.passes(event)), [true, true, true, false]);
+        assert_eq!(events.map(|event| tiktok.passes(event)), [false, true, true, true]);
         for (min, max, passes) in [
             (None, Some(50), true),
             (None, Some(49), false),
@@ -71,7 +77,7 @@ mod tests {
             (Some(50), Some(50), true),
         ] {
             let range = Filter { points_min: min, points_max: max, ..Filter::default() };
-            assert_eq!([FOLLOW, POINTS, UPDATED].map(|event| range.passes(event)), [true, passes, passes]);
+            assert_eq!(events.map(|event| range.passes(event)), [true, passes, passes, passes]);
         }
         assert!(Filter::default().passes("no JSON"));
     }

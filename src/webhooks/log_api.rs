@@ -44,6 +44,9 @@ enum EventTypeName {
     /// The points of an account changed.
     #[oai(rename = "wix.loyalty.v1.account_points_updated")]
     AccountPointsUpdated,
+    /// Somebody did something on a social platform.
+    #[oai(rename = "followpoints.social.v1.activity_recorded")]
+    ActivityRecorded,
     /// A receiver has failed for half of the five days after which its subscription is disabled, or for nine tenths.
     #[oai(rename = "followpoints.webhooks.v1.subscription_failing")]
     SubscriptionFailing,

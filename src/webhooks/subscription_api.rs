@@ -93,12 +93,12 @@ pub(super) enum SignatureSchemeName {
 #[derive(Debug, Clone, Object)]
 #[oai(rename = "WebhookFilter", rename_all = "camelCase", skip_serializing_if_is_none)]
 pub(super) struct FilterJson {
-    /// The channel of a follow is one of these; any, if there are none.
+    /// The channel of a follow, or the platform of an activity, is one of these; any, if there are none.
     #[oai(validator(max_items = 5))]
     pub(super) channels: Option<Vec<ChannelName>>,
-    /// The account's balance after the event is at least this.
+    /// The account's balance after the event, or the points of an activity, are at least this.
     pub(super) points_min: Option<i64>,
-    /// The account's balance after the event is at most this.
+    /// The account's balance after the event, or the points of an activity, are at most this.
     pub(super) points_max: Option<i64>,
 }
 

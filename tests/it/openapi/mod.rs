@@ -189,6 +189,7 @@ fn every_event_is_a_webhook() {
     let webhooks = document()["webhooks"].as_object().unwrap();
     let mut expected = ALL_EVENTS.to_vec();
     expected.extend([
+        "followpoints.social.v1.activity_recorded",
         "followpoints.webhooks.v1.subscription_disabled",
         "followpoints.webhooks.v1.subscription_failing",
         "followpoints.webhooks.v1.subscription_recovered",

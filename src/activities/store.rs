@@ -1,0 +1,226 @@
+//! The rows of activities and of what belongs to them.
+
+use std::collections::HashMap;
+
+use entity::id::ItemId;
+use entity::kinds::{ActivityType, Platform};
+use entity::{activity, follow_change, item, raw_delivery};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait, DbErr, EntityTrait, FromQueryResult as _, QueryFilter};
+use serde_json::Value;
+
+use crate::db::Tx;
+use crate::rows::{Rows, Write};
+
+/// Rows that one query looks up.
+const PART_MAX: usize = 256;
+
+/// An activity to write: whether it is new, and as it now is.
+pub type Written = (bool, activity::Model);
+
+/// What is known of the things of a batch from before.
+#[derive(Default)]
+pub struct Known {
+    activities: HashMap<(ItemId, ActivityType), activity::Model>,
+    /// Messages that were unsent (`None`) or edited before their own item was worked on.
+    changed: HashMap<ItemId, Option<String>>,
+}
+
+impl Known {
+    /// Reads what is known of `items`.
+    pub async fn read(tx: &Tx, items: &[&item::Model]) -> Result<Self, DbErr> {
+        let mut known = Self::default();
+        for part in items.chunks(PART_MAX) {
+            let rows = Rows::new(part)
+                .uuid("id", |item| item.id.0)
+                .query(tx.conn(), "SELECT a.* FROM {rows} r JOIN activity a ON a.item_id = r.id")
+                .await?;
+            for row in rows {
+                let row = activity::Model::from_query_result(&row, "")?;
+                known.activities.insert((row.item_id, row.activity_type), row);
+            }
+        }
+        let messages: Vec<(&item::Model, &str)> =
+            items.iter().filter_map(|item| Some((*item, item.item_key.strip_prefix("message:")?))).collect();
+        for part in messages.chunks(PART_MAX) {
+            let rows = Rows::new(part)
+                .uuid("id", |(item, _)| item.id.0)
+                .text("platform", |(item, _)| item.platform.as_str())
+                .text("account", |(item, _)| item.account.as_str())
+                .text("unsend", |(_, mid)| format!("unsend:{mid}"))
+                // Keys of edits end in their number: everything between these two is an edit of this message.
+                .text("edit_first", |(_, mid)| format!("edit:{mid}:"))
+                .text("edit_last", |(_, mid)| format!("edit:{mid};"))
+                .query(
+                    tx.conn(),
+                    "SELECT r.id AS of_item, c.kind, c.payload, c.occurred_at FROM {rows} r \
+                     JOIN item c ON c.platform = r.platform AND c.account = r.account \
+                     AND (c.item_key = r.unsend OR (c.item_key >= r.edit_first AND c.item_key < r.edit_last)) \
+                     ORDER BY c.occurred_at",
+                )
+                .await?;
+            for row in rows {
+                let kind: String = row.try_get("", "kind")?;
+                let payload: String = row.try_get("", "payload")?;
+                let of: ItemId = row.try_get("", "of_item")?;
+                let text = (kind == "message_edit").then(|| edited_text(&payload)).flatten();
+                // Whatever was edited before, what was unsent stays so.
+                if known.changed.get(&of) != Some(&None) {
+                    known.changed.insert(of, text);
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    /// The activity of this kind that `item` led to before.
+    #[must_use]
+    pub fn activity(&self, item: ItemId, kind: ActivityType) -> Option<activity::Model> {
+        self.activities.get(&(item, kind)).cloned()
+    }
+
+    /// What the message `item` says by now, if it was edited or unsent before it was worked on.
+    #[must_use]
+    pub fn changed_text(&self, item: &item::Model) -> Option<Option<String>> {
+        self.changed.get(&item.id).cloned()
+    }
+}
+
+fn edited_text(payload: &str) -> Option<String> {
+    let payload: Value = serde_json::from_str(payload).ok()?;
+    payload.pointer("/message_edit/text").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// What an activity says in words: its caption, message or text.
+#[must_use]
+pub fn text(properties: &str) -> String {
+    let properties: Value = serde_json::from_str(properties).unwrap_or_default();
+    let found = ["caption", "message", "text"].iter().find_map(|name| properties.get(name)?.as_str());
+    found.unwrap_or_default().to_owned()
+}
+
+/// `properties` with another message.
+#[must_use]
+pub fn with_message(properties: &str, message: &str) -> String {
+    let mut properties: Value = serde_json::from_str(properties).unwrap_or_default();
+    if let Some(said) = properties.get_mut("message") {
+        *said = message.into();
+    }
+    properties.to_string()
+}
+
+/// Puts `text` in the place of what a message said wherever that is stored, or erases it.
+pub async fn change_message(
+    tx: &Tx,
+    (platform, account, key): (Platform, &str, &str),
+    text: Option<&str>,
+) -> Result<(), DbErr> {
+    let found = item::Entity::find()
+        .filter(item::Column::Platform.eq(platform))
+        .filter(item::Column::Account.eq(account))
+        .filter(item::Column::ItemKey.eq(key))
+        .one(tx.conn())
+        .await?;
+    let Some(row) = found else { return Ok(()) };
+    item::Entity::update_many()
+        .col_expr(item::Column::Payload, Expr::val(with_text(&row.payload, text)))
+        .filter(item::Column::Id.eq(row.id))
+        .exec(tx.conn())
+        .await?;
+    if let Some(delivery) = row.delivery_id.filter(|_| text.is_none()) {
+        raw_delivery::Entity::update_many()
+            .col_expr(raw_delivery::Column::Body, Expr::val(None::<Vec<u8>>))
+            .filter(raw_delivery::Column::Id.eq(delivery))
+            .exec(tx.conn())
+            .await?;
+    }
+    for activity in
+        activity::Entity::find().filter(activity::Column::ItemId.eq(row.id)).all(tx.conn()).await?
+    {
+        activity::Entity::update_many()
+            .col_expr(
+                activity::Column::Properties,
+                Expr::val(with_message(&activity.properties, text.unwrap_or_default())),
+            )
+            .filter(activity::Column::SiteId.eq(activity.site_id))
+            .filter(activity::Column::Id.eq(activity.id))
+            .exec(tx.conn())
+            .await?;
+    }
+    Ok(())
+}
+
+/// The stored message with another text; without one it loses all that it said, and keeps who sent it and when.
+fn with_text(payload: &str, text: Option<&str>) -> String {
+    let mut payload: Value = serde_json::from_str(payload).unwrap_or_default();
+    if let Some(message) = payload.get_mut("message").and_then(Value::as_object_mut) {
+        match text {
+            Some(text) => drop(message.insert("text".to_owned(), text.into())),
+            None => message.retain(|name, _| name == "mid"),
+        }
+    }
+    payload.to_string()
+}
+
+/// To write activities: new ones whole, of the others what can change.
+#[must_use]
+pub fn activities_writes(written: &[Written]) -> Vec<Write> {
+    let of = |wanted: bool| -> Vec<&activity::Model> {
+        written.iter().filter(|(is_new, _)| *is_new == wanted).map(|(_, row)| row).collect()
+    };
+    let (new, old) = (of(true), of(false));
+    let insert = Rows::new(&new)
+        .uuid("site_id", |row| row.site_id.0)
+        .uuid("id", |row| row.id.0)
+        .uuid("item_id", |row| row.item_id.0)
+        .text("activity_type", |row| row.activity_type.as_str())
+        .text("platform", |row| row.platform.as_str())
+        .text("external_id", |row| row.external_id.as_str())
+        .text_or_null("mention_type", |row| row.mention_type.map(|kind| kind.as_str()))
+        .uuid_or_null("member_id", |row| row.member_id.map(|id| id.0))
+        .uuid_or_null("account_id", |row| row.account_id.map(|id| id.0))
+        .text_or_null("person", |row| row.person.as_deref())
+        .text_or_null("handle", |row| row.handle.as_deref())
+        .text("properties", |row| row.properties.as_str())
+        .text("outcome", |row| row.outcome.as_str())
+        .text_or_null("reason", |row| row.reason.as_deref())
+        .int("points", |row| row.points)
+        .int("occurred_at", |row| row.occurred_at.0)
+        .int("created_at", |row| row.created_at.0)
+        .int("updated_at", |row| row.updated_at.0)
+        .insert("activity", "");
+    let update = Rows::new(&old)
+        .uuid("site_id", |row| row.site_id.0)
+        .uuid("id", |row| row.id.0)
+        .uuid_or_null("member_id", |row| row.member_id.map(|id| id.0))
+        .uuid_or_null("account_id", |row| row.account_id.map(|id| id.0))
+        .text("outcome", |row| row.outcome.as_str())
+        .text_or_null("reason", |row| row.reason.as_deref())
+        .int("points", |row| row.points)
+        .int("updated_at", |row| row.updated_at.0)
+        .write(
+            "UPDATE activity SET member_id = r.member_id, account_id = r.account_id, outcome = r.outcome, \
+             reason = r.reason, points = r.points, updated_at = r.updated_at FROM {rows} AS r \
+             WHERE activity.site_id = r.site_id AND activity.id = r.id",
+        );
+    vec![insert, update]
+}
+
+/// To write that persons began or ceased to follow.
+#[must_use]
+pub fn follow_changes_write(rows: &[follow_change::Model]) -> Write {
+    Rows::new(rows)
+        .uuid("id", |row| row.id)
+        .uuid("site_id", |row| row.site_id.0)
+        .text("platform", |row| row.platform.as_str())
+        .text("person", |row| row.person.as_str())
+        .uuid_or_null("member_id", |row| row.member_id.map(|id| id.0))
+        .int("follows_flag", |row| i64::from(row.follows))
+        .uuid("item_id", |row| row.item_id.0)
+        .int("seen_at", |row| row.seen_at.0)
+        .write(
+            "INSERT INTO follow_change (id, site_id, platform, person, member_id, follows, item_id, seen_at) \
+             SELECT id, site_id, platform, person, member_id, follows_flag = 1, item_id, seen_at \
+             FROM {rows} AS r WHERE true",
+        )
+}
