@@ -1,1 +1,14 @@
 //! Instagram: what its webhooks say, and the Graph API that says the rest.
+
+pub mod answers;
+pub mod api;
+pub mod brands;
+pub mod fates;
+pub mod graph;
+pub mod graph_error;
+pub mod lookups;
+pub mod meaning;
+pub mod mentions;
+pub mod tags;
+pub mod understand;
+pub mod usage;
