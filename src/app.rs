@@ -12,6 +12,7 @@ use crate::access::jwks::KeySets;
 use crate::access::oauth::{self, Grants};
 use crate::access::oauth_clients::Origins;
 use crate::access::tokens::{AccessTokens, KeyError};
+use crate::activities::record::Recorder;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::db::{Db, OpenError};
@@ -22,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::outbound::{self, Client, Resolve, Setup, SetupError, SystemResolver};
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
+use crate::sources::Sources;
 use crate::streams::{SettingsError, Streams};
 use crate::webhooks::client_certificate::ClientCertificates;
 use crate::webhooks::custom_headers::CustomHeaders;
@@ -103,6 +105,8 @@ pub struct App {
     pub follows: Follows,
     /// Webhooks on their way.
     pub dispatcher: Dispatcher,
+    /// The work on what platforms sent.
+    pub sources: Sources,
     /// Outgoing requests.
     pub client: Client,
     /// The operator's NATS server, if there is one.
@@ -144,6 +148,9 @@ impl App {
         let dispatcher = Dispatcher::start(db.clone(), configs.clone(), ways, metrics.clone()).await?;
         let mut upkeep = JoinSet::new();
         upkeep.spawn(clean_up(db.clone(), config.retention));
+        let recorder = Recorder::new(db.clone(), configs.clone(), dispatcher.clone());
+        let sources = Sources::new(db.clone(), recorder, Vec::new());
+        upkeep.spawn(sources.clone().run());
         let log_db = db.clone();
         upkeep.spawn(async move { log_db.keep_log_short().await });
         let issuers = Issuers::new(db.clone(), sealer.clone(), KeySets::new(client.clone(), seams.clock));
@@ -159,6 +166,7 @@ impl App {
             tokens,
             configs,
             dispatcher,
+            sources,
             client,
             streams,
             metrics,

@@ -178,12 +178,14 @@ pub fn points_update(tx: &Tx, accounts: &[&account::Model]) -> Write {
         .uuid("id", |account| account.id.0)
         .int("balance", |account| account.balance)
         .int("earned", |account| account.earned)
+        .int("adjusted", |account| account.adjusted)
         .int("revision", |account| account.revision)
         .int("event_sequence", |account| account.event_sequence)
         .int("ledger_sequence", |account| account.ledger_sequence)
         .same_int("updated_at", tx.now().0)
         .write(
-            "UPDATE account SET balance = r.balance, earned = r.earned, revision = r.revision, \
+            "UPDATE account SET balance = r.balance, earned = r.earned, adjusted = r.adjusted, \
+             revision = r.revision, \
              event_sequence = r.event_sequence, ledger_sequence = r.ledger_sequence, \
              last_activity_at = r.updated_at, updated_at = r.updated_at \
              FROM {rows} AS r WHERE account.site_id = r.site_id AND account.id = r.id",

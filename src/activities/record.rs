@@ -275,8 +275,11 @@ impl Work {
             }
             None => Outcome::ignored("nobody is known to have this handle"),
         };
-        // Somebody who followed before and becomes known now has followed, too.
-        let is_news = follows && (before != Some(true) || outcome.outcome == ActivityOutcome::Awarded);
+        // Somebody who followed before and becomes known now has followed, too; and what waited may come to an end.
+        let waited =
+            self.known.activity(item.id, ActivityType::FollowedYou).is_some_and(|row| is_open(row.outcome));
+        let is_news =
+            follows && (before != Some(true) || waited || outcome.outcome == ActivityOutcome::Awarded);
         if !is_news {
             return Ok(None);
         }

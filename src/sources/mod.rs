@@ -10,7 +10,7 @@ use std::time::Duration;
 use entity::item;
 use entity::kinds::Platform;
 use sea_orm::DbErr;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use crate::activities::record::{RecordError, Recorder};
 use crate::activities::{Fate, Understood};
@@ -42,13 +42,15 @@ struct Inner {
     recorder: Recorder,
     platforms: Vec<Box<dyn Understand>>,
     wake: Notify,
+    /// One round at a time: whoever asks for one when it ends has everything done that was due.
+    working: Mutex<()>,
 }
 
 impl Sources {
     /// A worker that is not running yet.
     #[must_use]
     pub fn new(db: Db, recorder: Recorder, platforms: Vec<Box<dyn Understand>>) -> Self {
-        Self(Arc::new(Inner { db, recorder, platforms, wake: Notify::new() }))
+        Self(Arc::new(Inner { db, recorder, platforms, wake: Notify::new(), working: Mutex::new(()) }))
     }
 
     /// Works until the task is dropped.
@@ -73,6 +75,7 @@ impl Sources {
 
     /// Works on everything that is due; says how many things that were.
     pub async fn work_off(&self) -> Result<usize, RecordError> {
+        let _working = self.0.working.lock().await;
         let mut done = 0;
         loop {
             let items = inbox::claim(&self.0.db).await?;

@@ -1,0 +1,182 @@
+//! Follows that a platform tells: proven by a code, or seen from a handle that is only claimed; once for ever.
+
+use followpoints::points::verify;
+use futures_util::future::join_all;
+use sea_orm::ConnectionTrait as _;
+use serde_json::json;
+
+use super::stage::{MIA, Says, Stage, done, follow};
+use crate::on_both;
+
+const FOLLOWER: Says = Says { follows: Some(true), followers: Some(12_480), ..MIA };
+const STRANGER: Says = Says { follows: Some(false), ..MIA };
+
+async fn set(stage: &Stage<'_>, settings: &str) {
+    let tx = stage.app.app.db.write().await.unwrap();
+    for sql in [
+        format!("UPDATE site_channel SET {settings}"),
+        "UPDATE site SET config_version = config_version + 1".to_owned(),
+    ] {
+        tx.conn().execute_unprepared(&sql).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+on_both! {
+    async fn g1_g2_a_message_with_the_code_proves_the_handle_and_follows_once(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let member = app.member(&stage.site, "u-1").await;
+        let code = stage.code(&member).await;
+        stage.see("message:m1", stage.message(&FOLLOWER, "m1", &format!("hi! {code}"))).await;
+
+        let handle = stage.handle(&member).await.unwrap();
+        assert_eq!((handle.handle.as_str(), handle.person.as_deref()), ("mia.runs.oslo", FOLLOWER.external));
+        assert_eq!(stage.follows().await, [follow("INSTAGRAM", "VERIFIED")]);
+        assert_eq!(stage.balance(&member).await, 30);
+        let followed = done("FOLLOWED_YOU_SOCIAL", "AWARDED", 30, &member);
+        let message = |_| done("DM_YOU_SOCIAL", "IGNORED", 0, &member);
+        assert_eq!(stage.activities().await, [followed.clone(), message(1)]);
+        let events = stage.events().await;
+        for (kind, count) in [
+            ("wix.loyalty.v1.account_created", 1),
+            ("wix.loyalty.socialmedia.v1.followed_channel_created", 1),
+            ("wix.loyalty.v1.account_points_updated", 1),
+            ("wix.loyalty.v1.account_updated", 1),
+            ("followpoints.social.v1.activity_recorded", 2),
+        ] {
+            assert_eq!(events.iter().filter(|event| *event == kind).count(), count, "{kind}: {events:?}");
+        }
+        let attributes = stage.attributes(&member).await;
+        assert_eq!(attributes["instagram_follows_you"], json!(true));
+        assert_eq!(attributes["instagram_followers"], json!(12_480));
+
+        // Unfollowing and following again earns nothing more, and the code is used up.
+        stage.see("message:m2", stage.message(&STRANGER, "m2", "bye")).await;
+        stage.see("message:m3", stage.message(&FOLLOWER, "m3", &code)).await;
+        assert_eq!(stage.balance(&member).await, 30);
+        let again = done("FOLLOWED_YOU_SOCIAL", "ALREADY_EARNED", 0, &member);
+        assert_eq!(stage.activities().await, [followed, message(1), message(2), again, message(3)]);
+        assert_eq!(stage.follows().await, [follow("INSTAGRAM", "VERIFIED")]);
+    }
+}
+
+on_both! {
+    async fn g1_the_same_thing_recorded_many_times_at_once_counts_once(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let member = app.member(&stage.site, "u-1").await;
+        let code = stage.code(&member).await;
+        let item = stage.item("message:m1").await;
+        join_all((0..8).map(|_| stage.again(&item, stage.message(&FOLLOWER, "m1", &code)))).await;
+        assert_eq!(stage.balance(&member).await, 30);
+        assert_eq!(stage.activities().await.len(), 2);
+        assert_eq!(stage.events().await.len(), 6);
+    }
+}
+
+on_both! {
+    async fn g7_a_flag_that_is_absent_says_nothing(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let member = app.member(&stage.site, "u-1").await;
+        stage.claim(&member, "mia.runs.oslo").await;
+        for (number, says) in [MIA, STRANGER, MIA].iter().enumerate() {
+            let key = format!("message:m{number}");
+            stage.see(&key, stage.message(says, &key, "hello")).await;
+            assert!(stage.follows().await.is_empty());
+        }
+        assert_eq!(stage.attributes(&member).await["instagram_follows_you"], json!(false));
+        // Only a message's lookup says whether somebody follows.
+        let mut post = stage.message(&FOLLOWER, "c1", "nice");
+        post.is_message = false;
+        stage.see("comment:c1", post).await;
+        assert!(stage.follows().await.is_empty());
+        stage.see("message:m9", stage.message(&FOLLOWER, "m9", "hello")).await;
+        assert_eq!(stage.follows().await, [follow("INSTAGRAM", "CLAIMED_HANDLE")]);
+        assert_eq!(stage.balance(&member).await, 30);
+    }
+}
+
+on_both! {
+    async fn a_claimed_handle_earns_at_once_or_waits_as_the_owner_wants(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        set(&stage, "claimed_handle_earns = false").await;
+        let member = app.member(&stage.site, "u-1").await;
+        stage.claim(&member, "mia.runs.oslo").await;
+        let item = stage.see("message:m1", stage.message(&FOLLOWER, "m1", "hello")).await;
+        assert!(stage.follows().await.is_empty());
+        assert_eq!(stage.find_item(item.id).await.status.as_str(), "PARKED");
+        assert_eq!(stage.activities().await[0], done("FOLLOWED_YOU_SOCIAL", "HELD", 0, &member));
+
+        let code = stage.code(&member).await;
+        stage.see("message:m2", stage.message(&FOLLOWER, "m2", &code)).await;
+        assert_eq!(stage.follows().await, [follow("INSTAGRAM", "VERIFIED")]);
+        let parked = stage.find_item(item.id).await;
+        assert_eq!(parked.due_at, app.app.db.now(), "what waited for the proof is worked on now");
+        stage.again(&parked, stage.message(&FOLLOWER, "m1", "hello")).await;
+        assert_eq!(stage.find_item(item.id).await.status.as_str(), "DONE");
+        assert_eq!(stage.balance(&member).await, 30);
+    }
+}
+
+on_both! {
+    async fn a_declared_follow_is_proven_later_without_a_second_award(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let member = app.member(&stage.site, "u-1").await;
+        let body = json!({"followedChannel": {"channel": "INSTAGRAM"}});
+        app.call("POST", "/loyalty-social-media/v1/followed-channels").auth(&member.token).json(&body).ok().await;
+        assert_eq!(stage.follows().await, [follow("API", "DECLARED")]);
+        stage.claim(&member, "mia.runs.oslo").await;
+        stage.see("message:m1", stage.message(&FOLLOWER, "m1", "hello")).await;
+        assert_eq!(stage.follows().await, [follow("API", "CLAIMED_HANDLE")]);
+        let code = stage.code(&member).await;
+        stage.see("message:m2", stage.message(&FOLLOWER, "m2", &code)).await;
+        assert_eq!(stage.follows().await, [follow("API", "VERIFIED")]);
+        assert_eq!(stage.balance(&member).await, 30);
+    }
+}
+
+on_both! {
+    async fn g4_an_unfollow_keeps_flags_or_takes_back_and_never_awards_again(app: &TestApp) {
+        for (policy, days, evidence, balance) in [
+            ("KEEP", 0, "VERIFIED", 30),
+            ("FLAG", 0, "WITHDRAWN", 30),
+            ("REVERSE", 29, "WITHDRAWN", 0),
+            ("REVERSE", 30, "WITHDRAWN", 30),
+        ] {
+            let stage = Stage::new(app).await;
+            set(&stage, &format!("unfollow_policy = '{policy}', reverse_within_days = 30")).await;
+            let member = app.member(&stage.site, "u-1").await;
+            let code = stage.code(&member).await;
+            let key = |number| format!("message:{policy}{days}-{number}");
+            stage.see(&key(1), stage.message(&FOLLOWER, &key(1), &code)).await;
+            app.clock.advance_ms(days * 24 * 3_600_000);
+            let before = stage.balance(&member).await;
+            stage.see(&key(2), stage.message(&STRANGER, &key(2), "bye")).await;
+            assert_eq!((before, stage.balance(&member).await), (30, balance), "{policy} after {days} days");
+            assert_eq!(stage.follows().await, [follow("INSTAGRAM", evidence)]);
+            for number in [3, 4, 5] {
+                let says = if number % 2 == 1 { FOLLOWER } else { STRANGER };
+                stage.see(&key(number), stage.message(&says, &key(number), "again")).await;
+            }
+            assert_eq!(stage.balance(&member).await, balance, "nothing is given or taken twice");
+            app.clock.advance_ms(-days * 24 * 3_600_000);
+        }
+        let report = verify::verify(app.app.db.read(), |_| {}).await.unwrap();
+        assert!(report.faults.is_empty(), "{report:?}");
+    }
+}
+
+on_both! {
+    async fn g5_a_handle_or_code_of_another_site_matches_nobody(app: &TestApp) {
+        let (here, there) = (Stage::new(app).await, Stage::new(app).await);
+        let member = app.member(&there.site, "u-1").await;
+        there.claim(&member, "mia.runs.oslo").await;
+        let code = there.code(&member).await;
+        here.see("message:m1", here.message(&FOLLOWER, "m1", &code)).await;
+        assert!(here.follows().await.is_empty());
+        assert!(there.follows().await.is_empty());
+        assert_eq!(here.activities().await.iter().filter(|row| row.3.is_some()).count(), 0);
+        assert!(there.activities().await.is_empty());
+        there.see("message:m2", there.message(&FOLLOWER, "m2", &code)).await;
+        assert_eq!(there.follows().await, [follow("INSTAGRAM", "VERIFIED")], "the code was not used up");
+    }
+}

@@ -1,0 +1,126 @@
+//! Who a person is: codes, claims, names that change hands; and messages that are unsent or edited.
+
+use followpoints::activities::Fate;
+use serde_json::json;
+
+use super::stage::{MIA, Says, Stage, done, follow, site_id};
+use crate::on_both;
+
+const FOLLOWER: Says = Says { follows: Some(true), ..MIA };
+
+on_both! {
+    async fn nobody_proves_a_handle_by_claiming_it(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let (mia, squatter) = (app.member(&stage.site, "u-1").await, app.member(&stage.site, "u-2").await);
+        stage.claim(&squatter, "mia.runs.oslo").await;
+        stage.claim(&mia, "mia.runs.oslo").await;
+        let item = stage.see("message:m1", stage.message(&FOLLOWER, "m1", "hello")).await;
+        let parked = stage.find_item(item.id).await;
+        assert_eq!(parked.status.as_str(), "PARKED");
+        assert_eq!(parked.reason.as_deref(), Some("several members claim this handle, and none has proven it"));
+        assert!(stage.follows().await.is_empty());
+
+        let code = stage.code(&mia).await;
+        stage.see("message:m2", stage.message(&FOLLOWER, "m2", &code)).await;
+        assert_eq!(stage.handle(&mia).await.unwrap().person.as_deref(), FOLLOWER.external);
+        assert_eq!(stage.handle(&squatter).await.unwrap().person, None);
+        assert_eq!(stage.balance(&mia).await, 30);
+        // What waited is hers now.
+        let parked = stage.find_item(item.id).await;
+        assert_eq!(parked.due_at, app.app.db.now());
+        stage.again(&parked, stage.message(&FOLLOWER, "m1", "hello")).await;
+        assert!(stage.activities().await.iter().all(|row| row.3.as_deref() == Some(&*mia.id)));
+    }
+}
+
+on_both! {
+    async fn a_proof_wins_for_ever_and_a_code_is_used_once_and_in_time(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let (mia, other) = (app.member(&stage.site, "u-1").await, app.member(&stage.site, "u-2").await);
+        let (code, later) = (stage.code(&mia).await, stage.code(&other).await);
+        stage.see("message:m1", stage.message(&FOLLOWER, "m1", &code)).await;
+        // The same person with somebody else's code stays who they are.
+        stage.see("message:m2", stage.message(&FOLLOWER, "m2", &later)).await;
+        assert_eq!(stage.handle(&mia).await.unwrap().person.as_deref(), FOLLOWER.external);
+        assert_eq!(stage.handle(&other).await, None);
+        // Another person with a code that was used proves nothing.
+        let joe = Says { external: Some("77"), handle: Some("joe_brews"), ..FOLLOWER };
+        stage.see("message:m3", stage.message(&joe, "m3", &code)).await;
+        assert_eq!(stage.follows().await, [follow("INSTAGRAM", "VERIFIED")]);
+        // A code ends; what was sent in time counts however late it comes.
+        let expired = stage.code(&other).await;
+        let in_time = stage.message(&joe, "m5", &later);
+        app.clock.advance_ms(30 * 60_000);
+        stage.see("message:m4", stage.message(&joe, "m4", &expired)).await;
+        assert_eq!(stage.handle(&other).await, None);
+        stage.see("message:m5", in_time).await;
+        assert_eq!(stage.handle(&other).await.unwrap().handle, "joe_brews");
+    }
+}
+
+on_both! {
+    async fn whoever_takes_over_a_name_inherits_nothing(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let (mia, newcomer) = (app.member(&stage.site, "u-1").await, app.member(&stage.site, "u-2").await);
+        let code = stage.code(&mia).await;
+        stage.see("message:m1", stage.message(&FOLLOWER, "m1", &code)).await;
+        let taker = Says { external: Some("99"), ..FOLLOWER };
+        stage.claim(&newcomer, "mia.runs.oslo").await;
+        stage.see("message:m2", stage.message(&taker, "m2", "hello")).await;
+        assert_eq!(stage.follows().await.len(), 1, "a claim on a name that somebody proved is not enough");
+        let code = stage.code(&newcomer).await;
+        stage.see("message:m3", stage.message(&taker, "m3", &code)).await;
+        assert_eq!(stage.handle(&newcomer).await.unwrap().handle, "mia.runs.oslo");
+        // Mia is known by the platform's id, whatever her name is now.
+        let renamed = Says { handle: Some("mia.bergen"), ..FOLLOWER };
+        stage.see("message:m4", stage.message(&renamed, "m4", "new name")).await;
+        assert_eq!(stage.handle(&mia).await.unwrap().handle, "mia.bergen");
+        assert_eq!(stage.activities().await.last(), Some(&done("DM_YOU_SOCIAL", "IGNORED", 0, &mia)));
+        assert_eq!((stage.balance(&mia).await, stage.balance(&newcomer).await), (30, 30));
+    }
+}
+
+on_both! {
+    async fn what_was_unsent_is_erased_whichever_came_first(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let member = app.member(&stage.site, "u-1").await;
+        stage.claim(&member, "mia.runs.oslo").await;
+        let unsend = |key: &str| Fate::Changed {
+            site: site_id(&stage.site),
+            message_key: format!("message:{key}"),
+            text: None,
+        };
+        let first = stage.see("message:m1", stage.message(&FOLLOWER, "m1", "secret words")).await;
+        let item = stage.item("unsend:m1").await;
+        stage.recorder().record(vec![(item, unsend("m1"))]).await.unwrap();
+
+        let item = stage.item("unsend:m2").await;
+        stage.recorder().record(vec![(item, unsend("m2"))]).await.unwrap();
+        let second = stage.see("message:m2", stage.message(&FOLLOWER, "m2", "secret words")).await;
+
+        for item in [first, second] {
+            assert!(!stage.find_item(item.id).await.payload.contains("secret"), "{}", item.item_key);
+        }
+        let rows = stage.activity_rows().await;
+        let messages: Vec<_> = rows.iter().filter(|row| row.properties.contains("message")).collect();
+        assert_eq!(messages.len(), 2);
+        for row in messages {
+            let said: serde_json::Value = serde_json::from_str(&row.properties).unwrap();
+            assert_eq!(said, json!({"platform": "instagram", "message": ""}));
+        }
+    }
+}
+
+on_both! {
+    async fn what_was_edited_says_what_it_now_says(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        stage.see("message:m1", stage.message(&MIA, "m1", "frist")).await;
+        let item = stage.item("edit:m1:1").await;
+        let text = Some("first".to_owned());
+        let site = site_id(&stage.site);
+        let fate = Fate::Changed { site, message_key: "message:m1".to_owned(), text };
+        stage.recorder().record(vec![(item, fate)]).await.unwrap();
+        let said = stage.activity_rows().await.remove(0).properties;
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&said).unwrap()["message"], "first");
+    }
+}

@@ -1,0 +1,6 @@
+//! What platforms tell becomes proof, follows, activities and points: once, whatever is repeated, mixed up or cut off.
+
+mod follows;
+mod messages;
+mod rewards;
+mod stage;
