@@ -250,7 +250,8 @@ pub fn handle(value: &Value) -> Option<String> {
 #[must_use]
 pub fn instant(value: &Value) -> Option<Timestamp> {
     let text = value.as_str()?;
-    let at = DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%z").or_else(|_| DateTime::parse_from_rfc3339(text));
+    let at =
+        DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%z").or_else(|_| DateTime::parse_from_rfc3339(text));
     at.ok().map(|at| Timestamp(at.timestamp_millis()))
 }
 
@@ -310,7 +311,10 @@ mod tests {
         assert_eq!(of(json!({"media_type": "VIDEO", "media_product_type": "FEED"})), "post");
         assert_eq!(of(json!({"media_type": "VIDEO", "media_product_type": "REELS"})), "reel");
         assert_eq!(of(json!({"media_type": "VIDEO", "permalink": "https://www.instagram.com/p/D/"})), "post");
-        assert_eq!(of(json!({"media_type": "IMAGE", "permalink": "https://www.instagram.com/reel/D/"})), "reel");
+        assert_eq!(
+            of(json!({"media_type": "IMAGE", "permalink": "https://www.instagram.com/reel/D/"})),
+            "reel"
+        );
         assert_eq!(of(json!({"media_type": "VIDEO"})), "reel");
         assert_eq!(of(json!({"media_type": "CAROUSEL_ALBUM"})), "post");
         assert_eq!(of(json!({})), "post");

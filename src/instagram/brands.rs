@@ -6,7 +6,9 @@ use entity::connection;
 use entity::id::{ConnectionId, SiteId, Timestamp};
 use entity::kinds::Platform;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 
 use super::graph::{Access, Graph};
 use super::graph_error::GraphError;

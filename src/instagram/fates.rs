@@ -134,10 +134,9 @@ pub fn of_error(item: &item::Model, known: &Known<'_>, error: &GraphError) -> Fa
     let site = known.site;
     match error {
         GraphError::NoConsent => Fate::Parked { site, reason: error.to_string() },
-        GraphError::Gone
-        | GraphError::Nobody
-        | GraphError::Unavailable
-        | GraphError::OutsideWindow => ignored(site, &error.to_string()),
+        GraphError::Gone | GraphError::Nobody | GraphError::Unavailable | GraphError::OutsideWindow => {
+            ignored(site, &error.to_string())
+        }
         GraphError::Throttled(ms) | GraphError::Spread(ms) => later(item, known, error, *ms),
         GraphError::Temporary(_)
         | GraphError::Dead { .. }

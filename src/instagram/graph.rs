@@ -40,7 +40,8 @@ const COMMENT_FIELDS: &str = "id,text,timestamp,like_count,media{id,media_url}";
 const STORY_FIELDS: &str = "story,from,created_time";
 const DISCOVERY_FIELDS: &str =
     "username,name,biography,profile_picture_url,followers_count,follows_count,media_count";
-const TAGS_FIELDS: &str = "id,caption,media_type,media_url,permalink,timestamp,username,like_count,comments_count";
+const TAGS_FIELDS: &str =
+    "id,caption,media_type,media_url,permalink,timestamp,username,like_count,comments_count";
 
 /// What a call is made with.
 #[derive(Clone)]
@@ -128,8 +129,7 @@ impl Graph {
     /// What is public of a professional account. Facebook Login only.
     pub async fn business_discovery(&self, access: &Access, handle: &str) -> Result<Facts, GraphError> {
         let key = ("username", handle);
-        let behind =
-            Behind { name: "business_discovery", key, fields: DISCOVERY_FIELDS, undocumented: None };
+        let behind = Behind { name: "business_discovery", key, fields: DISCOVERY_FIELDS, undocumented: None };
         Ok(answers::discovered(&self.behind(access, &behind).await?))
     }
 
@@ -228,12 +228,7 @@ impl Graph {
         ask(behind.fields).await
     }
 
-    async fn get(
-        &self,
-        access: &Access,
-        path: &[&str],
-        query: &[(&str, &str)],
-    ) -> Result<Value, GraphError> {
+    async fn get(&self, access: &Access, path: &[&str], query: &[(&str, &str)]) -> Result<Value, GraphError> {
         self.call(access, (Method::GET, path), query, &Value::Null).await
     }
 
@@ -259,7 +254,8 @@ impl Graph {
         let sent = self.0.client.send(request).await;
         let answer = sent.result.map_err(|error| GraphError::Temporary(error.class().to_owned()))?;
         let usage = graph_error::usage(&answer.headers);
-        if ["x-app-usage", "x-business-use-case-usage"].iter().any(|name| answer.headers.contains_key(*name)) {
+        if ["x-app-usage", "x-business-use-case-usage"].iter().any(|name| answer.headers.contains_key(*name))
+        {
             self.gate().note(access.connection, self.now(), usage);
         }
         let is_whole = !answer.truncated && answer.body_error.is_none();
@@ -295,9 +291,8 @@ impl Graph {
             url.query_pairs_mut().append_pair("appsecret_proof", &app_secret_proof(secret, &access.token));
         }
         let url = self.0.client.guard().check_url(url.as_str()).map_err(|_| unusable())?;
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", access.token)).map_err(|_| {
-            GraphError::Dead { code: "none".to_owned(), why: "it cannot stand in a request" }
-        })?;
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", access.token))
+            .map_err(|_| GraphError::Dead { code: "none".to_owned(), why: "it cannot stand in a request" })?;
         bearer.set_sensitive(true);
         let mut headers =
             vec![(AUTHORIZATION, bearer), (ACCEPT, HeaderValue::from_static("application/json"))];

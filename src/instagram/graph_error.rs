@@ -159,7 +159,10 @@ mod tests {
         assert_eq!(of(341, 0), Some(GraphError::Throttled(THROTTLED_FOR_A_DAY_MS)));
         for subcode in [0, 458, 459, 460, 463, 464, 467, 492, 12345] {
             let found = of(190, subcode);
-            assert!(matches!(found, Some(GraphError::Dead { why, .. }) if !why.is_empty()), "{subcode}: {found:?}");
+            assert!(
+                matches!(found, Some(GraphError::Dead { why, .. }) if !why.is_empty()),
+                "{subcode}: {found:?}"
+            );
         }
         assert!(matches!(of(102, 0), Some(GraphError::Dead { .. })));
         for code in [3, 10, 200, 201, 229, 231, 299] {

@@ -186,7 +186,8 @@ fn message(item: &item::Model, value: &Value) -> Meaning {
 
 fn postback(item: &item::Model, value: &Value) -> Meaning {
     let postback = &value["postback"];
-    let code_texts = [&postback["payload"], &postback["referral"]["ref"]].into_iter().filter_map(text).collect();
+    let code_texts =
+        [&postback["payload"], &postback["referral"]["ref"]].into_iter().filter_map(text).collect();
     match sender(item, value) {
         Ok(person) => Meaning::Contact(Contact { person, message: None, code_texts, is_written: true }),
         Err(reason) => Meaning::Nothing(reason),
@@ -202,12 +203,9 @@ fn referral(item: &item::Model, value: &Value) -> Meaning {
         return Meaning::Nothing("the link that was followed says nothing");
     };
     match sender(item, value) {
-        Ok(person) => Meaning::Contact(Contact {
-            person,
-            message: None,
-            code_texts: vec![code],
-            is_written: false,
-        }),
+        Ok(person) => {
+            Meaning::Contact(Contact { person, message: None, code_texts: vec![code], is_written: false })
+        }
         Err(reason) => Meaning::Nothing(reason),
     }
 }
@@ -295,7 +293,9 @@ fn policy(policy: &Value) -> String {
     };
     let (action, reason) = (word("action"), word("reason"));
     let action = if action.is_empty() { "a measure".to_owned() } else { action };
-    format!("Meta has taken a measure against the account ({action}): {reason}").trim_end_matches([':', ' ']).to_owned()
+    format!("Meta has taken a measure against the account ({action}): {reason}")
+        .trim_end_matches([':', ' '])
+        .to_owned()
 }
 
 /// The id of the thing that a URL of Instagram's messages shows.

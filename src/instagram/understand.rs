@@ -118,7 +118,8 @@ impl Instagram {
         until: Instant,
     ) -> Result<Vec<Understood>, DbErr> {
         let now = self.db.now();
-        let mut notes = Notes { has_sent: things.iter().any(|(item, _)| item.kind != "tag"), ..Notes::default() };
+        let mut notes =
+            Notes { has_sent: things.iter().any(|(item, _)| item.kind != "tag"), ..Notes::default() };
         if let Some((_, Meaning::Policy(text))) =
             things.iter().find(|(_, meaning)| matches!(meaning, Meaning::Policy(_)))
         {

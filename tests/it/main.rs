@@ -12,6 +12,7 @@ mod cli;
 mod errors;
 mod faults;
 mod follows;
+mod graph;
 mod isolation;
 mod ledger;
 mod migrations;

@@ -106,8 +106,10 @@ impl Fault {
 }
 
 struct Planned {
-    /// Occurs in the path with its query.
+    /// Occurs in the path or in the fields that are asked for.
     about: String,
+    /// How many such calls go well before.
+    after: usize,
     /// How often it still happens; none for ever.
     left: Option<usize>,
     fault: Fault,
@@ -252,7 +254,12 @@ impl Graph {
 
     /// Answers calls whose path or fields hold `about` so, `times` times or for ever.
     pub fn fail(&self, about: &str, times: Option<usize>, fault: Fault) {
-        self.state().faults.push(Planned { about: about.to_owned(), left: times, fault });
+        self.state().faults.push(Planned { about: about.to_owned(), after: 0, left: times, fault });
+    }
+
+    /// The same for ever, after `after` such calls went well.
+    pub fn fail_after(&self, about: &str, after: usize, fault: Fault) {
+        self.state().faults.push(Planned { about: about.to_owned(), after, left: None, fault });
     }
 
     /// Ends every fault.
@@ -700,6 +707,10 @@ impl GraphEndpoint {
         let about =
             |planned: &Planned| call.path.contains(&planned.about) || call.fields().contains(&planned.about);
         let index = state.faults.iter().position(about)?;
+        if state.faults[index].after > 0 {
+            state.faults[index].after -= 1;
+            return None;
+        }
         let fault = state.faults[index].fault.clone();
         match &mut state.faults[index].left {
             None => {}
