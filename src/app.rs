@@ -19,6 +19,9 @@ use crate::db::{Db, OpenError};
 use crate::follows::{Follows, WorkersError, evidence};
 use crate::http::limits::Limits;
 use crate::ids::{IdGenerator, RandomIds};
+use crate::instagram::graph::Graph;
+use crate::instagram::tags::TagPoller;
+use crate::instagram::understand::Instagram;
 use crate::metrics::Metrics;
 use crate::outbound::{self, Client, Resolve, Setup, SetupError, SystemResolver};
 use crate::seal::Sealer;
@@ -108,6 +111,10 @@ pub struct App {
     pub dispatcher: Dispatcher,
     /// The work on what platforms sent.
     pub sources: Sources,
+    /// Instagram, as the connected accounts show it.
+    pub instagram: Instagram,
+    /// Reads what the brands are tagged on.
+    pub tags: TagPoller,
     /// Outgoing requests.
     pub client: Client,
     /// The operator's NATS server, if there is one.
@@ -152,8 +159,13 @@ impl App {
         let mut upkeep = JoinSet::new();
         upkeep.spawn(clean_up(db.clone(), config.retention));
         let recorder = Recorder::new(db.clone(), configs.clone(), dispatcher.clone());
-        let sources = Sources::new(db.clone(), recorder, Vec::new());
+        let meta = config.platforms.meta.clone();
+        let graph = Graph::new(client.clone(), meta, Arc::clone(&seams.clock));
+        let instagram = Instagram::new(db.clone(), sealer.clone(), graph);
+        let tags = TagPoller::new(instagram.clone());
+        let sources = Sources::new(db.clone(), recorder, vec![Box::new(instagram.clone())]);
         upkeep.spawn(sources.clone().run());
+        upkeep.spawn(tags.clone().run());
         let log_db = db.clone();
         upkeep.spawn(async move { log_db.keep_log_short().await });
         let issuers = Issuers::new(db.clone(), sealer.clone(), KeySets::new(client.clone(), seams.clock));
@@ -170,6 +182,8 @@ impl App {
             configs,
             dispatcher,
             sources,
+            instagram,
+            tags,
             client,
             streams,
             metrics,

@@ -31,6 +31,7 @@ use crate::apps::api::AppsApi;
 use crate::channels::api::ChannelsApi;
 use crate::follows::api::FollowsApi;
 use crate::instagram::ingest_api::{self, Login};
+use crate::instagram::api::InstagramApi;
 use crate::members::api::MembersApi;
 use crate::programs::api::ProgramsApi;
 use crate::sites::api::SitesApi;
@@ -72,6 +73,9 @@ pub enum Tag {
     Admin,
     /// For owners and operators: webhook subscriptions, deliveries, events.
     Webhooks,
+    /// For owners and operators: what happens on Instagram and TikTok.
+    #[oai(rename = "Social sources")]
+    Sources,
     /// For machines that watch over this one.
     Operations,
 }
@@ -87,8 +91,11 @@ type Apis = (
     AccessApi,
     AppsApi,
     WebhookApis,
+    SourceApis,
     OperationsApi,
 );
+
+type SourceApis = InstagramApi;
 
 type WebhookApis = (
     WebhookSubscriptionsApi,
@@ -111,6 +118,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         WebhookExportApi { app: app() },
         ExpungeApi { app: app() },
     );
+    let sources = InstagramApi { app: app() };
     let apis = (
         FollowsApi { app: app() },
         AccountsApi { app: app() },
@@ -122,6 +130,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         AccessApi { app: app() },
         AppsApi { app: app() },
         webhooks,
+        sources,
         OperationsApi { app: app() },
     );
     OpenApiService::new(apis, "Followpoints", env!("CARGO_PKG_VERSION"))

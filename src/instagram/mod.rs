@@ -9,3 +9,15 @@ pub mod payload;
 pub mod signature;
 
 pub use keys::message_key;
+pub mod answers;
+pub mod api;
+pub mod brands;
+pub mod fates;
+pub mod graph;
+pub mod graph_error;
+pub mod lookups;
+pub mod meaning;
+pub mod mentions;
+pub mod tags;
+pub mod understand;
+pub mod usage;

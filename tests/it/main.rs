@@ -13,6 +13,7 @@ mod errors;
 mod faults;
 mod follows;
 mod ingest;
+mod graph;
 mod isolation;
 mod ledger;
 mod migrations;

@@ -7,6 +7,7 @@ pub mod client;
 pub mod delivered;
 pub mod document;
 pub mod dump;
+pub mod graph;
 pub mod keys;
 pub mod nats;
 pub mod postgres;

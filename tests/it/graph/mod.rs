@@ -1,0 +1,9 @@
+//! What Instagram's things mean, looked up at a stand-in for the Graph API.
+
+mod errors;
+mod limits;
+mod meanings;
+mod replies;
+mod samples;
+mod stage;
+mod tags;
