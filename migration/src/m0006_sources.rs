@@ -289,6 +289,10 @@ ALTER TABLE followed_channel ADD COLUMN evidence_item {uuid} CHECK (evidence_ite
 ;;
 ALTER TABLE followed_channel ADD COLUMN evidence_at bigint
 ;;
+CREATE INDEX followed_channel_page ON followed_channel (site_id, id)
+;;
+CREATE INDEX followed_channel_evidence ON followed_channel (site_id, evidence, id) WHERE evidence <> 'DECLARED'
+;;
 ALTER TABLE site_channel ADD COLUMN unfollow_policy text NOT NULL DEFAULT 'KEEP'
 ;;
 ALTER TABLE site_channel ADD COLUMN reverse_within_days integer NOT NULL DEFAULT 30
@@ -314,6 +318,8 @@ const TABLES_DOWN: [&str; 15] = [
     "item",
     "raw_delivery",
 ];
+/// Indices that it adds to tables of earlier steps.
+const INDICES_DOWN: [&str; 2] = ["followed_channel_evidence", "followed_channel_page"];
 /// What it adds to tables of earlier steps.
 const COLUMNS_DOWN: [(&str, &str); 5] = [
     ("site_channel", "claimed_handle_earns"),
@@ -331,6 +337,9 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         crate::drop_tables(manager, &TABLES_DOWN).await?;
+        for index in INDICES_DOWN {
+            manager.get_connection().execute_unprepared(&format!("DROP INDEX {index}")).await?;
+        }
         for (table, column) in COLUMNS_DOWN {
             let sql = format!("ALTER TABLE {table} DROP COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;

@@ -6,6 +6,8 @@
 
 pub mod api;
 pub mod batch;
+pub mod evidence;
+pub mod evidence_api;
 mod list;
 
 use std::io;
