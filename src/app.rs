@@ -20,6 +20,7 @@ use crate::http::limits::Limits;
 use crate::ids::{IdGenerator, RandomIds};
 use crate::metrics::Metrics;
 use crate::outbound::{self, Client, Resolve, Setup, SetupError, SystemResolver};
+use crate::profiles::link_codes;
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
 use crate::streams::{SettingsError, Streams};
@@ -189,6 +190,7 @@ async fn clean_up(db: Db, kept: retention::Retention) {
             let tx = db.write().await?;
             let tokens = oauth::delete_expired(&tx).await?;
             secrets::delete_expired(&tx).await?;
+            link_codes::delete_expired(&tx).await?;
             tx.commit().await?;
             Ok::<_, DbErr>((tokens, delivery::expire_held(&db).await?, retention::clean_up(&db, kept).await?))
         };

@@ -30,7 +30,10 @@ use crate::app::App;
 use crate::apps::api::AppsApi;
 use crate::channels::api::ChannelsApi;
 use crate::follows::api::FollowsApi;
+use crate::follows::evidence_api::FollowEvidenceApi;
 use crate::members::api::MembersApi;
+use crate::profiles::api::ProfilesApi;
+use crate::profiles::me_api::MeApi;
 use crate::programs::api::ProgramsApi;
 use crate::sites::api::SitesApi;
 use crate::webhooks::api::WebhookSubscriptionsApi;
@@ -52,8 +55,9 @@ const SECOND_MOUNT: &str = "/_api";
 /// What the gateway mounts there.
 const MOUNTED_TWICE: [&str; 3] = ["/loyalty-", "/oauth2/", "/oauth/"];
 
-/// Operations whose answers hold tokens, which nobody may keep (RFC 6749, 5.1).
-const TOKEN_OPERATIONS: [&str; 3] = ["createToken", "createAccessToken", "createMemberTokens"];
+/// Operations whose answers hold tokens or codes, which nobody may keep (RFC 6749, 5.1).
+const TOKEN_OPERATIONS: [&str; 4] =
+    ["createToken", "createAccessToken", "createMemberTokens", "createLinkCode"];
 
 /// How the document groups operations.
 #[derive(Tags)]
@@ -71,6 +75,8 @@ pub enum Tag {
     Admin,
     /// For owners and operators: webhook subscriptions, deliveries, events.
     Webhooks,
+    /// For members themselves: their profile, the codes that prove a handle, the channels as they see them.
+    Me,
     /// For machines that watch over this one.
     Operations,
 }
@@ -86,8 +92,11 @@ type Apis = (
     AccessApi,
     AppsApi,
     WebhookApis,
+    SourceApis,
     OperationsApi,
 );
+
+type SourceApis = (ProfilesApi, MeApi, FollowEvidenceApi);
 
 type WebhookApis = (
     WebhookSubscriptionsApi,
@@ -110,6 +119,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         WebhookExportApi { app: app() },
         ExpungeApi { app: app() },
     );
+    let sources = (ProfilesApi { app: app() }, MeApi { app: app() }, FollowEvidenceApi { app: app() });
     let apis = (
         FollowsApi { app: app() },
         AccountsApi { app: app() },
@@ -121,6 +131,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         AccessApi { app: app() },
         AppsApi { app: app() },
         webhooks,
+        sources,
         OperationsApi { app: app() },
     );
     OpenApiService::new(apis, "Followpoints", env!("CARGO_PKG_VERSION"))
