@@ -18,6 +18,7 @@ mod nodes;
 mod openapi;
 mod operations;
 mod outbound;
+mod profiles;
 mod recovery;
 mod secrets;
 mod simulation;
