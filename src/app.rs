@@ -24,6 +24,7 @@ use crate::instagram::tags::TagPoller;
 use crate::instagram::understand::Instagram;
 use crate::metrics::Metrics;
 use crate::outbound::{self, Client, Resolve, Setup, SetupError, SystemResolver};
+use crate::profiles::link_codes;
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
 use crate::sources::Sources;
@@ -216,6 +217,7 @@ async fn clean_up(db: Db, kept: retention::Retention) {
             let tokens = oauth::delete_expired(&tx).await?;
             evidence::make_stale(&tx).await?;
             secrets::delete_expired(&tx).await?;
+            link_codes::delete_expired(&tx).await?;
             tx.commit().await?;
             Ok::<_, DbErr>((tokens, delivery::expire_held(&db).await?, retention::clean_up(&db, kept).await?))
         };

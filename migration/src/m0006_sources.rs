@@ -291,6 +291,10 @@ ALTER TABLE followed_channel ADD COLUMN evidence_at bigint
 ;;
 CREATE INDEX followed_channel_verified ON followed_channel (evidence_at) WHERE evidence = 'VERIFIED'
 ;;
+CREATE INDEX followed_channel_page ON followed_channel (site_id, id)
+;;
+CREATE INDEX followed_channel_evidence ON followed_channel (site_id, evidence, id) WHERE evidence <> 'DECLARED'
+;;
 ALTER TABLE site_channel ADD COLUMN unfollow_policy text NOT NULL DEFAULT 'KEEP'
 ;;
 ALTER TABLE site_channel ADD COLUMN reverse_within_days integer NOT NULL DEFAULT 30
@@ -316,6 +320,9 @@ const TABLES_DOWN: [&str; 15] = [
     "item",
     "raw_delivery",
 ];
+/// Indices that it adds to tables of earlier steps.
+const INDICES_DOWN: [&str; 3] =
+    ["followed_channel_verified", "followed_channel_evidence", "followed_channel_page"];
 /// What it adds to tables of earlier steps.
 const COLUMNS_DOWN: [(&str, &str); 5] = [
     ("site_channel", "claimed_handle_earns"),
@@ -333,7 +340,9 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         crate::drop_tables(manager, &TABLES_DOWN).await?;
-        manager.get_connection().execute_unprepared("DROP INDEX followed_channel_verified").await?;
+        for index in INDICES_DOWN {
+            manager.get_connection().execute_unprepared(&format!("DROP INDEX {index}")).await?;
+        }
         for (table, column) in COLUMNS_DOWN {
             let sql = format!("ALTER TABLE {table} DROP COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;

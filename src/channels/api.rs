@@ -1,9 +1,9 @@
 //! Admin API: social-media settings, in the names of Wix's `SocialMediaSettings`.
 
 use entity::id::SiteId;
-use entity::site_channel;
+use entity::{kinds, site_channel};
 use poem_openapi::payload::Json;
-use poem_openapi::{Object, OpenApi};
+use poem_openapi::{Enum, Object, OpenApi};
 
 use super::{ChangeError, ChannelChange};
 use crate::app::App;
@@ -17,6 +17,18 @@ use crate::http::wire::{self, ChannelName};
 pub struct ChannelsApi {
     /// The running service.
     pub app: App,
+}
+
+/// What becomes of a follow's award when a platform says that the member no longer follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::UnfollowPolicy", rename = "UnfollowPolicy", rename_all = "SCREAMING_SNAKE_CASE")]
+enum UnfollowPolicyName {
+    /// Nothing.
+    Keep,
+    /// The follow is marked as withdrawn.
+    Flag,
+    /// It is marked, and its points are taken back if it is not older than `reverseWithinDays`.
+    Reverse,
 }
 
 /// The settings of one channel.
@@ -34,6 +46,13 @@ struct ChannelSettings {
     url: Option<String>,
     /// Points for a follow; absent leaves it to the earning rule.
     points: Option<i64>,
+    /// What becomes of the award when a member no longer follows; `KEEP` unless changed.
+    unfollow_policy: UnfollowPolicyName,
+    /// With `REVERSE`, until how many days after the follow its points are taken back; 30 unless changed.
+    reverse_within_days: i32,
+    /// Whether a follow that a message from a claimed handle shows earns at once, before the member has proven the handle;
+    /// true unless changed.
+    claimed_handle_earns: bool,
 }
 
 impl From<site_channel::Model> for ChannelSettings {
@@ -44,6 +63,9 @@ impl From<site_channel::Model> for ChannelSettings {
             id: row.handle,
             url: row.url,
             points: row.points,
+            unfollow_policy: row.unfollow_policy.into(),
+            reverse_within_days: row.reverse_within_days,
+            claimed_handle_earns: row.claimed_handle_earns,
         }
     }
 }
@@ -82,7 +104,7 @@ struct SocialMediaSettingsUpdate {
 
 /// What is absent stays.
 #[derive(Debug, Object)]
-#[oai(rename = "SocialMediaChannelUpdate")]
+#[oai(rename_all = "camelCase", rename = "SocialMediaChannelUpdate")]
 struct ChannelUpdate {
     /// The channel.
     #[oai(rename = "type")]
@@ -98,6 +120,13 @@ struct ChannelUpdate {
     /// Points for a follow.
     #[oai(validator(minimum(value = "0"), maximum(value = "9999999")))]
     points: Option<i64>,
+    /// What becomes of the award when a member no longer follows.
+    unfollow_policy: Option<UnfollowPolicyName>,
+    /// With `REVERSE`, until how many days after the follow its points are taken back.
+    #[oai(validator(minimum(value = "1"), maximum(value = "365")))]
+    reverse_within_days: Option<i32>,
+    /// Whether a follow seen from a handle that is only claimed earns at once.
+    claimed_handle_earns: Option<bool>,
 }
 
 #[OpenApi(prefix_path = "/admin/v1", tag = "Tag::Admin")]
@@ -137,6 +166,9 @@ impl ChannelsApi {
                     handle: update.id,
                     url: update.url,
                     points: update.points,
+                    unfollow_policy: update.unfollow_policy.map(Into::into),
+                    reverse_within_days: update.reverse_within_days,
+                    claimed_handle_earns: update.claimed_handle_earns,
                 })
             })
             .collect::<Result<Vec<_>, Problem>>()?;

@@ -29,6 +29,12 @@ pub struct ChannelChange {
     pub url: Option<String>,
     /// Points for a follow.
     pub points: Option<i64>,
+    /// What becomes of the award when a member no longer follows.
+    pub unfollow_policy: Option<UnfollowPolicy>,
+    /// Until how many days after the follow points are taken back.
+    pub reverse_within_days: Option<i32>,
+    /// Whether a follow seen from a handle that is only claimed earns at once.
+    pub claimed_handle_earns: Option<bool>,
 }
 
 /// Why settings were not changed.
@@ -104,6 +110,9 @@ pub async fn change_settings(
                         site_channel::Column::Handle,
                         site_channel::Column::Url,
                         site_channel::Column::Points,
+                        site_channel::Column::UnfollowPolicy,
+                        site_channel::Column::ReverseWithinDays,
+                        site_channel::Column::ClaimedHandleEarns,
                     ])
                     .to_owned(),
             )
@@ -135,6 +144,9 @@ fn apply(row: &mut site_channel::Model, change: &ChannelChange) {
     if let Some(points) = change.points {
         row.points = Some(points);
     }
+    row.unfollow_policy = change.unfollow_policy.unwrap_or(row.unfollow_policy);
+    row.reverse_within_days = change.reverse_within_days.unwrap_or(row.reverse_within_days);
+    row.claimed_handle_earns = change.claimed_handle_earns.unwrap_or(row.claimed_handle_earns);
 }
 
 /// The page of `handle` on `channel`; a leading `@` is not part of the handle.

@@ -1,11 +1,74 @@
-//! The age of evidence: what a platform confirmed long ago may no longer be so.
+//! What owners see of follows: who told of them, and how well they are proven.
 
-use entity::followed_channel;
-use entity::kinds::Evidence;
+use std::collections::HashMap;
+
+use entity::id::{AccountId, FollowedChannelId, MemberId, SiteId};
+use entity::kinds::{Channel, Evidence};
+use entity::{account, followed_channel};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder as _, QuerySelect as _,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::db::Tx;
+
+/// Which follows to list.
+#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
+pub struct FollowFilter {
+    /// Of this account.
+    pub account: Option<AccountId>,
+    /// Of this channel.
+    pub channel: Option<Channel>,
+    /// So well proven.
+    pub evidence: Option<Evidence>,
+}
+
+/// Follows of `site` from the newest, after `before`.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    site: SiteId,
+    filter: FollowFilter,
+    before: Option<FollowedChannelId>,
+    limit: u64,
+) -> Result<Vec<followed_channel::Model>, DbErr> {
+    let mut query = followed_channel::Entity::find().filter(followed_channel::Column::SiteId.eq(site));
+    if let Some(account) = filter.account {
+        query = query.filter(followed_channel::Column::AccountId.eq(account));
+    }
+    if let Some(channel) = filter.channel {
+        query = query.filter(followed_channel::Column::Channel.eq(channel));
+    }
+    if let Some(evidence) = filter.evidence {
+        query = query.filter(followed_channel::Column::Evidence.eq(evidence));
+        if evidence != Evidence::Declared {
+            // Said in so many words, or the databases do not see that the index of the few that are not serves this.
+            query = query.filter(Expr::cust("evidence <> 'DECLARED'"));
+        }
+    }
+    if let Some(before) = before {
+        query = query.filter(followed_channel::Column::Id.lt(before));
+    }
+    query.order_by_desc(followed_channel::Column::Id).limit(limit).all(db).await
+}
+
+/// Whose accounts `follows` of `site` are.
+pub async fn members(
+    db: &impl ConnectionTrait,
+    site: SiteId,
+    follows: &[followed_channel::Model],
+) -> Result<HashMap<AccountId, MemberId>, DbErr> {
+    let accounts = follows.iter().map(|follow| follow.account_id);
+    let rows: Vec<(AccountId, MemberId)> = account::Entity::find()
+        .select_only()
+        .columns([account::Column::Id, account::Column::MemberId])
+        .filter(account::Column::SiteId.eq(site))
+        .filter(account::Column::Id.is_in(accounts))
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().collect())
+}
 
 /// How long a platform's confirmation counts, in milliseconds: 180 days.
 pub const FRESH_MS: i64 = 180 * 24 * 3_600_000;

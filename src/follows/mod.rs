@@ -7,6 +7,7 @@
 pub mod api;
 pub mod batch;
 pub mod evidence;
+pub mod evidence_api;
 mod list;
 
 use std::io;

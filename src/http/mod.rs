@@ -30,9 +30,12 @@ use crate::app::App;
 use crate::apps::api::AppsApi;
 use crate::channels::api::ChannelsApi;
 use crate::follows::api::FollowsApi;
-use crate::instagram::ingest_api::{self, Login};
+use crate::follows::evidence_api::FollowEvidenceApi;
 use crate::instagram::api::InstagramApi;
+use crate::instagram::ingest_api::{self, Login};
 use crate::members::api::MembersApi;
+use crate::profiles::api::ProfilesApi;
+use crate::profiles::me_api::MeApi;
 use crate::programs::api::ProgramsApi;
 use crate::sites::api::SitesApi;
 use crate::webhooks::api::WebhookSubscriptionsApi;
@@ -54,8 +57,9 @@ const SECOND_MOUNT: &str = "/_api";
 /// What the gateway mounts there.
 const MOUNTED_TWICE: [&str; 3] = ["/loyalty-", "/oauth2/", "/oauth/"];
 
-/// Operations whose answers hold tokens, which nobody may keep (RFC 6749, 5.1).
-const TOKEN_OPERATIONS: [&str; 3] = ["createToken", "createAccessToken", "createMemberTokens"];
+/// Operations whose answers hold tokens or codes, which nobody may keep (RFC 6749, 5.1).
+const TOKEN_OPERATIONS: [&str; 4] =
+    ["createToken", "createAccessToken", "createMemberTokens", "createLinkCode"];
 
 /// How the document groups operations.
 #[derive(Tags)]
@@ -76,6 +80,8 @@ pub enum Tag {
     /// For owners and operators: what happens on Instagram and TikTok.
     #[oai(rename = "Social sources")]
     Sources,
+    /// For members themselves: their profile, the codes that prove a handle, the channels as they see them.
+    Me,
     /// For machines that watch over this one.
     Operations,
 }
@@ -95,7 +101,7 @@ type Apis = (
     OperationsApi,
 );
 
-type SourceApis = InstagramApi;
+type SourceApis = (InstagramApi, ProfilesApi, MeApi, FollowEvidenceApi);
 
 type WebhookApis = (
     WebhookSubscriptionsApi,
@@ -118,7 +124,12 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         WebhookExportApi { app: app() },
         ExpungeApi { app: app() },
     );
-    let sources = InstagramApi { app: app() };
+    let sources = (
+        InstagramApi { app: app() },
+        ProfilesApi { app: app() },
+        MeApi { app: app() },
+        FollowEvidenceApi { app: app() },
+    );
     let apis = (
         FollowsApi { app: app() },
         AccountsApi { app: app() },

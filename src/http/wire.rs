@@ -26,6 +26,34 @@ pub enum ChannelName {
     Tiktok,
 }
 
+/// Who told us of a follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::FollowSource", rename = "FollowSource", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum FollowSourceName {
+    /// A call of the API.
+    Api,
+    /// Instagram.
+    Instagram,
+    /// TikTok.
+    Tiktok,
+}
+
+/// How well a follow is proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::Evidence", rename = "Evidence", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum EvidenceName {
+    /// The member or an app said so.
+    Declared,
+    /// A message came from a handle that the member claims.
+    ClaimedHandle,
+    /// The platform confirmed it.
+    Verified,
+    /// It was verified long ago.
+    Stale,
+    /// The platform says that it is over.
+    Withdrawn,
+}
+
 /// A followed channel (`wix.loyalty.socialmedia.v1.followed_channel`).
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]

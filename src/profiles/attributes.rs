@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use entity::id::Timestamp;
 use entity::kinds::Platform;
+use entity::member_handle;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,6 +23,11 @@ pub struct Attribute {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Attributes(pub BTreeMap<String, Attribute>);
+
+/// Whether the member has proven the Instagram handle; made from the handle, never stored.
+const VERIFIED: &str = "instagram_verified";
+/// The source of what nobody told: it follows from what is known here.
+const DERIVED: &str = "FOLLOWPOINTS";
 
 /// What a platform told about a person. What is `None` was not told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,6 +74,25 @@ impl Attributes {
         if self.0.get(name).is_none_or(|known| known.at <= at) {
             let attribute = Attribute { value: value.into(), source: source.to_owned(), at };
             self.0.insert(name.to_owned(), attribute);
+        }
+    }
+
+    /// Takes away what `platform` told. Says whether there was anything.
+    pub fn forget(&mut self, platform: Platform) -> bool {
+        let before = self.0.len();
+        let (name, source) = (format!("{}_", prefix(platform)), format!("{platform}_"));
+        // `dm_keyword` is known by its source only.
+        self.0.retain(|known, attribute| !known.starts_with(&name) && !attribute.source.starts_with(&source));
+        self.0.len() < before
+    }
+
+    /// Sets what follows from the member's `handles`: absent as long as none is claimed, then false until it is proven.
+    pub fn derive(&mut self, handles: &[member_handle::Model]) {
+        let claimed = handles.iter().find(|row| row.platform == Platform::Instagram);
+        self.0.remove(VERIFIED);
+        if let Some(row) = claimed {
+            let at = row.proven_at.unwrap_or(row.claimed_at);
+            self.set(VERIFIED, row.proven_at.is_some(), DERIVED, at);
         }
     }
 
@@ -151,6 +176,19 @@ mod tests {
             "older news changes nothing"
         );
         assert_eq!(Attributes::parse(&attributes.to_json()), attributes);
+    }
+
+    #[test]
+    fn what_one_platform_told_is_forgotten_and_the_others_is_not() {
+        let mut attributes = Attributes::default();
+        let facts = Facts { followers: Some(7), ..Facts::default() };
+        attributes.tell(Platform::Instagram, Some("mia"), &facts, "INSTAGRAM_MESSAGE", Timestamp(5));
+        attributes.tell(Platform::Tiktok, Some("mia"), &facts, "TIKTOK_POST", Timestamp(5));
+        attributes.set("dm_keyword", "NORDBREW", "INSTAGRAM_MESSAGE", Timestamp(5));
+        assert!(attributes.forget(Platform::Instagram));
+        let names: Vec<_> = attributes.0.keys().map(String::as_str).collect();
+        assert_eq!(names, ["tiktok_followers", "tiktok_handle"]);
+        assert!(!attributes.forget(Platform::Instagram));
     }
 
     #[test]

@@ -4,7 +4,9 @@ use entity::id::{MemberId, SiteId};
 use entity::kinds::Platform;
 use entity::member_handle;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder as _,
+};
 
 use super::attributes::prefix;
 use crate::db::Tx;
@@ -34,12 +36,14 @@ pub async fn of_member(
     member_handle::Entity::find()
         .filter(member_handle::Column::SiteId.eq(site))
         .filter(member_handle::Column::MemberId.eq(member))
+        .order_by_asc(member_handle::Column::Platform)
         .all(db)
         .await
 }
 
-/// Notes that `member` claims `handle`, which is normalised, or none. Another one than before is no longer proven. What
-/// waited for somebody to have it is worked on. Says whether anything changed.
+/// Notes that `member` claims `handle`, which is normalised, or none. Another one than before is no longer proven, and what the
+/// platform told about the one before is taken away. What waited for somebody to have it is worked on. Says whether anything
+/// changed. Whoever may not be alone with the member calls [`super::hold`] first.
 pub async fn claim(
     tx: &Tx,
     site: SiteId,
@@ -52,6 +56,7 @@ pub async fn claim(
     if before.map(|row| row.handle.as_str()) == handle {
         return Ok(false);
     }
+    super::forget(tx, site, member, platform).await?;
     let Some(handle) = handle else {
         member_handle::Entity::delete_by_id((site, member, platform)).exec(tx.conn()).await?;
         return Ok(true);

@@ -46,6 +46,8 @@ pub async fn create(
     member: MemberId,
     platform: Platform,
 ) -> Result<(String, Timestamp), LinkCodeError> {
+    // Or calls at the same moment would not count each other's.
+    super::hold(tx, site, member).await?;
     let since = tx.now().plus_ms(-WINDOW_MS);
     let recent = link_code::Entity::find()
         .filter(link_code::Column::SiteId.eq(site))

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use entity::id::{AccountId, DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
+use entity::id::{AccountId, DeliveryId, EventId, MemberId, SiteId, SubscriptionId, Timestamp};
 use entity::kinds::{DeliveryStatus, SubscriptionStatus};
-use entity::{attempt, delivery, event, followed_channel, subscription};
+use entity::{account, activity, attempt, delivery, event, followed_channel, subscription};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, FromQueryResult,
     IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait as _, Select,
@@ -134,6 +134,8 @@ pub async fn redeliver(tx: &Tx, site: SiteId, id: DeliveryId) -> Result<delivery
 pub struct EventFilter {
     /// About what happened to this account.
     pub account: Option<AccountId>,
+    /// About what this member did, with an account or without.
+    pub member: Option<MemberId>,
     /// About this entity.
     pub entity: Option<Uuid>,
     /// Earlier.
@@ -175,6 +177,9 @@ fn events_of(site: SiteId, filter: &EventFilter) -> Select<event::Entity> {
             .add(event::Column::EntityId.in_subquery(follows.into_query()));
         query = query.filter(about).filter(event::Column::AccountId.eq(account));
     }
+    if let Some(member) = filter.member {
+        query = query.filter(about_member(site, member));
+    }
     if let Some(entity) = filter.entity {
         query = query.filter(event::Column::EntityId.eq(entity));
     }
@@ -186,6 +191,32 @@ fn events_of(site: SiteId, filter: &EventFilter) -> Select<event::Entity> {
         query = query.filter(event::Column::Id.lt(first_id(until)));
     }
     query
+}
+
+/// Events about the member's account, its follows, or the member's activities, which need no account.
+fn about_member(site: SiteId, member: MemberId) -> Condition {
+    let accounts = || {
+        account::Entity::find()
+            .select_only()
+            .column(account::Column::Id)
+            .filter(account::Column::SiteId.eq(site))
+            .filter(account::Column::MemberId.eq(member))
+            .into_query()
+    };
+    let follows = followed_channel::Entity::find()
+        .select_only()
+        .column(followed_channel::Column::Id)
+        .filter(followed_channel::Column::AccountId.in_subquery(accounts()));
+    let activities = activity::Entity::find()
+        .select_only()
+        .column(activity::Column::Id)
+        .filter(activity::Column::SiteId.eq(site))
+        .filter(activity::Column::MemberId.eq(member));
+    let mut about = Condition::any().add(event::Column::EntityId.in_subquery(accounts()));
+    for entities in [follows.into_query(), activities.into_query()] {
+        about = about.add(event::Column::EntityId.in_subquery(entities));
+    }
+    about
 }
 
 /// One delivery as the export has it.

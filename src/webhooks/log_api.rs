@@ -405,7 +405,7 @@ impl WebhookLogApi {
         let since = since.0.as_deref().map(|text| wire::instant(text, "since")).transpose()?;
         let until = until.0.as_deref().map(|text| wire::instant(text, "until")).transpose()?;
         let (account, entity) = (account_id.0.map(AccountId), entity_id.0);
-        let wanted = EventFilter { account, entity, until, event_type, since };
+        let wanted = EventFilter { account, member: None, entity, until, event_type, since };
         let page = PageRequest::new(cursor.0.as_deref(), limit.0, wanted)?;
         let filter = &page.filter;
         let before = page.after.map(EventId);

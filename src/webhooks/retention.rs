@@ -1,12 +1,12 @@
 //! How long the log of webhooks is kept: what receivers answered, the tries, and the events, each for a time of its own; and
-//! the end of what the log says about an account, when that is asked for.
+//! the end of what the log says about an account, a member or an entity, when that is asked for.
 //!
 //! An id begins with its instant, so what is too old is a range of keys, which is taken away from its beginning, a little at a
 //! time. How far that has come is stored for what is only emptied and stays in the range.
 
 use std::time::Duration;
 
-use entity::id::{AccountId, SiteId, Timestamp};
+use entity::id::{AccountId, MemberId, SiteId, Timestamp};
 use entity::{attempt, event, retention, site};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -17,6 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::endpoints;
+use super::log::EventFilter;
 use super::replays::first_id;
 use crate::db::{Db, Tx};
 use crate::rows::Rows;
@@ -25,7 +26,7 @@ use crate::rows::Rows;
 const AT_ONCE: u64 = 500;
 /// Sites that are looked at together.
 const SITES: u64 = 500;
-/// Events of an account that one transaction empties.
+/// Events that one transaction empties.
 const EXPUNGED_AT_ONCE: u64 = 200;
 /// The name of the place that the emptying of answers has reached.
 const ANSWERS: &str = "ANSWERS";
@@ -170,11 +171,32 @@ async fn delete_events(db: &Db, site: Uuid, end: Timestamp) -> Result<u64, DbErr
     }
 }
 
-/// Empties what the log says about `account` of `site`: the events keep their place and lose their content, their tokens
-/// are deleted, what receivers answered too, and what still waits is cancelled. Gives how many events that were.
-pub async fn expunge(db: &Db, site: SiteId, account: AccountId) -> Result<u64, DbErr> {
+/// Whose events are emptied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// What happened to this account.
+    Account(AccountId),
+    /// What this member did, with an account or without.
+    Member(MemberId),
+    /// This entity.
+    Entity(Uuid),
+}
+
+impl From<About> for EventFilter {
+    fn from(about: About) -> Self {
+        match about {
+            About::Account(account) => Self { account: Some(account), ..Self::default() },
+            About::Member(member) => Self { member: Some(member), ..Self::default() },
+            About::Entity(entity) => Self { entity: Some(entity), ..Self::default() },
+        }
+    }
+}
+
+/// Empties what the log of `site` says about somebody or something: the events keep their place and lose their content,
+/// their tokens are deleted, what receivers answered too, and what still waits is cancelled. Gives how many events that were.
+pub async fn expunge(db: &Db, site: SiteId, about: About) -> Result<u64, DbErr> {
     let mut expunged = 0;
-    let filter = super::log::EventFilter { account: Some(account), ..Default::default() };
+    let filter = EventFilter::from(about);
     let mut before = None;
     loop {
         let tx = db.write().await?;

@@ -18,6 +18,14 @@ async fn read(app: &TestApp, site: &Site) -> Value {
     app.call("GET", PATH).key(ADMIN_KEY, &site.id).ok().await["socialMediaSettings"].clone()
 }
 
+/// `channel` with what a platform's settings are unless they were changed.
+fn usual(mut channel: Value) -> Value {
+    channel["unfollowPolicy"] = json!("KEEP");
+    channel["reverseWithinDays"] = json!(30);
+    channel["claimedHandleEarns"] = json!(true);
+    channel
+}
+
 fn change(channels: &Value) -> Value {
     json!({"socialMediaSettings": {"channels": channels}})
 }
@@ -28,11 +36,16 @@ on_both! {
         assert_eq!(
             app.call("GET", PATH).key(ADMIN_KEY, &site.id).ok().await,
             json!({"socialMediaSettings": {"revision": "1", "channels": [
-                {"type": "FACEBOOK", "enabled": false},
-                {"type": "INSTAGRAM", "enabled": false},
-                {"type": "LINKEDIN", "enabled": false},
-                {"type": "X", "enabled": false},
-                {"type": "TIKTOK", "enabled": false},
+                {"type": "FACEBOOK", "enabled": false,
+                 "unfollowPolicy": "KEEP", "reverseWithinDays": 30, "claimedHandleEarns": true},
+                {"type": "INSTAGRAM", "enabled": false,
+                 "unfollowPolicy": "KEEP", "reverseWithinDays": 30, "claimedHandleEarns": true},
+                {"type": "LINKEDIN", "enabled": false,
+                 "unfollowPolicy": "KEEP", "reverseWithinDays": 30, "claimedHandleEarns": true},
+                {"type": "X", "enabled": false,
+                 "unfollowPolicy": "KEEP", "reverseWithinDays": 30, "claimedHandleEarns": true},
+                {"type": "TIKTOK", "enabled": false,
+                 "unfollowPolicy": "KEEP", "reverseWithinDays": 30, "claimedHandleEarns": true},
             ]}})
         );
     }
@@ -51,14 +64,15 @@ on_both! {
         assert_eq!(
             changed,
             json!({"socialMediaSettings": {"revision": "2", "channels": [
-                {"type": "FACEBOOK", "enabled": false},
-                {"type": "INSTAGRAM", "enabled": true, "url": "https://instagram.example/brew", "points": 9_999_999},
-                {"type": "LINKEDIN", "enabled": false, "id": "nordbrew",
-                 "url": "https://www.linkedin.com/company/nordbrew"},
-                {"type": "X", "enabled": true, "id": "nordbrew",
-                 "url": "https://x.com/nordbrew", "points": 50},
-                {"type": "TIKTOK", "enabled": true, "id": "@nordbrew",
-                 "url": "https://www.tiktok.com/@nordbrew", "points": 0},
+                usual(json!({"type": "FACEBOOK", "enabled": false})),
+                usual(json!({"type": "INSTAGRAM", "enabled": true, "url": "https://instagram.example/brew",
+                             "points": 9_999_999})),
+                usual(json!({"type": "LINKEDIN", "enabled": false, "id": "nordbrew",
+                             "url": "https://www.linkedin.com/company/nordbrew"})),
+                usual(json!({"type": "X", "enabled": true, "id": "nordbrew",
+                             "url": "https://x.com/nordbrew", "points": 50})),
+                usual(json!({"type": "TIKTOK", "enabled": true, "id": "@nordbrew",
+                             "url": "https://www.tiktok.com/@nordbrew", "points": 0})),
             ]}})
         );
         assert_eq!(json!({"socialMediaSettings": read(app, &site).await}), changed);
@@ -74,12 +88,12 @@ on_both! {
         assert_eq!(
             [&channels[0], &channels[3], &channels[4]],
             [
-                &json!({"type": "FACEBOOK", "enabled": false, "id": "nordbrew",
-                                    "url": "https://fb.example/nordbrew"}),
-                &json!({"type": "X", "enabled": true, "id": "n b/?#",
-                                    "url": "https://x.com/n+b%2F%3F%23", "points": 50}),
-                &json!({"type": "TIKTOK", "enabled": false, "id": "@nordbrew",
-                                    "url": "https://www.tiktok.com/@nordbrew", "points": 0}),
+                &usual(json!({"type": "FACEBOOK", "enabled": false, "id": "nordbrew",
+                              "url": "https://fb.example/nordbrew"})),
+                &usual(json!({"type": "X", "enabled": true, "id": "n b/?#",
+                              "url": "https://x.com/n+b%2F%3F%23", "points": 50})),
+                &usual(json!({"type": "TIKTOK", "enabled": false, "id": "@nordbrew",
+                              "url": "https://www.tiktok.com/@nordbrew", "points": 0})),
             ]
         );
     }
@@ -106,6 +120,43 @@ on_both! {
             )
         );
         assert_eq!(read(app, &site).await, before, "the other channel did not change either");
+    }
+}
+
+on_both! {
+    async fn what_platforms_tell_of_follows_counts_as_the_owner_says(app: &TestApp) {
+        let site = new_site(app).await;
+        let instagram = async |changes: Value| {
+            let body = change(&json!([changes]));
+            let changed = app.call("PATCH", PATH).key(ADMIN_KEY, &site.id).json(&body).ok().await;
+            assert_eq!(changed["socialMediaSettings"], read(app, &site).await, "it is stored as it is answered");
+            changed["socialMediaSettings"]["channels"][1].clone()
+        };
+        assert_eq!(
+            instagram(json!({"type": "INSTAGRAM", "id": "nordbrew", "unfollowPolicy": "REVERSE",
+                             "reverseWithinDays": 365, "claimedHandleEarns": false})).await,
+            json!({"type": "INSTAGRAM", "enabled": false, "id": "nordbrew",
+                   "url": "https://www.instagram.com/nordbrew", "unfollowPolicy": "REVERSE",
+                   "reverseWithinDays": 365, "claimedHandleEarns": false})
+        );
+        // What is absent stays.
+        assert_eq!(
+            instagram(json!({"type": "INSTAGRAM", "enabled": true, "reverseWithinDays": 1})).await,
+            json!({"type": "INSTAGRAM", "enabled": true, "id": "nordbrew",
+                   "url": "https://www.instagram.com/nordbrew", "unfollowPolicy": "REVERSE",
+                   "reverseWithinDays": 1, "claimedHandleEarns": false})
+        );
+        assert_eq!(
+            instagram(json!({"type": "INSTAGRAM", "unfollowPolicy": "FLAG", "claimedHandleEarns": true})).await,
+            json!({"type": "INSTAGRAM", "enabled": true, "id": "nordbrew",
+                   "url": "https://www.instagram.com/nordbrew", "unfollowPolicy": "FLAG",
+                   "reverseWithinDays": 1, "claimedHandleEarns": true})
+        );
+        assert_eq!(
+            read(app, &site).await["channels"][4],
+            usual(json!({"type": "TIKTOK", "enabled": false})),
+            "the others stay as they were"
+        );
     }
 }
 
@@ -159,6 +210,11 @@ on_both! {
             (json!({"type": "X", "url": "x.com/nordbrew"}), "url", "FORMAT"),
             (json!({"type": "X", "url": "javascript:alert(1)"}), "url", "FORMAT"),
             (json!({"type": "X", "enabled": 1}), "enabled", "FORMAT"),
+            (json!({"type": "X", "unfollowPolicy": "REVOKE"}), "unfollowPolicy", "INVALID_ENUM_VALUE"),
+            (json!({"type": "X", "reverseWithinDays": 0}), "reverseWithinDays", "MIN"),
+            (json!({"type": "X", "reverseWithinDays": 366}), "reverseWithinDays", "MAX"),
+            (json!({"type": "X", "reverseWithinDays": "7"}), "reverseWithinDays", "FORMAT"),
+            (json!({"type": "X", "claimedHandleEarns": "yes"}), "claimedHandleEarns", "FORMAT"),
             (json!({"type": "x"}), "type", "INVALID_ENUM_VALUE"),
             (json!({"type": "UNKNOWN_CHANNEL"}), "type", "INVALID_ENUM_VALUE"),
             (json!({}), "type", "REQUIRED_FIELD"),

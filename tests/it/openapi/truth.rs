@@ -144,7 +144,7 @@ on_both! {
             if operation.id == "createAccount" {
                 sample.body = Some(json!({"contactId": late.contact_id}));
             }
-            let auth = if operation.id == "getCurrentMemberAccount" { &all.member.token } else { ADMIN_KEY };
+            let auth = if operation.is_members_own() { &all.member.token } else { ADMIN_KEY };
             let mut call =
                 app.call(operation.method, &operation.uri(&sample.id, &sample.query)).key(auth, &all.site.id);
             if let Some(body) = &sample.body {

@@ -174,7 +174,7 @@ impl Everything {
             "deleteApiKey" => about(&self.reader.id),
             "getAppInstance" | "deleteAppInstance" => about(&self.app.instance_id),
             "getApp" | "rotateAppKey" => about(&self.app.id),
-            "getMember" | "createMemberTokens" => about(&self.member.id),
+            "getMember" | "createMemberTokens" | "getMemberProfile" => about(&self.member.id),
             "deleteOauthClient" => about(&self.front_end),
             "getSite" => about(&self.site.id),
             "getWebhookDelivery" | "redeliverWebhookDelivery" => about(&self.delivery_id),
@@ -183,6 +183,9 @@ impl Everything {
             }
             "getAccount" => about(&self.account_id),
             "getAccountBySecondaryId" => asking(format!("?memberId={}", self.member.id)),
+            "listFollowedChannelsOfSite" => {
+                asking(format!("?accountId={}&channel=X&evidence=DECLARED", self.account_id))
+            }
             "listFollowedChannels" => asking(format!("?accountId={}", self.account_id)),
             "listWebhookDeliveries" => {
                 asking(format!("?subscriptionId={}&eventId={}", self.subscription_id, self.event_id))
@@ -199,7 +202,9 @@ impl Everything {
             | "listOauthClients"
             | "listSites"
             | "listWebhookSubscriptions" => asking("?limit=100".to_owned()),
-            "getSiteAuth"
+            "getMyProfile"
+            | "listMyChannels"
+            | "getSiteAuth"
             | "getSocialMediaSettings"
             | "getHealth"
             | "getMetrics"
@@ -235,7 +240,16 @@ impl Everything {
             }
             "updateSocialMediaSettings" => sending(json!({"socialMediaSettings": {"channels": [{
                 "type": "X", "enabled": true, "id": "nordbrew", "url": "https://x.com/nordbrew", "points": 50,
+                "unfollowPolicy": "REVERSE", "reverseWithinDays": 14, "claimedHandleEarns": false,
             }]}})),
+            "updateMyProfile" => sending(json!({"profile": {
+                "instagramHandle": "@Mia.Runs.Oslo", "tiktokHandle": null,
+            }})),
+            "updateMemberProfile" => Sample {
+                body: Some(json!({"profile": {"tiktokHandle": "miarunsoslo"}})),
+                ..about(&self.member.id)
+            },
+            "createLinkCode" => sending(json!({"linkCode": {"channel": "INSTAGRAM"}})),
             "createWebhookSubscription" => sending(json!({"webhookSubscription": {
                 "appId": self.app.id, "eventTypes": [ALL_EVENTS[1]], "url": self.receiver.url,
                 "timeoutMs": 1000, "maxInFlight": 4, "status": "ENABLED",

@@ -45,6 +45,11 @@ impl Operation {
         format!("{}{query}", self.path.replace("{id}", id))
     }
 
+    /// Whether it is a member's own, and nobody else's.
+    pub fn is_members_own(&self) -> bool {
+        self.path.starts_with("/me/") || self.id == "getCurrentMemberAccount"
+    }
+
     /// Whether it needs credentials.
     pub fn is_secured(&self) -> bool {
         self.definition.get("security").is_some()

@@ -1,0 +1,103 @@
+//! The end of what is known of a member on social platforms, for privacy.
+
+use entity::id::{MemberId, SiteId};
+use entity::kinds::{ItemStatus, Platform};
+use entity::{activity, item, link_code, member_handle, member_login, member_profile, person};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, Condition, DbErr, EntityTrait, QueryFilter, QuerySelect as _, QueryTrait as _, Value,
+};
+
+use super::{handles, hold};
+use crate::db::{self, Db, Tx};
+
+/// Erases what platforms told about `member` of `site` and what the member told about itself: attributes, handles, link codes,
+/// logins, the handles of the persons behind them, and the content of activities. Points, follows and that there were
+/// activities stay.
+pub async fn erase(database: &Db, site: SiteId, member: MemberId) -> Result<(), DbErr> {
+    let mut tries = 1;
+    loop {
+        match erase_once(database, site, member).await {
+            Err(error) if db::lost_a_race(&error) && tries < db::TRIES_MAX => tries += 1,
+            erased => return erased,
+        }
+    }
+}
+
+async fn erase_once(database: &Db, site: SiteId, member: MemberId) -> Result<(), DbErr> {
+    let tx = database.write().await?;
+    if hold(&tx, site, member).await? {
+        empty_persons(&tx, site, member).await?;
+        empty_activities(&tx, site, member).await?;
+        delete_rows(&tx, site, member).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Takes the handle off the persons whom the member has proven to be.
+async fn empty_persons(tx: &Tx, site: SiteId, member: MemberId) -> Result<(), DbErr> {
+    let proven = handles::of_member(tx.conn(), site, member).await?;
+    let proven = proven.into_iter().filter_map(|row| Some((row.platform, row.person?)));
+    let logins: Vec<(Platform, String)> = member_login::Entity::find()
+        .select_only()
+        .columns([member_login::Column::Platform, member_login::Column::Person])
+        .filter(member_login::Column::SiteId.eq(site))
+        .filter(member_login::Column::MemberId.eq(member))
+        .into_tuple()
+        .all(tx.conn())
+        .await?;
+    for (platform, external_id) in proven.chain(logins) {
+        person::Entity::update_many()
+            .col_expr(person::Column::Handle, Expr::val(Value::String(None)))
+            .filter(person::Column::SiteId.eq(site))
+            .filter(person::Column::Platform.eq(platform))
+            .filter(person::Column::ExternalId.eq(external_id))
+            .exec(tx.conn())
+            .await?;
+    }
+    Ok(())
+}
+
+/// Leaves of the member's activities, and of what platforms sent about them, that they were.
+async fn empty_activities(tx: &Tx, site: SiteId, member: MemberId) -> Result<(), DbErr> {
+    let own =
+        || Condition::all().add(activity::Column::SiteId.eq(site)).add(activity::Column::MemberId.eq(member));
+    let items = activity::Entity::find().select_only().column(activity::Column::ItemId).filter(own());
+    item::Entity::update_many()
+        .col_expr(item::Column::Payload, Expr::val("{}"))
+        .col_expr(item::Column::Handle, Expr::val(Value::String(None)))
+        .filter(item::Column::Id.in_subquery(items.into_query()))
+        // What is still worked on is read again.
+        .filter(item::Column::Status.eq(ItemStatus::Done))
+        .exec(tx.conn())
+        .await?;
+    activity::Entity::update_many()
+        .col_expr(activity::Column::Properties, Expr::val("{}"))
+        .col_expr(activity::Column::Handle, Expr::val(Value::String(None)))
+        .filter(own())
+        .exec(tx.conn())
+        .await?;
+    Ok(())
+}
+
+async fn delete_rows(tx: &Tx, site: SiteId, member: MemberId) -> Result<(), DbErr> {
+    member_profile::Entity::delete_by_id((site, member)).exec(tx.conn()).await?;
+    member_handle::Entity::delete_many()
+        .filter(member_handle::Column::SiteId.eq(site))
+        .filter(member_handle::Column::MemberId.eq(member))
+        .exec(tx.conn())
+        .await?;
+    link_code::Entity::delete_many()
+        .filter(link_code::Column::SiteId.eq(site))
+        .filter(link_code::Column::MemberId.eq(member))
+        .exec(tx.conn())
+        .await?;
+    // A login that stayed would tell everything again.
+    member_login::Entity::delete_many()
+        .filter(member_login::Column::SiteId.eq(site))
+        .filter(member_login::Column::MemberId.eq(member))
+        .exec(tx.conn())
+        .await?;
+    Ok(())
+}
