@@ -14,6 +14,7 @@ use crate::access::oauth_clients::Origins;
 use crate::access::tokens::{AccessTokens, KeyError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::connections::Connections;
 use crate::db::{Db, OpenError};
 use crate::follows::{Follows, WorkersError};
 use crate::http::limits::Limits;
@@ -109,6 +110,10 @@ pub struct App {
     pub streams: Option<Streams>,
     /// Metrics.
     pub metrics: Metrics,
+    /// How the outside reaches the service, without a slash at the end.
+    pub public_url: Arc<str>,
+    /// Brands' accounts on platforms.
+    pub connections: Connections,
     upkeep: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -148,6 +153,9 @@ impl App {
         upkeep.spawn(async move { log_db.keep_log_short().await });
         let issuers = Issuers::new(db.clone(), sealer.clone(), KeySets::new(client.clone(), seams.clock));
         let admin_key = config.admin_key.as_deref();
+        let platforms = config.platforms.clone();
+        let connections =
+            Connections::new(db.clone(), sealer.clone(), client.clone(), platforms, &config.public_url);
         Ok(Self {
             follows: Follows::start(&db, &configs, &dispatcher).await?,
             authenticator: Authenticator::new(db.clone(), tokens.clone(), issuers, admin_key),
@@ -162,6 +170,8 @@ impl App {
             client,
             streams,
             metrics,
+            public_url: config.public_url.as_str().into(),
+            connections,
             upkeep: Arc::new(Mutex::new(upkeep)),
         })
     }

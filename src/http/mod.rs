@@ -29,6 +29,9 @@ use crate::accounts::api::AccountsApi;
 use crate::app::App;
 use crate::apps::api::AppsApi;
 use crate::channels::api::ChannelsApi;
+use crate::connections::api::ConnectionsApi;
+use crate::connections::connect_api;
+use crate::connections::invitation_api::ConnectionInvitationsApi;
 use crate::follows::api::FollowsApi;
 use crate::members::api::MembersApi;
 use crate::programs::api::ProgramsApi;
@@ -71,6 +74,9 @@ pub enum Tag {
     Admin,
     /// For owners and operators: webhook subscriptions, deliveries, events.
     Webhooks,
+    /// For owners: brands' accounts on social platforms, and what comes from there.
+    #[oai(rename = "Social sources")]
+    Sources,
     /// For machines that watch over this one.
     Operations,
 }
@@ -86,6 +92,7 @@ type Apis = (
     AccessApi,
     AppsApi,
     WebhookApis,
+    SourceApis,
     OperationsApi,
 );
 
@@ -99,6 +106,8 @@ type WebhookApis = (
     ExpungeApi,
 );
 
+type SourceApis = (ConnectionInvitationsApi, ConnectionsApi);
+
 fn service(app: &App) -> OpenApiService<Apis, ()> {
     let app = || app.clone();
     let webhooks = (
@@ -110,6 +119,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         WebhookExportApi { app: app() },
         ExpungeApi { app: app() },
     );
+    let sources = (ConnectionInvitationsApi { app: app() }, ConnectionsApi { app: app() });
     let apis = (
         FollowsApi { app: app() },
         AccountsApi { app: app() },
@@ -121,6 +131,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         AccessApi { app: app() },
         AppsApi { app: app() },
         webhooks,
+        sources,
         OperationsApi { app: app() },
     );
     OpenApiService::new(apis, "Followpoints", env!("CARGO_PKG_VERSION"))
@@ -128,7 +139,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
 
 /// The whole HTTP surface.
 pub fn endpoint(app: &App) -> impl Endpoint<Output = Response> + 'static {
-    Route::new()
+    connect_api::routes(Route::new())
         .at("/docs", openapi::reader())
         .nest("/", service(app))
         .data(Arc::new(app.clone()))
@@ -183,7 +194,7 @@ impl<E: Endpoint + 'static> Endpoint for EdgeEndpoint<E> {
 
 impl<E: Endpoint + 'static> EdgeEndpoint<E> {
     async fn answer(&self, request: Request, request_id: &str, started: Instant) -> Response {
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let (method, path) = (request.method().clone(), shown_path(request.uri().path()));
         let has_nul = request.uri().query().is_some_and(|query| query.contains("%00"));
         let result = if has_nul {
             Err(Problem::invalid("query", "FORMAT", "must not contain the character NUL").into())
@@ -245,6 +256,14 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
             );
             set(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE);
         }
+    }
+}
+
+/// The path as the log has it: the end of an invitation's link is a secret.
+fn shown_path(path: &str) -> String {
+    match path.strip_prefix("/connect/") {
+        Some(rest) if !rest.contains('/') => "/connect/***".to_owned(),
+        _ => path.to_owned(),
     }
 }
 
