@@ -15,6 +15,7 @@ use crate::access::tokens::{AccessTokens, KeyError};
 use crate::activities::record::Recorder;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::connections::Connections;
 use crate::db::{Db, OpenError};
 use crate::follows::{Follows, WorkersError, evidence};
 use crate::http::limits::Limits;
@@ -124,6 +125,10 @@ pub struct App {
     pub metrics: Metrics,
     /// The operator's apps at Instagram and `TikTok`.
     pub platforms: Arc<PlatformSettings>,
+    /// How the outside reaches the service, without a slash at the end.
+    pub public_url: Arc<str>,
+    /// Brands' accounts on platforms.
+    pub connections: Connections,
     upkeep: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -171,6 +176,9 @@ impl App {
         upkeep.spawn(async move { log_db.keep_log_short().await });
         let issuers = Issuers::new(db.clone(), sealer.clone(), KeySets::new(client.clone(), seams.clock));
         let admin_key = config.admin_key.as_deref();
+        let platforms = config.platforms.clone();
+        let connections =
+            Connections::new(db.clone(), sealer.clone(), client.clone(), platforms, &config.public_url);
         Ok(Self {
             follows: Follows::start(&db, &configs, &dispatcher).await?,
             authenticator: Authenticator::new(db.clone(), tokens.clone(), issuers, admin_key),
@@ -189,6 +197,8 @@ impl App {
             streams,
             metrics,
             platforms: Arc::new(config.platforms.clone()),
+            public_url: config.public_url.as_str().into(),
+            connections,
             upkeep: Arc::new(Mutex::new(upkeep)),
         })
     }

@@ -29,6 +29,9 @@ use crate::accounts::api::AccountsApi;
 use crate::app::App;
 use crate::apps::api::AppsApi;
 use crate::channels::api::ChannelsApi;
+use crate::connections::api::ConnectionsApi;
+use crate::connections::connect_api;
+use crate::connections::invitation_api::ConnectionInvitationsApi;
 use crate::follows::api::FollowsApi;
 use crate::follows::evidence_api::FollowEvidenceApi;
 use crate::instagram::api::InstagramApi;
@@ -77,7 +80,7 @@ pub enum Tag {
     Admin,
     /// For owners and operators: webhook subscriptions, deliveries, events.
     Webhooks,
-    /// For owners and operators: what happens on Instagram and TikTok.
+    /// For owners: brands' accounts on social platforms, and what comes from there.
     #[oai(rename = "Social sources")]
     Sources,
     /// For members themselves: their profile, the codes that prove a handle, the channels as they see them.
@@ -101,7 +104,8 @@ type Apis = (
     OperationsApi,
 );
 
-type SourceApis = (InstagramApi, ProfilesApi, MeApi, FollowEvidenceApi);
+type SourceApis =
+    (InstagramApi, ProfilesApi, MeApi, FollowEvidenceApi, ConnectionInvitationsApi, ConnectionsApi);
 
 type WebhookApis = (
     WebhookSubscriptionsApi,
@@ -112,6 +116,9 @@ type WebhookApis = (
     WebhookExportApi,
     ExpungeApi,
 );
+
+type SourceApis =
+    (InstagramApi, ProfilesApi, MeApi, FollowEvidenceApi, ConnectionInvitationsApi, ConnectionsApi);
 
 fn service(app: &App) -> OpenApiService<Apis, ()> {
     let app = || app.clone();
@@ -129,6 +136,8 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         ProfilesApi { app: app() },
         MeApi { app: app() },
         FollowEvidenceApi { app: app() },
+        ConnectionInvitationsApi { app: app() },
+        ConnectionsApi { app: app() },
     );
     let apis = (
         FollowsApi { app: app() },
@@ -149,7 +158,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
 
 /// The whole HTTP surface.
 pub fn endpoint(app: &App) -> impl Endpoint<Output = Response> + 'static {
-    Route::new()
+    connect_api::routes(Route::new())
         .at("/docs", openapi::reader())
         .at("/ingest/instagram/facebook-login", ingest_api::entrance(Login::Facebook))
         .at("/ingest/instagram/instagram-login", ingest_api::entrance(Login::Instagram))
@@ -206,7 +215,7 @@ impl<E: Endpoint + 'static> Endpoint for EdgeEndpoint<E> {
 
 impl<E: Endpoint + 'static> EdgeEndpoint<E> {
     async fn answer(&self, request: Request, request_id: &str, started: Instant) -> Response {
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let (method, path) = (request.method().clone(), shown_path(request.uri().path()));
         let has_nul = request.uri().query().is_some_and(|query| query.contains("%00"));
         let result = if has_nul {
             Err(Problem::invalid("query", "FORMAT", "must not contain the character NUL").into())
@@ -268,6 +277,14 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
             );
             set(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE);
         }
+    }
+}
+
+/// The path as the log has it: the end of an invitation's link is a secret.
+fn shown_path(path: &str) -> String {
+    match path.strip_prefix("/connect/") {
+        Some(rest) if !rest.contains('/') => "/connect/***".to_owned(),
+        _ => path.to_owned(),
     }
 }
 

@@ -112,6 +112,13 @@ const ROWS: &[(&str, Row)] = &[
     ("redeliverWebhookDelivery", SITE_ADMIN),
     ("listEvents", SITE_ADMIN),
     ("expungeEvents", SITE_ADMIN),
+    ("createConnectionInvitation", SITE_ADMIN),
+    ("listConnectionInvitations", SITE_ADMIN),
+    ("getConnectionInvitation", SITE_ADMIN),
+    ("deleteConnectionInvitation", SITE_ADMIN),
+    ("listConnections", SITE_ADMIN),
+    ("getConnection", SITE_ADMIN),
+    ("deleteConnection", SITE_ADMIN),
     ("listFollowedChannels", EVERYBODY),
     ("createFollowedChannel", OWN_OR_MANAGE),
     ("createAccount", MANAGE),
@@ -146,6 +153,8 @@ async fn fresh(app: &TestApp, own: &Everything, operation: &str, caller: &str) -
     let mut sample = own.sample(operation);
     match operation {
         "deleteApiKey" => sample.id = app.site_key(&own.site, READ).await.id,
+        "deleteConnection" => sample.id = app.stored_connection(&own.site).await.id.to_string(),
+        "deleteConnectionInvitation" => sample.id = app.invitation(&own.site).await,
         "deleteOauthClient" => sample.id = app.front_end(&own.site, &[]).await,
         "deleteWebhookSubscription" | "replayWebhookSubscription" => {
             let event = "wix.loyalty.v1.account_created";

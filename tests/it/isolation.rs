@@ -49,6 +49,8 @@ fn ids(all: &Everything) -> Vec<String> {
         &all.subscription_id,
         &all.event_id,
         &all.delivery_id,
+        &all.invitation_id,
+        &all.connection_id,
     ]
     .map(String::clone)
     .to_vec()
@@ -181,7 +183,7 @@ on_both! {
 }
 
 /// Every list of the admin API with the name of its items.
-const LISTS: [(&str, &str); 11] = [
+const LISTS: [(&str, &str); 13] = [
     ("/admin/v1/sites", "sites"),
     ("/admin/v1/api-keys", "apiKeys"),
     ("/admin/v1/apps", "apps"),
@@ -193,6 +195,8 @@ const LISTS: [(&str, &str); 11] = [
     ("/admin/v1/webhook-deliveries", "webhookDeliveries"),
     ("/admin/v1/webhook-replays", "webhookReplays"),
     ("/admin/v1/events", "events"),
+    ("/admin/v1/connection-invitations", "invitations"),
+    ("/admin/v1/connections", "connections"),
 ];
 
 on_both! {

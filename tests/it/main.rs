@@ -9,6 +9,7 @@ mod admin;
 mod anomaly;
 mod auth_matrix;
 mod cli;
+mod connections;
 mod errors;
 mod faults;
 mod follows;

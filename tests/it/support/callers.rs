@@ -41,6 +41,8 @@ pub struct Everything {
     pub event_id: String,
     pub delivery_id: String,
     pub replay_id: String,
+    pub invitation_id: String,
+    pub connection_id: String,
     pub receiver: Receiver,
 }
 
@@ -100,6 +102,13 @@ impl TestApp {
         text(&call.ok().await["account"]["id"])
     }
 
+    /// An invitation to connect an account to `site`; gives its id.
+    pub async fn invitation(&self, site: &Site) -> String {
+        let body = json!({"invitation": {"platform": "INSTAGRAM", "login": "FACEBOOK"}});
+        let call = self.call("POST", "/admin/v1/connection-invitations").key(ADMIN_KEY, &site.id).json(&body);
+        text(&call.ok().await["invitation"]["id"])
+    }
+
     /// A site with one of everything, made with keys of the site wherever they are enough.
     pub async fn everything(&self) -> Everything {
         let site = self.site().await;
@@ -139,6 +148,8 @@ impl TestApp {
             event_id: text(&delivery["eventId"]),
             delivery_id: text(&delivery["id"]),
             replay_id: text(&replay["webhookReplay"]["id"]),
+            invitation_id: self.invitation(&site).await,
+            connection_id: self.stored_connection(&site).await.id.to_string(),
             site,
             member,
             account_id,
@@ -190,6 +201,8 @@ impl Everything {
             "listWebhookDeliveries" => {
                 asking(format!("?subscriptionId={}&eventId={}", self.subscription_id, self.event_id))
             }
+            "getConnection" | "deleteConnection" => about(&self.connection_id),
+            "getConnectionInvitation" | "deleteConnectionInvitation" => about(&self.invitation_id),
             "getWebhookReplay" | "cancelWebhookReplay" => about(&self.replay_id),
             "listWebhookReplays" | "exportWebhookDeliveries" => {
                 asking(format!("?subscriptionId={}", self.subscription_id))
@@ -199,6 +212,8 @@ impl Everything {
             "listApiKeys"
             | "listAppInstances"
             | "listApps"
+            | "listConnectionInvitations"
+            | "listConnections"
             | "listOauthClients"
             | "listSites"
             | "listWebhookSubscriptions" => asking("?limit=100".to_owned()),
@@ -250,6 +265,9 @@ impl Everything {
                 ..about(&self.member.id)
             },
             "createLinkCode" => sending(json!({"linkCode": {"channel": "INSTAGRAM"}})),
+            "createConnectionInvitation" => {
+                sending(json!({"invitation": {"platform": "INSTAGRAM", "login": "FACEBOOK"}}))
+            }
             "createWebhookSubscription" => sending(json!({"webhookSubscription": {
                 "appId": self.app.id, "eventTypes": [ALL_EVENTS[1]], "url": self.receiver.url,
                 "timeoutMs": 1000, "maxInFlight": 4, "status": "ENABLED",

@@ -105,9 +105,29 @@ impl Default for Options {
             extra_roots: &[],
             proxy: None,
             nats: streams::Given::default(),
-            platforms: Vec::new(),
+            platforms: unreachable_platforms(),
         }
     }
+}
+
+/// Apps at both platforms, at an address where nobody answers.
+fn unreachable_platforms() -> Vec<(&'static str, String)> {
+    let apps = [
+        ("FOLLOWPOINTS_META_APP_ID", "FOLLOWPOINTS_META_APP_SECRETS"),
+        ("FOLLOWPOINTS_META_INSTAGRAM_APP_ID", "FOLLOWPOINTS_META_INSTAGRAM_APP_SECRETS"),
+        ("FOLLOWPOINTS_TIKTOK_BUSINESS_APP_ID", "FOLLOWPOINTS_TIKTOK_BUSINESS_SECRETS"),
+    ];
+    let addresses = [
+        "FOLLOWPOINTS_META_GRAPH_URL",
+        "FOLLOWPOINTS_META_INSTAGRAM_GRAPH_URL",
+        "FOLLOWPOINTS_META_INSTAGRAM_API_URL",
+        "FOLLOWPOINTS_TIKTOK_API_URL",
+        "FOLLOWPOINTS_TIKTOK_BUSINESS_URL",
+    ];
+    let apps = apps.into_iter().flat_map(|(id, secret)| {
+        [(id, "1122334455667788".to_owned()), (secret, "test-app-secret-0123456789".to_owned())]
+    });
+    apps.chain(addresses.map(|name| (name, "http://127.0.0.1:9".to_owned()))).collect()
 }
 
 /// The running service.

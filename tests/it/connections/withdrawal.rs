@@ -1,0 +1,174 @@
+//! People who remove the app or want to be forgotten.
+
+use entity::id::Timestamp;
+use entity::kinds::ConnectionLogin;
+use followpoints::connections::signed_request;
+use serde_json::{Value, json};
+
+use super::Browser;
+use crate::on_both;
+use crate::support::client::Answer;
+use crate::support::graph::{BRAND, payload};
+use crate::support::world::text;
+use crate::support::{Options, TestApp};
+
+/// The secrets that the vectors are signed with.
+const FACEBOOK_SECRET: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+const INSTAGRAM_SECRET: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f90";
+/// Shortly before the vectors were issued.
+const BEFORE_MS: i64 = 1_794_994_000_000;
+
+fn options() -> Options {
+    let mut options = Options::default();
+    // The newer secret first: a request may still be signed with the older one.
+    for (name, secrets) in [
+        ("FOLLOWPOINTS_META_APP_SECRETS", format!("a-newer-secret-0123456789,{FACEBOOK_SECRET}")),
+        ("FOLLOWPOINTS_META_INSTAGRAM_APP_SECRETS", INSTAGRAM_SECRET.to_owned()),
+    ] {
+        options.platforms.retain(|(known, _)| *known != name);
+        options.platforms.push((name, secrets));
+    }
+    options
+}
+
+fn vector(name: &str) -> String {
+    let vectors = payload("signed_request_vectors.json");
+    let found = vectors["vectors"].as_array().unwrap().iter().find(|vector| vector["name"] == name);
+    text(&found.unwrap()["signed_request"])
+}
+
+async fn send(app: &TestApp, path: &str, signed_request: &str) -> Answer {
+    let path = format!("/ingest/instagram/{path}");
+    Browser::new(app).post(&path, &[("signed_request", signed_request)]).await
+}
+
+#[test]
+fn signed_requests_are_what_the_vectors_say() {
+    let vectors = payload("signed_request_vectors.json");
+    let mut seen = 0;
+    for vector in vectors["vectors"].as_array().unwrap() {
+        let read =
+            signed_request::verify(&[text(&vector["secret"])], vector["signed_request"].as_str().unwrap());
+        // Padding may or may not be tolerated; it is.
+        let is_valid = vector["valid"].as_bool().unwrap_or(true);
+        assert_eq!(read.is_some(), is_valid, "{}", vector["name"]);
+        if let (Some(read), Some(payload)) = (read, vector.get("payload")) {
+            assert_eq!(json!(read.user_id), payload["user_id"]);
+            assert_eq!(json!(read.issued_at), payload["issued_at"]);
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 8);
+    let good = vector("deauthorize_fb_login");
+    let both = ["another-secret-012345".to_owned(), FACEBOOK_SECRET.to_owned()];
+    assert!(signed_request::verify(&both, &good).is_some());
+    assert!(signed_request::verify(&[], &good).is_none());
+    assert!(signed_request::verify(&[String::new()], &good).is_none());
+    for strange in
+        ["", ".", "..", "a.b", &format!("{good}x"), &good[1..], &format!("{good}.{good}"), &"a".repeat(9_000)]
+    {
+        assert!(signed_request::verify(&both, strange).is_none(), "{strange}");
+    }
+}
+
+on_both! {
+    options: options(),
+    async fn removing_the_app_takes_the_tokens_of_that_person_alone(app: &TestApp) {
+        app.clock.advance_ms(BEFORE_MS - app.app.db.now().0);
+        let (site, other) = (app.site().await, app.site().await);
+        let theirs = app.store(app.blank_connection(&site, "17841460998870001")).await;
+        let also = app.store(app.blank_connection(&other, "17841460998870002")).await;
+        let mut row = app.blank_connection(&site, "17841460998870003");
+        row.owner_id = Some("10223344556677880".to_owned());
+        let another = app.store(row).await;
+        let mut row = app.blank_connection(&site, "17841460998870004");
+        row.login = ConnectionLogin::Instagram;
+        let other_app = app.store(row).await;
+
+        for (name, path) in [
+            ("wrong_secret", "instagram-login/deauthorize"),
+            ("deauthorize_ig_login", "facebook-login/deauthorize"),
+            ("tampered", "facebook-login/deauthorize"),
+            ("alg_none_empty_signature", "facebook-login/deauthorize"),
+            ("no_dot", "facebook-login/deauthorize"),
+            ("tampered", "facebook-login/data-deletion"),
+        ] {
+            let refused = send(app, path, &vector(name)).await;
+            assert_eq!(refused.error(), (403, "PERMISSION_DENIED".to_owned()), "{name}");
+        }
+        let nothing = send(app, "facebook-login/deauthorize", "").await;
+        assert_eq!(nothing.violations(), [("signed_request".to_owned(), "REQUIRED_FIELD".to_owned())]);
+        assert!(app.stored_connections().await.iter().all(|row| row.dead_since.is_none()));
+
+        let done = send(app, "facebook-login/deauthorize", &vector("deauthorize_fb_login")).await;
+        assert_eq!((done.status.as_u16(), done.text.as_str()), (200, "{}"));
+        for row in app.stored_connections().await {
+            let is_theirs = row.id == theirs.id || row.id == also.id;
+            assert_eq!((row.token.is_none(), row.dead_since.is_some()), (is_theirs, is_theirs), "{}", row.external_id);
+            assert!(is_theirs || row == another || row == other_app);
+        }
+        let shown = app.connections(&other).await.remove(0);
+        assert_eq!(shown["state"], "REVOKED");
+        assert!(shown["problem"].as_str().unwrap().contains("has removed the app"));
+        // Once more changes nothing.
+        let before = app.stored_connections().await;
+        send(app, "facebook-login/deauthorize", &vector("deauthorize_fb_login")).await;
+        assert_eq!(app.stored_connections().await, before);
+    }
+}
+
+on_both! {
+    options: options(),
+    async fn a_request_that_is_told_again_does_not_undo_a_later_login(app: &TestApp) {
+        app.clock.advance_ms(BEFORE_MS - app.app.db.now().0);
+        let site = app.site().await;
+        app.clock.advance_ms(24 * 3_600_000);
+        let row = app.store(app.blank_connection(&site, BRAND)).await;
+        for name in ["facebook-login/deauthorize", "facebook-login/data-deletion"] {
+            assert_eq!(send(app, name, &vector("deauthorize_fb_login")).await.status.as_u16(), 200);
+        }
+        assert_eq!(app.stored_connections().await, [row]);
+    }
+}
+
+on_both! {
+    options: options(),
+    async fn whoever_wants_to_be_forgotten_can_see_that_it_was_done(app: &TestApp) {
+        app.clock.advance_ms(BEFORE_MS - app.app.db.now().0);
+        let site = app.site().await;
+        app.store(app.blank_connection(&site, BRAND)).await;
+        let mut row = app.blank_connection(&site, "17841460998870004");
+        row.login = ConnectionLogin::Instagram;
+        row.owner_id = Some("8823456701234567".to_owned());
+        app.store(row).await;
+
+        let answer = send(app, "facebook-login/data-deletion", &vector("data_deletion_fb_login")).await;
+        assert_eq!(answer.status.as_u16(), 200);
+        assert_eq!(answer.headers["content-type"], "application/json");
+        let answer: Value = answer.json();
+        let keys: Vec<_> = answer.as_object().unwrap().keys().cloned().collect();
+        let expected: Vec<_> = payload("data_deletion_reply.json").as_object().unwrap().keys().cloned().collect();
+        assert_eq!(keys, expected);
+        let code = text(&answer["confirmation_code"]);
+        assert!(code.starts_with("dl_"));
+        assert_eq!(answer["url"], json!(format!("http://127.0.0.1/privacy/deletion?code={code}")));
+        let left = app.stored_connections().await;
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].login, ConnectionLogin::Instagram);
+
+        let page = Browser::new(app).get(&format!("/privacy/deletion?code={code}")).await;
+        assert_eq!(page.status.as_u16(), 200);
+        assert!(page.text.contains("was carried out at"), "{}", page.text);
+        assert!(page.text.contains(&code), "{}", page.text);
+        assert!(!page.text.contains("10223344556677889"), "whose it was is not shown");
+        for unknown in ["", "?code=", "?code=dl_x", &format!("?code={code}x"), "?code=%FF"] {
+            let page = Browser::new(app).get(&format!("/privacy/deletion{unknown}")).await;
+            assert_eq!(page.status.as_u16(), 404, "{unknown}");
+        }
+
+        // By either of the ids that a person of Instagram Login has.
+        send(app, "instagram-login/data-deletion", &vector("deauthorize_ig_login")).await;
+        assert_eq!(app.stored_connections().await, []);
+        assert!(app.app.db.now() > Timestamp(0));
+    }
+}
