@@ -117,9 +117,6 @@ type WebhookApis = (
     ExpungeApi,
 );
 
-type SourceApis =
-    (InstagramApi, ProfilesApi, MeApi, FollowEvidenceApi, ConnectionInvitationsApi, ConnectionsApi);
-
 fn service(app: &App) -> OpenApiService<Apis, ()> {
     let app = || app.clone();
     let webhooks = (
