@@ -49,6 +49,7 @@ fn ids(all: &Everything) -> Vec<String> {
         &all.subscription_id,
         &all.event_id,
         &all.delivery_id,
+        &all.mention_id,
     ]
     .map(String::clone)
     .to_vec()

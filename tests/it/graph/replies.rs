@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::stage::{Stage, message};
 use crate::on_both;
+use crate::support::ADMIN_KEY;
 use crate::support::callers::UNKNOWN_ID;
 use crate::support::client::Answer;
 use crate::support::graph::{Fault, Graph, PAGE_TOKEN, payload};
-use crate::support::ADMIN_KEY;
 
 impl Stage<'_> {
     async fn reply(&self, activity: &str, body: &Value) -> Answer {

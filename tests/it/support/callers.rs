@@ -41,6 +41,8 @@ pub struct Everything {
     pub event_id: String,
     pub delivery_id: String,
     pub replay_id: String,
+    /// A mention on Instagram.
+    pub mention_id: String,
     pub receiver: Receiver,
 }
 
@@ -138,6 +140,7 @@ impl TestApp {
             app_token: self.app_token(&app).await,
             event_id: text(&delivery["eventId"]),
             delivery_id: text(&delivery["id"]),
+            mention_id: self.mention(&site).await,
             replay_id: text(&replay["webhookReplay"]["id"]),
             site,
             member,
@@ -247,6 +250,9 @@ impl Everything {
                 }})),
                 ..about(&self.subscription_id)
             },
+            "replyToInstagramMention" => {
+                Sample { body: Some(json!({"message": "Thanks!"})), ..about(&self.mention_id) }
+            }
             "expungeEvents" => sending(json!({"accountId": self.account_id})),
             "dryRunWebhookSubscription" => {
                 Sample { body: Some(json!({"filter": {"channels": ["X"]}})), ..about(&self.subscription_id) }
