@@ -7,6 +7,7 @@ use crate::on_both;
 use crate::support::callers::{Everything, READ, Sample};
 use crate::support::client::Answer;
 use crate::support::document::operations;
+use crate::support::graph::Graph;
 use crate::support::world::text;
 use crate::support::{ADMIN_KEY, TestApp};
 
@@ -119,6 +120,7 @@ const ROWS: &[(&str, Row)] = &[
     ("listConnections", SITE_ADMIN),
     ("getConnection", SITE_ADMIN),
     ("deleteConnection", SITE_ADMIN),
+    ("replyToInstagramMention", SITE_ADMIN),
     ("listFollowedChannels", EVERYBODY),
     ("createFollowedChannel", OWN_OR_MANAGE),
     ("createAccount", MANAGE),
@@ -200,6 +202,7 @@ fn every_operation_has_one_row_and_every_row_an_operation() {
 }
 
 on_both! {
+    options: Graph::options().await,
     async fn g5_every_caller_may_do_what_the_table_says_and_nothing_else(app: &TestApp) {
         let (own, other) = (app.everything().await, app.everything().await);
         let spare = text(&app.app_of(&own.admin).await["app"]["id"]);

@@ -51,6 +51,7 @@ fn ids(all: &Everything) -> Vec<String> {
         &all.delivery_id,
         &all.invitation_id,
         &all.connection_id,
+        &all.mention_id,
     ]
     .map(String::clone)
     .to_vec()

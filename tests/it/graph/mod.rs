@@ -1,5 +1,6 @@
 //! What Instagram's things mean, looked up at a stand-in for the Graph API.
 
+mod calls;
 mod errors;
 mod limits;
 mod meanings;

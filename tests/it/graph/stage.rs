@@ -1,6 +1,6 @@
 //! A brand that is connected to the stand-in, things that its webhooks brought, and what became of them.
 
-use entity::id::{ConnectionId, ItemId, SiteId, Timestamp};
+use entity::id::{ItemId, SiteId, Timestamp};
 use entity::kinds::{ConnectionLogin, ItemStatus, Platform};
 use entity::{activity, connection, item};
 use followpoints::activities::{Fate, Sighting};
@@ -11,6 +11,7 @@ use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, ColumnTrait, EntityTrait,
 use serde_json::{Value, json};
 
 use crate::support::TestApp;
+use crate::support::brand;
 use crate::support::graph::{BRAND, Graph, INSTAGRAM_TOKEN, OWNER, PAGE, PAGE_TOKEN, payload};
 use crate::support::world::Site;
 
@@ -43,31 +44,12 @@ impl<'a> Stage<'a> {
     pub async fn connect(&self, login: ConnectionLogin) {
         let app = &self.app.app;
         let token = if login == ConnectionLogin::Facebook { PAGE_TOKEN } else { INSTAGRAM_TOKEN };
-        let now = app.db.now();
         let row = connection::Model {
-            id: ConnectionId(app.db.new_id()),
-            site_id: self.site_id(),
-            platform: Platform::Instagram,
             login,
-            external_id: BRAND.to_owned(),
-            username: Some("nordbrew.coffee".to_owned()),
             page_id: Some(PAGE.to_owned()),
             owner_id: Some(OWNER.to_owned()),
             token: Some(app.sealer.seal(TOKEN_PURPOSE, token.as_bytes()).unwrap()),
-            refresh_token: None,
-            token_issued_at: Some(now),
-            token_expires_at: None,
-            missing_permissions: "[]".to_owned(),
-            dead_since: None,
-            problem: None,
-            limited_until: None,
-            is_development: false,
-            last_item_at: None,
-            poll_due_at: FAR,
-            has_polled: true,
-            check_due_at: FAR,
-            created_at: now,
-            updated_at: now,
+            ..brand::connection(self.app, self.site_id(), BRAND)
         };
         let tx = app.db.write().await.unwrap();
         let insert = connection::Entity::insert(connection::ActiveModel::from(row));

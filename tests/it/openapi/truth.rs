@@ -10,6 +10,7 @@ use crate::on_both;
 use crate::support::ADMIN_KEY;
 use crate::support::callers::UNKNOWN_ID;
 use crate::support::document::{operations, resolve};
+use crate::support::graph::Graph;
 
 /// What of `value` does not follow `schema`.
 fn faults(schema: &'static Value, value: &Value) -> Vec<String> {
@@ -121,6 +122,7 @@ fn body_schema(definition: &'static Value) -> &'static Value {
 }
 
 on_both! {
+    options: Graph::options().await,
     async fn every_request_and_every_answer_follows_the_document(app: &TestApp) {
         let all = app.everything().await;
         let late = app.member(&all.site, "late").await;

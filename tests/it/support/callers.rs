@@ -43,6 +43,8 @@ pub struct Everything {
     pub replay_id: String,
     pub invitation_id: String,
     pub connection_id: String,
+    /// A mention on Instagram.
+    pub mention_id: String,
     pub receiver: Receiver,
 }
 
@@ -147,6 +149,7 @@ impl TestApp {
             app_token: self.app_token(&app).await,
             event_id: text(&delivery["eventId"]),
             delivery_id: text(&delivery["id"]),
+            mention_id: self.mention(&site).await,
             replay_id: text(&replay["webhookReplay"]["id"]),
             invitation_id: self.invitation(&site).await,
             connection_id: self.stored_connection(&site).await.id.to_string(),
@@ -279,6 +282,9 @@ impl Everything {
                 }})),
                 ..about(&self.subscription_id)
             },
+            "replyToInstagramMention" => {
+                Sample { body: Some(json!({"message": "Thanks!"})), ..about(&self.mention_id) }
+            }
             "expungeEvents" => sending(json!({"accountId": self.account_id})),
             "dryRunWebhookSubscription" => {
                 Sample { body: Some(json!({"filter": {"channels": ["X"]}})), ..about(&self.subscription_id) }

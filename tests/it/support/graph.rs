@@ -471,7 +471,7 @@ impl Graph {
                 let tags = self.state().tags.clone();
                 (200, page(&tags, call, false))
             }
-            [BRAND, "mentions"] if !is_get && call.host == "fb" => self.reply(call),
+            [_, "mentions"] if !is_get && call.host == "fb" => self.reply(call),
             ["me" | BRAND | PAGE, "messages"] if !is_get => self.message(call),
             [BRAND | PAGE] if is_get => self.account(call),
             [id] if is_get => self.person_or_message(id, call),

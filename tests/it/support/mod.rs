@@ -1,6 +1,7 @@
 //! What every test stands on: the whole service on a database of its own, a clock that moves when told to, and a client that
 //! speaks to it in process.
 
+pub mod brand;
 pub mod callers;
 pub mod certificates;
 pub mod client;
