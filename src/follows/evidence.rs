@@ -32,10 +32,10 @@ pub async fn list(
     before: Option<FollowedChannelId>,
     limit: u64,
 ) -> Result<Vec<followed_channel::Model>, DbErr> {
-    let mut query = followed_channel::Entity::find().filter(followed_channel::Column::SiteId.eq(site));
     if let Some(account) = filter.account {
-        query = query.filter(followed_channel::Column::AccountId.eq(account));
+        return of_account(db, site, account, filter, before, limit).await;
     }
+    let mut query = followed_channel::Entity::find().filter(followed_channel::Column::SiteId.eq(site));
     if let Some(channel) = filter.channel {
         query = query.filter(followed_channel::Column::Channel.eq(channel));
     }
@@ -50,6 +50,29 @@ pub async fn list(
         query = query.filter(followed_channel::Column::Id.lt(before));
     }
     query.order_by_desc(followed_channel::Column::Id).limit(limit).all(db).await
+}
+
+/// The same of one account. It follows each channel once at most, so all of them are read by its key and chosen here:
+/// asked for in order, SQLite would go through the follows of the whole site.
+async fn of_account(
+    db: &impl ConnectionTrait,
+    site: SiteId,
+    account: AccountId,
+    filter: FollowFilter,
+    before: Option<FollowedChannelId>,
+    limit: u64,
+) -> Result<Vec<followed_channel::Model>, DbErr> {
+    let own = followed_channel::Entity::find().filter(followed_channel::Column::AccountId.eq(account));
+    let mut rows = own.all(db).await?;
+    rows.retain(|row| {
+        row.site_id == site
+            && filter.channel.is_none_or(|channel| row.channel == channel)
+            && filter.evidence.is_none_or(|evidence| row.evidence == evidence)
+            && before.is_none_or(|before| row.id < before)
+    });
+    rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.id));
+    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(rows)
 }
 
 /// Whose accounts `follows` of `site` are.

@@ -136,7 +136,7 @@ pub fn candidates(text: &str) -> Vec<String> {
         .map(|word| word.chars().filter(|c| *c != '-').map(|c| c.to_ascii_uppercase()).collect())
         .collect();
     let is_code = |word: &str| word.len() == LENGTH && word.bytes().all(|byte| ALPHABET.contains(&byte));
-    let pairs = words.windows(2).map(|pair| pair.concat());
+    let pairs = words.windows(2).map(<[String]>::concat);
     // `ref` parameters of links come with a word before the code: link-7K4Q9XWM.
     let ends = words.iter().filter_map(|word| word.get(word.len().checked_sub(LENGTH)?..)).map(str::to_owned);
     let mut found: Vec<String> =

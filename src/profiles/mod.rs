@@ -83,7 +83,7 @@ pub async fn change(
         match change_once(database, site, member, changes).await {
             // What is parked for a handle may be worked on at the same moment.
             Err(ProfileError::Store(error)) if db::lost_a_race(&error) && tries < db::TRIES_MAX => tries += 1,
-            changed => return changed,
+            done => return done,
         }
     }
 }

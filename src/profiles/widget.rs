@@ -95,8 +95,8 @@ pub async fn message_page(
     let mut brands = connected(db, site).await?;
     // Stable: among those that work, and among those that do not, the oldest stays first.
     brands.sort_by_key(|brand| !brand.works);
-    let usernames = brands.into_iter().filter(|brand| brand.platform == Platform::Instagram);
-    let known = usernames.filter_map(|brand| brand.username.as_deref().and_then(handles::normalised)).next();
+    let mut on_instagram = brands.into_iter().filter(|brand| brand.platform == Platform::Instagram);
+    let known = on_instagram.find_map(|brand| brand.username.as_deref().and_then(handles::normalised));
     let known = match known {
         Some(handle) => Some(handle),
         None => {

@@ -21,20 +21,22 @@ pub struct ExpungeApi {
 
 /// Exactly one of the three.
 #[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
 struct ExpungeEventsRequest {
     /// The account whose events are emptied.
-    account_id: Option<Uuid>,
+    #[oai(rename = "accountId")]
+    account: Option<Uuid>,
     /// The member whose events are emptied, and of whom is erased what social platforms told.
-    member_id: Option<Uuid>,
+    #[oai(rename = "memberId")]
+    member: Option<Uuid>,
     /// The entity whose events are emptied: a followed channel, an activity, an account.
-    entity_id: Option<Uuid>,
+    #[oai(rename = "entityId")]
+    entity: Option<Uuid>,
 }
 
 impl ExpungeEventsRequest {
     fn about(&self) -> Result<About, Problem> {
         let wish = "name exactly one of accountId, memberId and entityId";
-        match (self.account_id, self.member_id, self.entity_id) {
+        match (self.account, self.member, self.entity) {
             (Some(id), None, None) => Ok(About::Account(AccountId(id))),
             (None, Some(id), None) => Ok(About::Member(MemberId(id))),
             (None, None, Some(id)) => Ok(About::Entity(id)),

@@ -1,8 +1,9 @@
 //! The end of what is known of a member.
 
-use entity::id::{ActivityId, EventId, ItemId};
+use entity::id::{ActivityId, EventId, ItemId, SiteId};
 use entity::kinds::{ActivityOutcome, ActivityType, ItemStatus, Platform};
 use entity::{activity, event, item, link_code, member_handle, member_profile, person};
+use followpoints::db::Tx;
 use sea_orm::EntityTrait as _;
 use serde_json::{Value, json};
 
@@ -17,10 +18,9 @@ async fn expunge(app: &TestApp, site: &Site, body: Value) -> Answer {
     app.call("POST", "/admin/v1/events/expunge").key(ADMIN_KEY, &site.id).json(&body).send().await
 }
 
-/// As if `person` of `handle` had sent a message, seen as the member's activity, and told to the outside; gives its id.
-async fn message(app: &TestApp, site: &Site, member: &Member, person: &str, handle: &str) -> ActivityId {
-    let tx = app.app.db.write().await.unwrap();
-    let (now, site_id) = (tx.now(), site_id(site));
+/// As if `person` of `handle` had sent `payload`; gives the id of what was sent.
+async fn sent(tx: &Tx, site_id: SiteId, person: &str, handle: &str, payload: &str) -> ItemId {
+    let now = tx.now();
     let row = person::Model {
         site_id,
         platform: Platform::Instagram,
@@ -33,7 +33,6 @@ async fn message(app: &TestApp, site: &Site, member: &Member, person: &str, hand
     };
     person::Entity::insert(person::ActiveModel::from(row)).exec_without_returning(tx.conn()).await.unwrap();
     let item_id = ItemId(tx.new_id());
-    let payload = json!({"from": handle, "text": "I love mugs"}).to_string();
     let row = item::Model {
         id: item_id,
         platform: Platform::Instagram,
@@ -42,7 +41,7 @@ async fn message(app: &TestApp, site: &Site, member: &Member, person: &str, hand
         kind: "message".to_owned(),
         person: Some(person.to_owned()),
         handle: Some(handle.to_owned()),
-        payload: payload.clone(),
+        payload: payload.to_owned(),
         occurred_at: Some(now),
         delivery_id: None,
         site_id: Some(site_id),
@@ -54,6 +53,15 @@ async fn message(app: &TestApp, site: &Site, member: &Member, person: &str, hand
         received_at: now,
     };
     item::Entity::insert(item::ActiveModel::from(row)).exec_without_returning(tx.conn()).await.unwrap();
+    item_id
+}
+
+/// As if `person` of `handle` had sent a message, seen as the member's activity, and told to the outside; gives its id.
+async fn message(app: &TestApp, site: &Site, member: &Member, person: &str, handle: &str) -> ActivityId {
+    let tx = app.app.db.write().await.unwrap();
+    let (now, site_id) = (tx.now(), site_id(site));
+    let payload = json!({"from": handle, "text": "I love mugs"}).to_string();
+    let item_id = sent(&tx, site_id, person, handle, &payload).await;
     let id = ActivityId(tx.new_id());
     let row = activity::Model {
         site_id,

@@ -79,6 +79,9 @@ on_both! {
         assert_eq!((&first["pagingMetadata"]["count"], &first["pagingMetadata"]["hasNext"]), (&json!(4), &json!(true)));
         let cursor = text(&first["pagingMetadata"]["cursors"]["next"]);
         assert_eq!(ids(app, &site, &format!("?cursor={cursor}")).await, chosen(&[2, 0]));
+        let first = list(app, &site, &format!("?accountId={account}&limit=2")).await;
+        let cursor = text(&first["pagingMetadata"]["cursors"]["next"]);
+        assert_eq!(ids(app, &site, &format!("?cursor={cursor}")).await, chosen(&[3]));
         for (query, field, rule) in [
             ("?evidence=PROVEN", "evidence", "FORMAT"),
             ("?channel=MYSPACE", "channel", "FORMAT"),
