@@ -100,8 +100,8 @@ impl Connections {
     }
 }
 
-fn open(sealer: &Sealer, purpose: &str, sealed: Option<&[u8]>) -> Option<String> {
-    let token = sealer.open(purpose, sealed?);
+fn open(sealer: &Sealer, purpose: &str, stored: Option<&[u8]>) -> Option<String> {
+    let token = sealer.open(purpose, stored?);
     if token.is_err() {
         tracing::warn!(purpose, "a stored token cannot be opened");
     }
