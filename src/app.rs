@@ -38,6 +38,8 @@ use crate::webhooks::sending::Ways;
 use crate::webhooks::signing::Signer;
 use crate::webhooks::{delivery, retention, secrets};
 
+/// How often connections are looked at whose check is due.
+const CHECK_EVERY: Duration = Duration::from_mins(1);
 /// How often what has ended is deleted.
 const CLEAN_UP_EVERY: Duration = Duration::from_hours(1);
 
@@ -179,6 +181,7 @@ impl App {
         let platforms = config.platforms.clone();
         let connections =
             Connections::new(db.clone(), sealer.clone(), client.clone(), platforms, &config.public_url);
+        upkeep.spawn(check_connections(connections.clone()));
         Ok(Self {
             follows: Follows::start(&db, &configs, &dispatcher).await?,
             authenticator: Authenticator::new(db.clone(), tokens.clone(), issuers, admin_key),
@@ -205,14 +208,26 @@ impl App {
 
     /// Stops the workers and closes the database. Call it when no request is running any more.
     pub async fn stop(&self) {
+        // First those that make work for the others.
+        let mut upkeep = std::mem::take(&mut *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner));
+        upkeep.shutdown().await;
         self.dispatcher.stop().await;
         if let Some(streams) = &self.streams {
             streams.close().await;
         }
-        let mut upkeep = std::mem::take(&mut *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner));
-        upkeep.shutdown().await;
         if let Err(error) = self.db.close().await {
             tracing::warn!(%error, "the database could not be closed cleanly");
+        }
+    }
+}
+
+/// Looks how connections are, now and then.
+async fn check_connections(connections: Connections) {
+    let mut ticks = tokio::time::interval(CHECK_EVERY);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = connections.check_due().await {
+            tracing::warn!(%error, "connections could not be checked; the next tick tries again");
         }
     }
 }

@@ -142,14 +142,9 @@ async fn receive(
     })?;
     let unknown = items.iter().filter(|item| item.kind == Kind::Unknown.as_str()).count();
     let (received, new) = (items.len(), stored.new.len());
-    wake(new);
+    app.sources.wake();
     tracing::debug!(source = login.source(), secret, received, new, unknown, "a webhook was taken in");
     Ok(Json(json!({"received": received})))
-}
-
-/// Lets the worker begin with what is `new`.
-fn wake(new: usize) {
-    tracing::trace!(new, "things wait for the worker");
 }
 
 fn not_set(setting: &str) -> Problem {
