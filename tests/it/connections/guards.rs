@@ -326,7 +326,7 @@ on_both! {
         assert_eq!((name, value.len()), ("followpoints_connect", 43));
         assert_eq!(attributes, "Path=/connect; Max-Age=86400; HttpOnly; SameSite=Lax");
         let policy = page.headers["content-security-policy"].to_str().unwrap();
-        let platform = format!("{}", app.config.platforms.meta.urls.instagram.trim_end_matches("/instagram"));
+        let platform = app.config.platforms.meta.urls.instagram.trim_end_matches("/instagram");
         assert!(policy.ends_with(&format!("form-action 'self' {platform}")), "{policy}");
     }
 }
@@ -349,11 +349,11 @@ on_both! {
         assert_eq!(without_app.error(), (428, "PLATFORM_NOT_CONFIGURED".to_owned()));
         assert!(without_app.text.contains("FOLLOWPOINTS_TIKTOK_BUSINESS_APP_ID"));
 
-        let made = make(json!({"platform": "INSTAGRAM"})).await.json();
-        assert_eq!(made["invitation"]["login"], "FACEBOOK");
-        assert_eq!(made["invitation"]["status"], "PENDING");
-        assert_eq!(made["invitation"]["expiresDate"], "2024-08-08T11:51:41.431Z");
-        let url = made["invitation"]["url"].as_str().unwrap();
+        let first = make(json!({"platform": "INSTAGRAM"})).await.json();
+        assert_eq!(first["invitation"]["login"], "FACEBOOK");
+        assert_eq!(first["invitation"]["status"], "PENDING");
+        assert_eq!(first["invitation"]["expiresDate"], "2024-08-08T11:51:41.431Z");
+        let url = first["invitation"]["url"].as_str().unwrap();
         assert!(url.starts_with("http://127.0.0.1/connect/"), "{url}");
         // Newest first, page by page.
         for _ in 0..2 {
@@ -365,7 +365,7 @@ on_both! {
         let cursor = page["pagingMetadata"]["cursors"]["next"].as_str().unwrap();
         let page = app.call("GET", &format!("{INVITATIONS}?cursor={cursor}")).key(ADMIN_KEY, &site.id).ok().await;
         assert_eq!(page["invitations"].as_array().unwrap().len(), 1);
-        assert_eq!(page["invitations"][0]["id"], made["invitation"]["id"]);
+        assert_eq!(page["invitations"][0]["id"], first["invitation"]["id"]);
     }
 }
 

@@ -31,7 +31,7 @@ on_both! {
                 "Nothing has arrived since 2024-07-25T11:51:41.431Z.",
             ),
             (
-                |row, _| row.missing_permissions = r#"["pages_messaging"]"#.to_owned(),
+                |row, _| r#"["pages_messaging"]"#.clone_into(&mut row.missing_permissions),
                 "PERMISSION_MISSING",
                 "pages_messaging is missing",
             ),
