@@ -74,15 +74,14 @@ impl Place {
 
     /// Whether it comes from the test button.
     fn is_test(&self, ids: &[Option<&str>]) -> bool {
-        let is_known = |id: &Option<&str>| id.is_some_and(|id| TEST_IDS.contains(&id));
-        self.account == TEST_ACCOUNT || ids.iter().any(is_known)
+        self.account == TEST_ACCOUNT || ids.iter().flatten().any(|id| TEST_IDS.contains(id))
     }
 }
 
 /// What was found so far.
 #[derive(Default)]
 struct Items {
-    items: Vec<NewItem>,
+    found: Vec<NewItem>,
     seen: HashSet<(String, String)>,
     has_more: bool,
 }
@@ -90,22 +89,22 @@ struct Items {
 impl Items {
     fn finish(mut self, text: &str) -> Vec<NewItem> {
         if self.has_more {
-            self.items.truncate(ITEMS_MAX - 1);
+            self.found.truncate(ITEMS_MAX - 1);
             self.has_more = false;
             self.unknown(&Place::nowhere(), text);
         }
-        self.items
+        self.found
     }
 
     fn push(&mut self, place: &Place, kind: Kind, key: String, payload: String) -> Option<&mut NewItem> {
         if !self.seen.insert((place.account.clone(), key.clone())) {
             return None;
         }
-        if self.items.len() >= ITEMS_MAX {
+        if self.found.len() >= ITEMS_MAX {
             self.has_more = true;
             return None;
         }
-        self.items.push(NewItem {
+        self.found.push(NewItem {
             platform: Platform::Instagram,
             account: place.account.clone(),
             key,
@@ -116,7 +115,7 @@ impl Items {
             occurred_at: place.time,
             payload,
         });
-        self.items.last_mut()
+        self.found.last_mut()
     }
 
     /// Text that means nothing to us.

@@ -146,7 +146,9 @@ fn in_python(value: &Value) -> String {
     let text = serde_json::to_string_pretty(value).unwrap().replace('\n', " ").replace('/', "\\/");
     let escape = |c: char| {
         let mut units = [0; 2];
-        c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>()
+        let escapes: Vec<_> =
+            c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")).collect();
+        escapes.concat()
     };
     text.chars().map(|c| if c.is_ascii() { c.to_string() } else { escape(c) }).collect()
 }

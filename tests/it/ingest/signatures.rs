@@ -133,8 +133,7 @@ fn signed(payload: &str, padding: bool) -> String {
     let engine = if padding { &URL_SAFE } else { &URL_SAFE_NO_PAD };
     let payload = engine.encode(payload);
     let digits = signature(INSTAGRAM_SECRET, payload.as_bytes());
-    let mac: Vec<u8> = digits["sha256=".len()..]
-        .as_bytes()
+    let mac: Vec<u8> = digits.as_bytes()["sha256=".len()..]
         .chunks(2)
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
         .collect();
