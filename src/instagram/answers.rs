@@ -135,18 +135,13 @@ impl Media {
     /// What White Label Loyalty calls it: `post`, `reel` or `story`.
     #[must_use]
     pub fn media_type(&self) -> &'static str {
-        match self.product.as_deref() {
-            Some("REELS") => return "reel",
-            Some("STORY") => return "story",
-            Some(_) => return "post",
-            None => {}
-        }
-        match &self.permalink {
-            Some(permalink) if permalink.contains("/reel/") => "reel",
-            Some(_) => "post",
-            None if self.kind.as_deref() == Some("VIDEO") => "reel",
-            None => "post",
-        }
+        let is_reel = match (self.product.as_deref(), &self.permalink) {
+            (Some("STORY"), _) => return "story",
+            (Some(product), _) => product == "REELS",
+            (None, Some(permalink)) => permalink.contains("/reel/"),
+            (None, None) => self.kind.as_deref() == Some("VIDEO"),
+        };
+        if is_reel { "reel" } else { "post" }
     }
 }
 
@@ -300,7 +295,7 @@ mod tests {
             assert_eq!(id(&odd), None, "{odd}");
         }
         for text in ["2026-11-18T09:29:41+0000", "2026-11-18T09:29:41+00:00", "2026-11-18T09:29:41Z"] {
-            assert_eq!(instant(&json!(text)), Some(Timestamp(1_795_080_581_000)), "{text}");
+            assert_eq!(instant(&json!(text)), Some(Timestamp(1_794_994_181_000)), "{text}");
         }
         assert_eq!(instant(&json!("yesterday")), None);
     }

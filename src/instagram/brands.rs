@@ -75,8 +75,8 @@ pub fn access(sealer: &Sealer, row: &connection::Model, now: Timestamp) -> Resul
     if let Some(until) = row.limited_until.filter(|until| *until > now) {
         return Err(GraphError::Throttled(until.0 - now.0));
     }
-    let sealed = row.token.as_deref().ok_or_else(|| dead("there is none"))?;
-    let token = sealer.open(TOKEN_PURPOSE, sealed).ok().and_then(|token| String::from_utf8(token).ok());
+    let stored = row.token.as_deref().ok_or_else(|| dead("there is none"))?;
+    let token = sealer.open(TOKEN_PURPOSE, stored).ok().and_then(|token| String::from_utf8(token).ok());
     let token = token.ok_or_else(|| dead("it was sealed under another key"))?;
     Ok(Access { connection: row.id, login: row.login, account: row.external_id.clone(), token })
 }

@@ -165,9 +165,9 @@ fn later(item: &item::Model, known: &Known<'_>, error: &GraphError, after_ms: i6
 fn of_contact(item: &item::Model, contact: &Contact, known: &Known<'_>) -> Fate {
     let mut profile = match known.answer(&Question::Profile(contact.person.clone())) {
         Ok(Answer::Profile(profile)) => profile,
-        Ok(_) => Profile::default(),
         // Who wrote has written, whether or not more is told of them.
-        Err(
+        Ok(_)
+        | Err(
             GraphError::NoConsent
             | GraphError::Permission(_)
             | GraphError::MessagesOff

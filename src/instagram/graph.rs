@@ -217,7 +217,8 @@ impl Graph {
             match ask(&format!("{},{more}", behind.fields)).await {
                 Err(GraphError::Refused(code)) if code.starts_with("100") => {
                     let answer = ask(behind.fields).await;
-                    if answer.is_ok() {
+                    // Whatever else came of it, the field was to blame unless that is refused, too.
+                    if !matches!(answer, Err(GraphError::Refused(_))) {
                         plain_until.store(self.now().plus_ms(REFUSED_FOR_MS).0, Ordering::Relaxed);
                     }
                     return answer;

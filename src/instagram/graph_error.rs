@@ -99,13 +99,12 @@ fn by_code(code: i64, subcode: i64, is_transient: bool, usage: Usage) -> GraphEr
         (10, 2_534_022) => GraphError::OutsideWindow,
         (200, 2_534_041) => GraphError::MessagesOff,
         (230, _) => GraphError::NoConsent,
-        (9010, _) | (100, 2_534_014 | 2_207_013) | (110, _) => GraphError::Nobody,
+        (9010 | 110, _) | (100, 2_534_014 | 2_207_013) => GraphError::Nobody,
         (100, 33) => GraphError::Gone,
         (368, _) => GraphError::Blocked,
         (551, _) => GraphError::Unavailable,
         (3 | 10 | 200..=299, _) => GraphError::Permission(text),
-        (1 | 2, _) => GraphError::Temporary(format!("code {text}")),
-        _ if is_transient => GraphError::Temporary(format!("code {text}")),
+        _ if is_transient || matches!(code, 1 | 2) => GraphError::Temporary(format!("code {text}")),
         _ => GraphError::Refused(text),
     }
 }

@@ -4,13 +4,37 @@ use entity::kinds::ConnectionLogin;
 use followpoints::instagram::brands;
 use followpoints::instagram::graph::Access;
 use followpoints::instagram::graph_error::GraphError;
-use serde_json::json;
+use followpoints::outbound::OutboundRequest;
+use poem::http::header::AUTHORIZATION;
+use serde_json::{Value, json};
 
 use super::stage::Stage;
 use crate::on_both;
-use crate::support::graph::{BRAND, Fault, Graph, PAGE};
+use crate::support::ENOUGH;
+use crate::support::graph::{
+    APP, BRAND, Fault, Graph, INSTAGRAM_APP, INSTAGRAM_TOKEN, OWNER, PAGE, PAGE_TOKEN, SCOPED_BRAND,
+    app_secret_proof,
+};
 
 impl Stage<'_> {
+    /// Asks the stand-in itself, with the proof.
+    async fn ask(&self, path: &str, token: &str, secret: &str) -> Value {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let url =
+            format!("{}/{path}{mark}appsecret_proof={}", self.graph.url, app_secret_proof(secret, token));
+        let client = &self.app.app.client;
+        let request = OutboundRequest {
+            method: "GET".parse().unwrap(),
+            url: client.guard().check_url(&url).unwrap(),
+            headers: vec![(AUTHORIZATION, format!("Bearer {token}").parse().unwrap())],
+            body: Vec::new().into(),
+            timeout: ENOUGH,
+            body_max: 1_000_000,
+            identity: None,
+        };
+        serde_json::from_slice(&client.send(request).await.result.unwrap().body).unwrap()
+    }
+
     async fn access(&self) -> Access {
         let app = &self.app.app;
         brands::access(&app.sealer, &self.connection().await, app.db.now()).unwrap()
@@ -46,7 +70,7 @@ on_both! {
         assert_eq!(own.username.as_deref(), Some("nordbrew.coffee"));
         graph.subscribe(&access, BRAND, &["messages", "comments"]).await.unwrap();
         assert_eq!(graph.subscribed_fields(&access, BRAND).await.unwrap(), ["messages", "comments"]);
-        access.token = crate::support::graph::PAGE_TOKEN.to_owned();
+        PAGE_TOKEN.clone_into(&mut access.token);
         access.login = ConnectionLogin::Facebook;
         assert_eq!(graph.own_account(&access).await.unwrap(), own);
         assert_eq!(graph.subscribed_fields(&access, PAGE).await.unwrap(), [""; 0]);
@@ -55,5 +79,33 @@ on_both! {
         // A page knows no fields of Instagram.
         let refused = graph.subscribe(&access, PAGE, &["messaging_seen"]).await;
         assert_eq!(refused, Err(GraphError::Refused("100".to_owned())));
+    }
+}
+
+on_both! {
+    options: Graph::options().await,
+    /// What whoever connects an account is asked for.
+    async fn the_stand_in_knows_permissions_pages_and_both_ids(app: &TestApp) {
+        let stage = Stage::alone(app).await;
+        stage.graph.permission("instagram_manage_messages", "declined");
+        let permissions = stage.ask("fb/v26.0/me/permissions", PAGE_TOKEN, APP.1).await;
+        let declined = json!({"permission": "instagram_manage_messages", "status": "declined"});
+        assert!(permissions["data"].as_array().unwrap().contains(&declined), "{permissions}");
+        assert_eq!(stage.ask("fb/v26.0/me", PAGE_TOKEN, APP.1).await, json!({"id": OWNER}));
+        let pages = stage.ask("fb/v26.0/me/accounts?fields=access_token&limit=1", PAGE_TOKEN, APP.1).await;
+        assert_eq!(pages["data"], json!([{"id": PAGE, "access_token": PAGE_TOKEN}]));
+        assert!(pages["paging"]["next"].is_string());
+        stage.graph.accounts(Vec::new());
+        assert_eq!(stage.ask("fb/v26.0/me/accounts", PAGE_TOKEN, APP.1).await, json!({"data": []}));
+        let me = stage.ask("ig/v26.0/me?fields=user_id", INSTAGRAM_TOKEN, INSTAGRAM_APP.1).await;
+        assert_eq!(me, json!({"id": SCOPED_BRAND, "user_id": BRAND}));
+        for (path, token, secret, code) in [
+            ("fb/v25.0/me", PAGE_TOKEN, APP.1, 2635),
+            ("fb/v26.0/me", PAGE_TOKEN, INSTAGRAM_APP.1, 100),
+            ("fb/v26.0/me", INSTAGRAM_TOKEN, APP.1, 190),
+            ("fb/v26.0/me", "unknown", APP.1, 190),
+        ] {
+            assert_eq!(stage.ask(path, token, secret).await["error"]["code"], code, "{path} {token}");
+        }
     }
 }

@@ -122,7 +122,7 @@ on_both! {
         let activity = sighting.activity.as_ref().unwrap();
         assert_eq!(activity.external_id, "18055512345678901");
         assert_eq!(activity.mention_type, Some(MentionType::Mention));
-        assert_eq!(sighting.occurred_at, Timestamp(1_795_080_581_000));
+        assert_eq!(sighting.occurred_at, Timestamp(1_794_994_181_000));
         assert_eq!(sighting.person.handle.as_deref(), Some("mia.runs.oslo"));
         assert_eq!(sighting.person.external_id, None, "a mention names no id of a person");
         assert!(!sighting.is_message && sighting.code_texts.is_empty());
@@ -191,6 +191,11 @@ on_both! {
         }));
         assert_eq!(comment.source, "INSTAGRAM_COMMENT");
         assert_eq!(comment.activity.unwrap().external_id, "17990011223344556");
+        // Should Instagram tell who it was, nothing is lost.
+        let told = json!({"id": "17990011223344556", "text": "hi", "username": "Joe_Brews"});
+        stage.graph.comment("17990011223344556", told);
+        let comment = stage.sighting("webhook_mentions_comment.json").await;
+        assert_eq!(comment.person.handle.as_deref(), Some("joe_brews"));
     }
 }
 

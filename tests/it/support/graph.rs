@@ -619,7 +619,10 @@ fn token_answer(token: &str, expires_in: i64) -> Value {
 /// The proof that whoever has the token has the app's secret too.
 pub fn app_secret_proof(secret: &str, token: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-    hmac::sign(&key, token.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hmac::sign(&key, token.as_bytes())
+        .as_ref()
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// `name.key_name(key){fields}`: the name, the key and the fields.
