@@ -26,6 +26,8 @@ use self::problem::Problem;
 use crate::access::api::AccessApi;
 use crate::access::token_api::{self, TokenApi};
 use crate::accounts::api::AccountsApi;
+use crate::activities::api::ActivitiesApi;
+use crate::activities::rule_api::ActivityRulesApi;
 use crate::app::App;
 use crate::apps::api::AppsApi;
 use crate::channels::api::ChannelsApi;
@@ -71,6 +73,9 @@ pub enum Tag {
     Admin,
     /// For owners and operators: webhook subscriptions, deliveries, events.
     Webhooks,
+    /// What happens on Instagram and TikTok, and what it earns.
+    #[oai(rename = "Social sources")]
+    Sources,
     /// For machines that watch over this one.
     Operations,
 }
@@ -86,8 +91,11 @@ type Apis = (
     AccessApi,
     AppsApi,
     WebhookApis,
+    SourceApis,
     OperationsApi,
 );
+
+type SourceApis = (ActivitiesApi, ActivityRulesApi);
 
 type WebhookApis = (
     WebhookSubscriptionsApi,
@@ -110,6 +118,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         WebhookExportApi { app: app() },
         ExpungeApi { app: app() },
     );
+    let sources = (ActivitiesApi { app: app() }, ActivityRulesApi { app: app() });
     let apis = (
         FollowsApi { app: app() },
         AccountsApi { app: app() },
@@ -121,6 +130,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         AccessApi { app: app() },
         AppsApi { app: app() },
         webhooks,
+        sources,
         OperationsApi { app: app() },
     );
     OpenApiService::new(apis, "Followpoints", env!("CARGO_PKG_VERSION"))

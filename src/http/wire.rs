@@ -26,6 +26,16 @@ pub enum ChannelName {
     Tiktok,
 }
 
+/// A social platform that tells what happens there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::Platform", rename = "Platform", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PlatformName {
+    /// Instagram.
+    Instagram,
+    /// TikTok.
+    Tiktok,
+}
+
 /// A followed channel (`wix.loyalty.socialmedia.v1.followed_channel`).
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]

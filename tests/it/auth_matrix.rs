@@ -105,6 +105,15 @@ const ROWS: &[(&str, Row)] = &[
     ("redeliverWebhookDelivery", SITE_ADMIN),
     ("listEvents", SITE_ADMIN),
     ("expungeEvents", SITE_ADMIN),
+    ("createActivityRule", SITE_ADMIN),
+    ("listActivityRules", SITE_ADMIN),
+    ("getActivityRule", SITE_ADMIN),
+    ("updateActivityRule", SITE_ADMIN),
+    ("deleteActivityRule", SITE_ADMIN),
+    ("listActivities", SITE_ADMIN),
+    ("getActivity", SITE_ADMIN),
+    ("listSourceItems", SITE_ADMIN),
+    ("listMyActivities", ONLY_MEMBER),
     ("listFollowedChannels", EVERYBODY),
     ("createFollowedChannel", OWN_OR_MANAGE),
     ("createAccount", MANAGE),
@@ -139,6 +148,7 @@ async fn fresh(app: &TestApp, own: &Everything, operation: &str, caller: &str) -
     let mut sample = own.sample(operation);
     match operation {
         "deleteApiKey" => sample.id = app.site_key(&own.site, READ).await.id,
+        "deleteActivityRule" => sample.id = app.rule(&own.site).await,
         "deleteOauthClient" => sample.id = app.front_end(&own.site, &[]).await,
         "deleteWebhookSubscription" | "replayWebhookSubscription" => {
             let event = "wix.loyalty.v1.account_created";

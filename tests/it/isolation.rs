@@ -49,6 +49,8 @@ fn ids(all: &Everything) -> Vec<String> {
         &all.subscription_id,
         &all.event_id,
         &all.delivery_id,
+        &all.activity_id,
+        &all.rule_id,
     ]
     .map(String::clone)
     .to_vec()
@@ -123,7 +125,7 @@ on_both! {
             }
         }
         assert_eq!(wrong, Vec::<String>::new());
-        assert!(asked >= 23, "only {asked} operations that take an id were found");
+        assert!(asked >= 28, "only {asked} operations that take an id were found");
         assert_eq!(dump(&app.app.db).await, before);
     }
 }
@@ -181,7 +183,7 @@ on_both! {
 }
 
 /// Every list of the admin API with the name of its items.
-const LISTS: [(&str, &str); 10] = [
+const LISTS: [(&str, &str); 13] = [
     ("/admin/v1/sites", "sites"),
     ("/admin/v1/api-keys", "apiKeys"),
     ("/admin/v1/apps", "apps"),
@@ -192,6 +194,9 @@ const LISTS: [(&str, &str); 10] = [
     ("/admin/v1/webhook-deliveries", "webhookDeliveries"),
     ("/admin/v1/webhook-replays", "webhookReplays"),
     ("/admin/v1/events", "events"),
+    ("/admin/v1/activities", "activities"),
+    ("/admin/v1/activity-rules", "activityRules"),
+    ("/admin/v1/source-items", "sourceItems"),
 ];
 
 on_both! {

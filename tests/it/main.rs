@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets what it did not expect shall fail")]
 
 mod accounts;
+mod activity_views;
 mod admin;
 mod anomaly;
 mod auth_matrix;

@@ -12,7 +12,7 @@ use sea_orm::EntityTrait as _;
 use serde_json::{Value, json};
 
 use crate::on_both;
-use crate::support::callers::{Everything, INSTANCE_ADMIN};
+use crate::support::callers::{Everything, INSTANCE_ADMIN, MEMBERS_OWN};
 use crate::support::document::operations;
 use crate::support::dump::dump;
 use crate::support::keys::{self, HMAC_SECRET};
@@ -130,7 +130,7 @@ on_both! {
             let sample = all.sample(operation.id);
             let is_admin_list = operation.id.starts_with("list") && operation.id != "listFollowedChannels";
             let query = if is_admin_list { "?limit=100" } else { &sample.query };
-            let auth = if operation.id == "getCurrentMemberAccount" { &all.member.token } else { ADMIN_KEY };
+            let auth = if MEMBERS_OWN.contains(&operation.id) { &all.member.token } else { ADMIN_KEY };
             let call = app.call("GET", &operation.uri(&sample.id, query)).key(auth, &all.site.id);
             let answer = call.send().await;
             assert_eq!(answer.status.as_u16(), 200, "{}: {}", operation.id, answer.text);

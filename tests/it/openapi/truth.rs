@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::walk;
 use crate::on_both;
 use crate::support::ADMIN_KEY;
-use crate::support::callers::UNKNOWN_ID;
+use crate::support::callers::{MEMBERS_OWN, UNKNOWN_ID};
 use crate::support::document::{operations, resolve};
 
 /// What of `value` does not follow `schema`.
@@ -144,7 +144,7 @@ on_both! {
             if operation.id == "createAccount" {
                 sample.body = Some(json!({"contactId": late.contact_id}));
             }
-            let auth = if operation.id == "getCurrentMemberAccount" { &all.member.token } else { ADMIN_KEY };
+            let auth = if MEMBERS_OWN.contains(&operation.id) { &all.member.token } else { ADMIN_KEY };
             let mut call =
                 app.call(operation.method, &operation.uri(&sample.id, &sample.query)).key(auth, &all.site.id);
             if let Some(body) = &sample.body {

@@ -16,6 +16,9 @@ pub const INSTANCE_ADMIN: &str = "SCOPE.FOLLOWPOINTS.INSTANCE-ADMIN";
 /// An id that nothing has.
 pub const UNKNOWN_ID: &str = "01a1fae0-1eff-77b5-972a-09dcdce0937d";
 
+/// Operations that are for members only.
+pub const MEMBERS_OWN: [&str; 2] = ["getCurrentMemberAccount", "listMyActivities"];
+
 /// An API key.
 pub struct ApiKey {
     pub id: String,
@@ -41,6 +44,9 @@ pub struct Everything {
     pub event_id: String,
     pub delivery_id: String,
     pub replay_id: String,
+    /// Of the member.
+    pub activity_id: String,
+    pub rule_id: String,
     pub receiver: Receiver,
 }
 
@@ -100,6 +106,13 @@ impl TestApp {
         text(&call.ok().await["account"]["id"])
     }
 
+    /// A rule of `site` that rewards every message; gives its id.
+    pub async fn rule(&self, site: &Site) -> String {
+        let body = json!({"activityRule": {"type": "DM_YOU_SOCIAL", "points": 5}});
+        let call = self.call("POST", "/admin/v1/activity-rules").key(ADMIN_KEY, &site.id).json(&body);
+        text(&call.ok().await["activityRule"]["id"])
+    }
+
     /// A site with one of everything, made with keys of the site wherever they are enough.
     pub async fn everything(&self) -> Everything {
         let site = self.site().await;
@@ -139,6 +152,8 @@ impl TestApp {
             event_id: text(&delivery["eventId"]),
             delivery_id: text(&delivery["id"]),
             replay_id: text(&replay["webhookReplay"]["id"]),
+            activity_id: self.activity_of(&site, &member.id, "mention:1").await,
+            rule_id: self.rule(&site).await,
             site,
             member,
             account_id,
@@ -188,6 +203,9 @@ impl Everything {
                 asking(format!("?subscriptionId={}&eventId={}", self.subscription_id, self.event_id))
             }
             "getWebhookReplay" | "cancelWebhookReplay" => about(&self.replay_id),
+            "getActivity" => about(&self.activity_id),
+            "listActivities" => asking(format!("?memberId={}&handle=@NordFan", self.member.id)),
+            "getActivityRule" | "deleteActivityRule" => about(&self.rule_id),
             "listWebhookReplays" | "exportWebhookDeliveries" => {
                 asking(format!("?subscriptionId={}", self.subscription_id))
             }
@@ -195,7 +213,10 @@ impl Everything {
             "listEvents" => asking(format!("?type={}&since=2024-08-01T00:00:00Z", ALL_EVENTS[0])),
             "listApiKeys"
             | "listAppInstances"
+            | "listActivityRules"
             | "listApps"
+            | "listMyActivities"
+            | "listSourceItems"
             | "listOauthClients"
             | "listSites"
             | "listWebhookSubscriptions" => asking("?limit=100".to_owned()),
@@ -217,6 +238,18 @@ impl Everything {
     fn sample_with_body(&self, operation: &str) -> Sample {
         match operation {
             "createApiKey" => sending(json!({"apiKey": {"name": "ci", "scopes": [READ]}})),
+            "createActivityRule" => sending(json!({"activityRule": {
+                "type": "MENTIONED_YOU_SOCIAL", "platform": "INSTAGRAM", "mentionType": "tag", "points": 25,
+                "limits": {"perMember": {"count": 1, "every": "P1D"}, "total": {"points": 100_000}},
+                "requires": {"verifiedHandle": true, "followersMin": 1_000, "captionContains": ["#nordbrew"]},
+                "startsAt": "2024-08-01T00:00:00Z", "endsAt": "2024-09-01T00:00:00Z",
+            }})),
+            "updateActivityRule" => Sample {
+                body: Some(json!({"activityRule": {
+                    "points": 30, "platform": null, "limits": {"total": null}, "requires": null, "endsAt": null,
+                }})),
+                ..about(&self.rule_id)
+            },
             "createApp" => sending(json!({"app": {"name": "CRM sync"}})),
             "createAppInstance" => sending(json!({"appInstance": {"appId": self.app.id}})),
             "createMember" => sending(json!({"member": {
