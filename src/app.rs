@@ -18,6 +18,7 @@ use crate::db::{Db, OpenError};
 use crate::follows::{Follows, WorkersError};
 use crate::http::limits::Limits;
 use crate::ids::{IdGenerator, RandomIds};
+use crate::inbox;
 use crate::metrics::Metrics;
 use crate::outbound::{self, Client, Resolve, Setup, SetupError, SystemResolver};
 use crate::seal::Sealer;
@@ -190,12 +191,16 @@ async fn clean_up(db: Db, kept: retention::Retention) {
             let tokens = oauth::delete_expired(&tx).await?;
             secrets::delete_expired(&tx).await?;
             tx.commit().await?;
-            Ok::<_, DbErr>((tokens, delivery::expire_held(&db).await?, retention::clean_up(&db, kept).await?))
+            let held = delivery::expire_held(&db).await?;
+            let removed = retention::clean_up(&db, kept).await?;
+            Ok::<_, DbErr>((tokens, held, removed, inbox::clean_up::clean_up(&db, kept.events).await?))
         };
         match done.await {
-            Ok((0, 0, removed)) if removed == retention::Removed::default() => {}
-            Ok((tokens, held, removed)) => {
-                tracing::info!(tokens, held, ?removed, "what is too old was taken away");
+            Ok((0, 0, removed, sources))
+                if removed == retention::Removed::default()
+                    && sources == inbox::clean_up::Removed::default() => {}
+            Ok((tokens, held, removed, sources)) => {
+                tracing::info!(tokens, held, ?removed, ?sources, "what is too old was taken away");
             }
             Err(error) => tracing::warn!(%error, "the clean-up failed; it is tried again"),
         }

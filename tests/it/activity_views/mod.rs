@@ -3,6 +3,7 @@
 
 mod events;
 mod lists;
+mod retention;
 mod rules;
 
 /// Where rules are.
