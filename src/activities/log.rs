@@ -80,15 +80,16 @@ pub async fn list_activities(
         ("id <", filter.until.map(|at| first_id(at).into())),
         ("id <", before.map(|id| id.0.into())),
     ];
-    let mut sql = format!("SELECT * FROM activity{index} WHERE site_id = {mark}1");
+    let mut conditions = vec![format!("site_id = {mark}1")];
     let mut values: Vec<Value> = vec![site.0.into()];
     for (condition, value) in wanted {
         if let Some(value) = value {
             values.push(value);
-            sql.push_str(&format!(" AND {condition} {mark}{}", values.len()));
+            conditions.push(format!("{condition} {mark}{}", values.len()));
         }
     }
-    sql.push_str(&format!(" ORDER BY id DESC LIMIT {limit}"));
+    let conditions = conditions.join(" AND ");
+    let sql = format!("SELECT * FROM activity{index} WHERE {conditions} ORDER BY id DESC LIMIT {limit}");
     let rows = db.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
     rows.iter().map(|row| activity::Model::from_query_result(row, "")).collect()
 }

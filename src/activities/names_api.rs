@@ -13,6 +13,7 @@ use crate::http::wire::PlatformName;
 /// What a person did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(remote = "kinds::ActivityType", rename = "ActivityType")]
+#[expect(clippy::enum_variant_names, reason = "they are called so")]
 pub(super) enum ActivityTypeName {
     /// A post, reel, story or video mentions or tags the brand, or has a tracked hashtag.
     #[oai(rename = "MENTIONED_YOU_SOCIAL")]
