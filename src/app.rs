@@ -20,6 +20,7 @@ use crate::db::{Db, OpenError};
 use crate::follows::{Follows, WorkersError, evidence};
 use crate::http::limits::Limits;
 use crate::ids::{IdGenerator, RandomIds};
+use crate::inbox;
 use crate::instagram::graph::Graph;
 use crate::instagram::tags::TagPoller;
 use crate::instagram::understand::Instagram;
@@ -244,12 +245,16 @@ async fn clean_up(db: Db, kept: retention::Retention) {
             secrets::delete_expired(&tx).await?;
             link_codes::delete_expired(&tx).await?;
             tx.commit().await?;
-            Ok::<_, DbErr>((tokens, delivery::expire_held(&db).await?, retention::clean_up(&db, kept).await?))
+            let held = delivery::expire_held(&db).await?;
+            let removed = retention::clean_up(&db, kept).await?;
+            Ok::<_, DbErr>((tokens, held, removed, inbox::clean_up::clean_up(&db, kept.events).await?))
         };
         match done.await {
-            Ok((0, 0, removed)) if removed == retention::Removed::default() => {}
-            Ok((tokens, held, removed)) => {
-                tracing::info!(tokens, held, ?removed, "what is too old was taken away");
+            Ok((0, 0, removed, sources))
+                if removed == retention::Removed::default()
+                    && sources == inbox::clean_up::Removed::default() => {}
+            Ok((tokens, held, removed, sources)) => {
+                tracing::info!(tokens, held, ?removed, ?sources, "what is too old was taken away");
             }
             Err(error) => tracing::warn!(%error, "the clean-up failed; it is tried again"),
         }

@@ -14,6 +14,8 @@ CREATE TABLE raw_delivery (
     received_at bigint NOT NULL
 )
 ;;
+CREATE INDEX raw_delivery_body ON raw_delivery (received_at) WHERE body IS NOT NULL
+;;
 CREATE TABLE item (
     id {uuid} PRIMARY KEY,
     platform text NOT NULL,
@@ -44,6 +46,14 @@ CREATE INDEX item_parked_handle ON item (site_id, platform, handle) WHERE status
 ;;
 CREATE INDEX item_page ON item (site_id, id) WHERE site_id IS NOT NULL
 ;;
+CREATE INDEX item_open ON item (site_id, status, id) WHERE site_id IS NOT NULL AND status <> 'DONE'
+;;
+CREATE INDEX item_kind ON item (site_id, kind, id) WHERE site_id IS NOT NULL
+;;
+CREATE INDEX item_expiry ON item (expires_at) WHERE status = 'PARKED'
+;;
+CREATE INDEX item_old ON item (received_at) WHERE status = 'DONE' AND payload <> ''
+;;
 CREATE INDEX item_delivery ON item (delivery_id) WHERE delivery_id IS NOT NULL
 ;;
 CREATE TABLE person (
@@ -70,6 +80,8 @@ CREATE TABLE follow_change (
 )
 ;;
 CREATE INDEX follow_change_person ON follow_change (site_id, platform, person, id)
+;;
+CREATE INDEX follow_change_item ON follow_change (item_id)
 ;;
 CREATE TABLE member_handle (
     site_id {uuid} NOT NULL,
@@ -142,6 +154,18 @@ CREATE TABLE activity (
 CREATE UNIQUE INDEX activity_item ON activity (item_id, activity_type)
 ;;
 CREATE INDEX activity_member ON activity (site_id, member_id, id) WHERE member_id IS NOT NULL
+;;
+CREATE INDEX activity_account ON activity (account_id, id) WHERE account_id IS NOT NULL
+;;
+CREATE INDEX activity_handle ON activity (site_id, handle, id) WHERE handle IS NOT NULL
+;;
+CREATE INDEX activity_type ON activity (site_id, activity_type, id)
+;;
+CREATE INDEX activity_platform ON activity (site_id, platform, id)
+;;
+CREATE INDEX activity_outcome ON activity (site_id, outcome, id)
+;;
+CREATE INDEX activity_unmatched ON activity (created_at) WHERE outcome = 'UNMATCHED'
 ;;
 CREATE INDEX activity_thing ON activity (site_id, platform, external_id)
 ;;

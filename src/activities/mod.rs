@@ -4,11 +4,16 @@
 //! them in one transaction: the person, the proof of a handle, the follow, the activity, its awards, its events, and that the
 //! thing is done.
 
+pub mod api;
 pub mod awarding;
 pub mod follow;
+pub mod log;
 pub mod matching;
+mod names_api;
 pub mod profiles;
 pub mod record;
+pub mod rule_api;
+pub mod rule_store;
 pub mod rules;
 pub mod store;
 

@@ -26,6 +26,8 @@ use self::problem::Problem;
 use crate::access::api::AccessApi;
 use crate::access::token_api::{self, TokenApi};
 use crate::accounts::api::AccountsApi;
+use crate::activities::api::ActivitiesApi;
+use crate::activities::rule_api::ActivityRulesApi;
 use crate::app::App;
 use crate::apps::api::AppsApi;
 use crate::channels::api::ChannelsApi;
@@ -104,8 +106,16 @@ type Apis = (
     OperationsApi,
 );
 
-type SourceApis =
-    (InstagramApi, ProfilesApi, MeApi, FollowEvidenceApi, ConnectionInvitationsApi, ConnectionsApi);
+type SourceApis = (
+    ActivitiesApi,
+    ActivityRulesApi,
+    InstagramApi,
+    ProfilesApi,
+    MeApi,
+    FollowEvidenceApi,
+    ConnectionInvitationsApi,
+    ConnectionsApi,
+);
 
 type WebhookApis = (
     WebhookSubscriptionsApi,
@@ -129,6 +139,8 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         ExpungeApi { app: app() },
     );
     let sources = (
+        ActivitiesApi { app: app() },
+        ActivityRulesApi { app: app() },
         InstagramApi { app: app() },
         ProfilesApi { app: app() },
         MeApi { app: app() },

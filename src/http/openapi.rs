@@ -62,6 +62,11 @@ pub fn document() -> &'static Value {
         let schemas = &mut document["components"]["schemas"];
         schemas["WebhookClaims"] = claims_schema();
         allow_null(&mut schemas["WebhookSubscriptionUpdate"]["properties"]["clientCertificate"]);
+        for (schema, fields) in NULL_TAKES_AWAY {
+            for field in fields {
+                allow_null(&mut schemas[schema]["properties"][field]);
+            }
+        }
         document
     });
     &DOCUMENT
@@ -90,12 +95,20 @@ pub fn reader() -> impl Endpoint + 'static {
     show
 }
 
-/// Says that a field may also be `null`, which the framework leaves out where the field is of a named type.
+/// Fields of updates in which `null` takes away what there is.
+const NULL_TAKES_AWAY: [(&str, &[&str]); 3] = [
+    ("ActivityRuleUpdate", &["platform", "mentionType", "limits", "requires", "startsAt", "endsAt"]),
+    ("ActivityRuleLimitsUpdate", &["perMember", "total"]),
+    ("ActivityRuleRequiresUpdate", &["verifiedHandle", "followersMin", "captionContains"]),
+];
+
+/// Says that a field may also be `null`, which the framework leaves out.
 fn allow_null(field: &mut Value) {
-    if let Some(fields) = field.as_object_mut()
-        && let Some(reference) = fields.remove("$ref")
-    {
+    let Some(fields) = field.as_object_mut() else { return };
+    if let Some(reference) = fields.remove("$ref") {
         fields.insert("anyOf".to_owned(), json!([{"$ref": reference}, {"type": "null"}]));
+    } else if let Some(ty) = fields.get_mut("type") {
+        *ty = json!([ty.take(), "null"]);
     }
 }
 
@@ -128,7 +141,9 @@ fn correct(value: &mut Value) {
             }
             if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
                 for (name, schema) in properties.iter_mut() {
-                    if (name.ends_with("Date") || name == "notAfter") && schema["type"] == "string" {
+                    if (name.ends_with("Date") || matches!(name.as_str(), "notAfter" | "startsAt" | "endsAt"))
+                        && schema["type"] == "string"
+                    {
                         schema["format"] = json!("date-time");
                     }
                 }
@@ -275,7 +290,8 @@ fn claims_schema() -> Value {
             "slug": {"type": "string"},
             "entityId": {"type": "string", "format": "uuid"},
             "createdEvent": {"type": "object", "properties": {"entity": {"anyOf": [
-                {"$ref": "#/components/schemas/FollowedChannel"}, {"$ref": "#/components/schemas/Account"}]}}},
+                {"$ref": "#/components/schemas/FollowedChannel"}, {"$ref": "#/components/schemas/Account"},
+                {"$ref": "#/components/schemas/Activity"}]}}},
             "updatedEvent": {"type": "object", "properties": {
                 "currentEntity": {"$ref": "#/components/schemas/Account"}}},
             "actionEvent": {"type": "object", "properties": {"body": {"type": "object", "properties": {

@@ -38,6 +38,16 @@ pub enum FollowSourceName {
     Tiktok,
 }
 
+/// A social platform that tells what happens there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::Platform", rename = "Platform", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PlatformName {
+    /// Instagram.
+    Instagram,
+    /// TikTok.
+    Tiktok,
+}
+
 /// How well a follow is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(remote = "kinds::Evidence", rename = "Evidence", rename_all = "SCREAMING_SNAKE_CASE")]

@@ -4,6 +4,9 @@
 //! A thing that is not done has a time at which it is worked on next. Whoever takes it moves that time ahead by a lease, so that a
 //! crash leads to another try. What comes of it is written in the transaction that marks it done ([`settle`]).
 
+pub mod clean_up;
+pub mod items;
+
 use entity::id::{ItemId, RawDeliveryId, SiteId, Timestamp};
 use entity::item;
 use entity::kinds::{ItemStatus, Platform};

@@ -167,14 +167,19 @@ fn events_of(site: SiteId, filter: &EventFilter) -> Select<event::Entity> {
         query = query.filter(event::Column::EventType.eq(event_type));
     }
     if let Some(account) = filter.account {
-        // What happens to an account is about the account or one of its follows, by which events are found.
+        // What happens to an account is about the account, one of its follows or of its activities, by which events are found.
         let follows = followed_channel::Entity::find()
             .select_only()
             .column(followed_channel::Column::Id)
             .filter(followed_channel::Column::AccountId.eq(account));
+        let activities = activity::Entity::find()
+            .select_only()
+            .column(activity::Column::Id)
+            .filter(activity::Column::AccountId.eq(account));
         let about = Condition::any()
             .add(event::Column::EntityId.eq(account.0))
-            .add(event::Column::EntityId.in_subquery(follows.into_query()));
+            .add(event::Column::EntityId.in_subquery(follows.into_query()))
+            .add(event::Column::EntityId.in_subquery(activities.into_query()));
         query = query.filter(about).filter(event::Column::AccountId.eq(account));
     }
     if let Some(member) = filter.member {

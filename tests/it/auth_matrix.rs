@@ -121,6 +121,15 @@ const ROWS: &[(&str, Row)] = &[
     ("getConnection", SITE_ADMIN),
     ("deleteConnection", SITE_ADMIN),
     ("replyToInstagramMention", SITE_ADMIN),
+    ("createActivityRule", SITE_ADMIN),
+    ("listActivityRules", SITE_ADMIN),
+    ("getActivityRule", SITE_ADMIN),
+    ("updateActivityRule", SITE_ADMIN),
+    ("deleteActivityRule", SITE_ADMIN),
+    ("listActivities", SITE_ADMIN),
+    ("getActivity", SITE_ADMIN),
+    ("listSourceItems", SITE_ADMIN),
+    ("listMyActivities", ONLY_MEMBER),
     ("listFollowedChannels", EVERYBODY),
     ("createFollowedChannel", OWN_OR_MANAGE),
     ("createAccount", MANAGE),
@@ -157,6 +166,7 @@ async fn fresh(app: &TestApp, own: &Everything, operation: &str, caller: &str) -
         "deleteApiKey" => sample.id = app.site_key(&own.site, READ).await.id,
         "deleteConnection" => sample.id = app.stored_connection(&own.site).await.id.to_string(),
         "deleteConnectionInvitation" => sample.id = app.invitation(&own.site).await,
+        "deleteActivityRule" => sample.id = app.rule(&own.site).await,
         "deleteOauthClient" => sample.id = app.front_end(&own.site, &[]).await,
         "deleteWebhookSubscription" | "replayWebhookSubscription" => {
             let event = "wix.loyalty.v1.account_created";

@@ -52,6 +52,8 @@ fn ids(all: &Everything) -> Vec<String> {
         &all.invitation_id,
         &all.connection_id,
         &all.mention_id,
+        &all.activity_id,
+        &all.rule_id,
     ]
     .map(String::clone)
     .to_vec()
@@ -126,7 +128,7 @@ on_both! {
             }
         }
         assert_eq!(wrong, Vec::<String>::new());
-        assert!(asked >= 23, "only {asked} operations that take an id were found");
+        assert!(asked >= 28, "only {asked} operations that take an id were found");
         assert_eq!(dump(&app.app.db).await, before);
     }
 }
@@ -184,7 +186,7 @@ on_both! {
 }
 
 /// Every list of the admin API with the name of its items.
-const LISTS: [(&str, &str); 13] = [
+const LISTS: [(&str, &str); 16] = [
     ("/admin/v1/sites", "sites"),
     ("/admin/v1/api-keys", "apiKeys"),
     ("/admin/v1/apps", "apps"),
@@ -198,6 +200,9 @@ const LISTS: [(&str, &str); 13] = [
     ("/admin/v1/events", "events"),
     ("/admin/v1/connection-invitations", "invitations"),
     ("/admin/v1/connections", "connections"),
+    ("/admin/v1/activities", "activities"),
+    ("/admin/v1/activity-rules", "activityRules"),
+    ("/admin/v1/source-items", "sourceItems"),
 ];
 
 on_both! {

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod activities;
+mod activity_views;
 mod admin;
 mod anomaly;
 mod auth_matrix;

@@ -45,6 +45,9 @@ pub struct Everything {
     pub connection_id: String,
     /// A mention on Instagram.
     pub mention_id: String,
+    /// Of the member.
+    pub activity_id: String,
+    pub rule_id: String,
     pub receiver: Receiver,
 }
 
@@ -111,6 +114,13 @@ impl TestApp {
         text(&call.ok().await["invitation"]["id"])
     }
 
+    /// A rule of `site` that rewards every message; gives its id.
+    pub async fn rule(&self, site: &Site) -> String {
+        let body = json!({"activityRule": {"type": "DM_YOU_SOCIAL", "points": 5}});
+        let call = self.call("POST", "/admin/v1/activity-rules").key(ADMIN_KEY, &site.id).json(&body);
+        text(&call.ok().await["activityRule"]["id"])
+    }
+
     /// A site with one of everything, made with keys of the site wherever they are enough.
     pub async fn everything(&self) -> Everything {
         let site = self.site().await;
@@ -153,6 +163,8 @@ impl TestApp {
             replay_id: text(&replay["webhookReplay"]["id"]),
             invitation_id: self.invitation(&site).await,
             connection_id: self.stored_connection(&site).await.id.to_string(),
+            activity_id: self.activity_of(&site, &member.id, "mention:1").await,
+            rule_id: self.rule(&site).await,
             site,
             member,
             account_id,
@@ -207,6 +219,9 @@ impl Everything {
             "getConnection" | "deleteConnection" => about(&self.connection_id),
             "getConnectionInvitation" | "deleteConnectionInvitation" => about(&self.invitation_id),
             "getWebhookReplay" | "cancelWebhookReplay" => about(&self.replay_id),
+            "getActivity" => about(&self.activity_id),
+            "listActivities" => asking(format!("?memberId={}&handle=@NordFan", self.member.id)),
+            "getActivityRule" | "deleteActivityRule" => about(&self.rule_id),
             "listWebhookReplays" | "exportWebhookDeliveries" => {
                 asking(format!("?subscriptionId={}", self.subscription_id))
             }
@@ -214,9 +229,12 @@ impl Everything {
             "listEvents" => asking(format!("?type={}&since=2024-08-01T00:00:00Z", ALL_EVENTS[0])),
             "listApiKeys"
             | "listAppInstances"
+            | "listActivityRules"
             | "listApps"
             | "listConnectionInvitations"
             | "listConnections"
+            | "listMyActivities"
+            | "listSourceItems"
             | "listOauthClients"
             | "listSites"
             | "listWebhookSubscriptions" => asking("?limit=100".to_owned()),
@@ -240,6 +258,18 @@ impl Everything {
     fn sample_with_body(&self, operation: &str) -> Sample {
         match operation {
             "createApiKey" => sending(json!({"apiKey": {"name": "ci", "scopes": [READ]}})),
+            "createActivityRule" => sending(json!({"activityRule": {
+                "type": "MENTIONED_YOU_SOCIAL", "platform": "INSTAGRAM", "mentionType": "tag", "points": 25,
+                "limits": {"perMember": {"count": 1, "every": "P1D"}, "total": {"points": 100_000}},
+                "requires": {"verifiedHandle": true, "followersMin": 1_000, "captionContains": ["#nordbrew"]},
+                "startsAt": "2024-08-01T00:00:00Z", "endsAt": "2024-09-01T00:00:00Z",
+            }})),
+            "updateActivityRule" => Sample {
+                body: Some(json!({"activityRule": {
+                    "points": 30, "platform": null, "limits": {"total": null}, "requires": null, "endsAt": null,
+                }})),
+                ..about(&self.rule_id)
+            },
             "createApp" => sending(json!({"app": {"name": "CRM sync"}})),
             "createAppInstance" => sending(json!({"appInstance": {"appId": self.app.id}})),
             "createMember" => sending(json!({"member": {

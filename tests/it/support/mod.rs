@@ -14,6 +14,7 @@ pub mod nats;
 pub mod postgres;
 pub mod process;
 pub mod receiver;
+pub mod sources;
 pub mod wire;
 pub mod world;
 
