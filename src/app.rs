@@ -23,6 +23,7 @@ use crate::outbound::{self, Client, Resolve, Setup, SetupError, SystemResolver};
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
 use crate::streams::{SettingsError, Streams};
+use crate::tiktok::Tiktok;
 use crate::webhooks::client_certificate::ClientCertificates;
 use crate::webhooks::custom_headers::CustomHeaders;
 use crate::webhooks::dispatcher::{self, Dispatcher};
@@ -105,6 +106,8 @@ pub struct App {
     pub dispatcher: Dispatcher,
     /// Outgoing requests.
     pub client: Client,
+    /// `TikTok`.
+    pub tiktok: Tiktok,
     /// The operator's NATS server, if there is one.
     pub streams: Option<Streams>,
     /// Metrics.
@@ -148,6 +151,8 @@ impl App {
         upkeep.spawn(async move { log_db.keep_log_short().await });
         let issuers = Issuers::new(db.clone(), sealer.clone(), KeySets::new(client.clone(), seams.clock));
         let admin_key = config.admin_key.as_deref();
+        let of_tiktok = config.platforms.tiktok.clone();
+        let tiktok = Tiktok::new(db.clone(), sealer.clone(), client.clone(), of_tiktok, &config.public_url);
         Ok(Self {
             follows: Follows::start(&db, &configs, &dispatcher).await?,
             authenticator: Authenticator::new(db.clone(), tokens.clone(), issuers, admin_key),
@@ -160,6 +165,7 @@ impl App {
             configs,
             dispatcher,
             client,
+            tiktok,
             streams,
             metrics,
             upkeep: Arc::new(Mutex::new(upkeep)),

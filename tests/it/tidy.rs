@@ -26,10 +26,10 @@ const FEATURES: [&str; 17] = [
     "inbox",
     "profiles",
     "activities",
+    "sources",
     "connections",
     "instagram",
     "tiktok",
-    "sources",
 ];
 /// Uses against the order: who, whom, why it is so for now.
 const UPWARDS: &[(&str, &str, &str)] = &[
