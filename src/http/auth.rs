@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use entity::id::{AccountId, SiteId};
+use entity::id::{AccountId, MemberId, SiteId};
 use poem::Request;
 use poem_openapi::SecurityScheme;
 use poem_openapi::auth::ApiKey;
@@ -114,6 +114,16 @@ impl AdminCaller {
 }
 
 impl SiteCaller {
+    /// The member who calls; nobody else has a profile of their own.
+    pub fn member(&self) -> Result<(SiteId, MemberId), Problem> {
+        match *self.0 {
+            Caller::Member { site, member } => Ok((site, member)),
+            Caller::Visitor { .. } | Caller::App { .. } | Caller::ApiKey { .. } => {
+                Err(Problem::forbidden("this needs a member's token"))
+            }
+        }
+    }
+
     /// The site of the call, if the caller may use `scope` there. Members and visitors have their own rights, which the
     /// feature knows.
     pub fn site_with(&self, scope: Scope) -> Result<SiteId, Problem> {

@@ -33,6 +33,13 @@ use crate::follows::api::FollowsApi;
 use crate::members::api::MembersApi;
 use crate::programs::api::ProgramsApi;
 use crate::sites::api::SitesApi;
+use crate::tiktok::hashtags_api::TiktokHashtagsApi;
+use crate::tiktok::login_api::CallbackEndpoint;
+use crate::tiktok::logins::CALLBACK_PATH;
+use crate::tiktok::me_api::MyTiktokApi;
+use crate::tiktok::push_api::TiktokPostsApi;
+use crate::tiktok::webhook::Entrance;
+use crate::tiktok::webhook_api::WebhookEndpoint;
 use crate::webhooks::api::WebhookSubscriptionsApi;
 use crate::webhooks::dry_run_api::WebhookDryRunApi;
 use crate::webhooks::export_api::WebhookExportApi;
@@ -71,6 +78,9 @@ pub enum Tag {
     Admin,
     /// For owners and operators: webhook subscriptions, deliveries, events.
     Webhooks,
+    /// What happens on social platforms.
+    #[oai(rename = "Social sources")]
+    Sources,
     /// For machines that watch over this one.
     Operations,
 }
@@ -86,8 +96,11 @@ type Apis = (
     AccessApi,
     AppsApi,
     WebhookApis,
+    SourceApis,
     OperationsApi,
 );
+
+type SourceApis = (TiktokHashtagsApi, TiktokPostsApi, MyTiktokApi);
 
 type WebhookApis = (
     WebhookSubscriptionsApi,
@@ -110,6 +123,8 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         WebhookExportApi { app: app() },
         ExpungeApi { app: app() },
     );
+    let sources =
+        (TiktokHashtagsApi { app: app() }, TiktokPostsApi { app: app() }, MyTiktokApi { app: app() });
     let apis = (
         FollowsApi { app: app() },
         AccountsApi { app: app() },
@@ -121,6 +136,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         AccessApi { app: app() },
         AppsApi { app: app() },
         webhooks,
+        sources,
         OperationsApi { app: app() },
     );
     OpenApiService::new(apis, "Followpoints", env!("CARGO_PKG_VERSION"))
@@ -128,8 +144,12 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
 
 /// The whole HTTP surface.
 pub fn endpoint(app: &App) -> impl Endpoint<Output = Response> + 'static {
+    let tiktok = |entrance| WebhookEndpoint { app: app.clone(), entrance };
     Route::new()
         .at("/docs", openapi::reader())
+        .at("/ingest/tiktok/webhook", poem::post(tiktok(Entrance::Developer)))
+        .at("/ingest/tiktok/business-webhook", poem::post(tiktok(Entrance::Business)))
+        .at(CALLBACK_PATH, poem::get(CallbackEndpoint { app: app.clone() }))
         .nest("/", service(app))
         .data(Arc::new(app.clone()))
         .with(Edge { app: app.clone() })

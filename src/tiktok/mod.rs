@@ -6,15 +6,20 @@
 pub mod adapters;
 mod calls;
 pub mod hashtags;
+pub mod hashtags_api;
 pub mod links;
+pub mod login_api;
 pub mod logins;
+pub mod me_api;
 pub mod poller;
 pub mod post;
 pub mod push;
+pub mod push_api;
 pub mod signature;
 pub mod tracked;
 pub mod understand;
 pub mod webhook;
+pub mod webhook_api;
 pub mod words;
 
 use std::sync::Arc;

@@ -121,7 +121,9 @@ fn body_schema(definition: &'static Value) -> &'static Value {
 }
 
 on_both! {
+    options: crate::support::tiktok::options().await,
     async fn every_request_and_every_answer_follows_the_document(app: &TestApp) {
+        app.show_a_new_post_on_tiktok();
         let all = app.everything().await;
         let late = app.member(&all.site, "late").await;
         let mut order = operations();
@@ -144,7 +146,8 @@ on_both! {
             if operation.id == "createAccount" {
                 sample.body = Some(json!({"contactId": late.contact_id}));
             }
-            let auth = if operation.id == "getCurrentMemberAccount" { &all.member.token } else { ADMIN_KEY };
+            let is_members = operation.id == "getCurrentMemberAccount" || operation.path.starts_with("/me/");
+            let auth = if is_members { &all.member.token } else { ADMIN_KEY };
             let mut call =
                 app.call(operation.method, &operation.uri(&sample.id, &sample.query)).key(auth, &all.site.id);
             if let Some(body) = &sample.body {
