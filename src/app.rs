@@ -29,9 +29,10 @@ use crate::outbound::{self, Client, Resolve, Setup, SetupError, SystemResolver};
 use crate::profiles::link_codes;
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
-use crate::sources::Sources;
 use crate::sources::settings::PlatformSettings;
+use crate::sources::{Sources, Understand};
 use crate::streams::{SettingsError, Streams};
+use crate::tiktok::Tiktok;
 use crate::webhooks::client_certificate::ClientCertificates;
 use crate::webhooks::custom_headers::CustomHeaders;
 use crate::webhooks::dispatcher::{self, Dispatcher};
@@ -39,6 +40,8 @@ use crate::webhooks::sending::Ways;
 use crate::webhooks::signing::Signer;
 use crate::webhooks::{delivery, retention, secrets};
 
+/// How often accounts on `TikTok` are looked for whose reading is due.
+const READ_EVERY: Duration = Duration::from_secs(30);
 /// How often connections are looked at whose check is due.
 const CHECK_EVERY: Duration = Duration::from_mins(1);
 /// How often what has ended is deleted.
@@ -122,6 +125,8 @@ pub struct App {
     pub tags: TagPoller,
     /// Outgoing requests.
     pub client: Client,
+    /// `TikTok`.
+    pub tiktok: Tiktok,
     /// The operator's NATS server, if there is one.
     pub streams: Option<Streams>,
     /// Metrics.
@@ -167,22 +172,17 @@ impl App {
         let dispatcher = Dispatcher::start(db.clone(), configs.clone(), ways, metrics.clone()).await?;
         let mut upkeep = JoinSet::new();
         upkeep.spawn(clean_up(db.clone(), config.retention));
-        let recorder = Recorder::new(db.clone(), configs.clone(), dispatcher.clone());
-        let meta = config.platforms.meta.clone();
-        let graph = Graph::new(client.clone(), meta, Arc::clone(&seams.clock));
-        let instagram = Instagram::new(db.clone(), sealer.clone(), graph);
-        let tags = TagPoller::new(instagram.clone());
-        let sources = Sources::new(db.clone(), recorder, vec![Box::new(instagram.clone())]);
-        upkeep.spawn(sources.clone().run());
-        upkeep.spawn(tags.clone().run());
+        let ground = Ground { db: &db, sealer: &sealer, client: &client, clock: &seams.clock };
+        let social = Social::start(
+            config,
+            &ground,
+            Recorder::new(db.clone(), configs.clone(), dispatcher.clone()),
+            &mut upkeep,
+        );
         let log_db = db.clone();
         upkeep.spawn(async move { log_db.keep_log_short().await });
         let issuers = Issuers::new(db.clone(), sealer.clone(), KeySets::new(client.clone(), seams.clock));
         let admin_key = config.admin_key.as_deref();
-        let platforms = config.platforms.clone();
-        let connections =
-            Connections::new(db.clone(), sealer.clone(), client.clone(), platforms, &config.public_url);
-        upkeep.spawn(check_connections(connections.clone()));
         Ok(Self {
             follows: Follows::start(&db, &configs, &dispatcher).await?,
             authenticator: Authenticator::new(db.clone(), tokens.clone(), issuers, admin_key),
@@ -194,15 +194,16 @@ impl App {
             tokens,
             configs,
             dispatcher,
-            sources,
-            instagram,
-            tags,
+            sources: social.sources,
+            instagram: social.instagram,
+            tags: social.tags,
+            tiktok: social.tiktok,
+            connections: social.connections,
             client,
             streams,
             metrics,
             platforms: Arc::new(config.platforms.clone()),
             public_url: config.public_url.as_str().into(),
-            connections,
             upkeep: Arc::new(Mutex::new(upkeep)),
         })
     }
@@ -218,6 +219,56 @@ impl App {
         }
         if let Err(error) = self.db.close().await {
             tracing::warn!(%error, "the database could not be closed cleanly");
+        }
+    }
+}
+
+/// What everything stands on.
+struct Ground<'a> {
+    db: &'a Db,
+    sealer: &'a Sealer,
+    client: &'a Client,
+    clock: &'a Arc<dyn Clock>,
+}
+
+/// What deals with social platforms.
+struct Social {
+    sources: Sources,
+    instagram: Instagram,
+    tags: TagPoller,
+    tiktok: Tiktok,
+    connections: Connections,
+}
+
+impl Social {
+    /// Starts their workers.
+    fn start(config: &Config, ground: &Ground<'_>, recorder: Recorder, upkeep: &mut JoinSet<()>) -> Self {
+        let Ground { db, sealer, client, clock } = *ground;
+        let PlatformSettings { meta, tiktok } = config.platforms.clone();
+        let graph = Graph::new(client.clone(), meta, Arc::clone(clock));
+        let instagram = Instagram::new(db.clone(), sealer.clone(), graph);
+        let tiktok = Tiktok::new(db.clone(), sealer.clone(), client.clone(), tiktok, &config.public_url);
+        let platforms: Vec<Box<dyn Understand>> = vec![Box::new(instagram.clone()), Box::new(tiktok.clone())];
+        let sources = Sources::new(db.clone(), recorder, platforms);
+        upkeep.spawn(sources.clone().run());
+        let tags = TagPoller::new(instagram.clone());
+        upkeep.spawn(tags.clone().run());
+        upkeep.spawn(read_tiktok(tiktok.clone()));
+        let settings = config.platforms.clone();
+        let connections =
+            Connections::new(db.clone(), sealer.clone(), client.clone(), settings, &config.public_url);
+        upkeep.spawn(check_connections(connections.clone()));
+        Self { sources, instagram, tags, tiktok, connections }
+    }
+}
+
+/// Reads posts on `TikTok`, now and then.
+async fn read_tiktok(tiktok: Tiktok) {
+    let mut ticks = tokio::time::interval(READ_EVERY);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = tiktok.poll_due().await {
+            tracing::warn!(%error, "posts on TikTok could not be read; the next tick tries again");
         }
     }
 }

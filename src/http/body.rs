@@ -3,6 +3,7 @@
 
 use std::any::TypeId;
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use poem::{Request, RequestBody, Result};
@@ -16,6 +17,8 @@ use super::problem::{Problem, Violation};
 
 /// Bytes of a request body.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the body of a call that platforms or providers make.
+pub const RAW_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Violations reported at once.
 const VIOLATIONS_MAX: usize = 50;
 
@@ -44,18 +47,61 @@ impl<T: ParseFromJSON + 'static> ParsePayload for Body<T> {
 
     async fn from_request(_: &Request, body: &mut RequestBody) -> Result<Self> {
         let bytes = body.take()?.into_bytes_limit(BODY_BYTES_MAX).await.map_err(|_| Problem::too_large())?;
-        let value: Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
-        let violations = Shape::of::<T>().check(&value);
-        if !violations.is_empty() {
-            return Err(Problem::validation(violations).into());
-        }
-        let parsed = T::parse_from_json(Some(value))
-            .map_err(|error| Problem::invalid("body", "FORMAT", error.into_message()))?;
-        Ok(Self(parsed))
+        Ok(Self(parse(&bytes)?))
     }
 }
 
 impl_apirequest_for_payload!(Body<T>, T: ParseFromJSON + 'static);
+
+/// The same as it came, for those that are signed or stored as they are; larger, too.
+pub struct Raw<T> {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    of: PhantomData<T>,
+}
+
+impl<T: ParseFromJSON + 'static> Raw<T> {
+    /// What it says, if it follows the schema.
+    pub fn parse(&self) -> Result<T, Problem> {
+        parse(&self.bytes)
+    }
+}
+
+impl<T: Type> Payload for Raw<T> {
+    const CONTENT_TYPE: &'static str = Body::<T>::CONTENT_TYPE;
+
+    fn check_content_type(content_type: &str) -> bool {
+        Body::<T>::check_content_type(content_type)
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: ParseFromJSON + 'static> ParsePayload for Raw<T> {
+    const IS_REQUIRED: bool = true;
+
+    async fn from_request(_: &Request, body: &mut RequestBody) -> Result<Self> {
+        let bytes = body.take()?.into_bytes_limit(RAW_BYTES_MAX).await.map_err(|_| Problem::too_large())?;
+        Ok(Self { bytes: bytes.into(), of: PhantomData })
+    }
+}
+
+impl_apirequest_for_payload!(Raw<T>, T: ParseFromJSON + 'static);
+
+fn parse<T: ParseFromJSON + 'static>(bytes: &[u8]) -> Result<T, Problem> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+    let violations = Shape::of::<T>().check(&value);
+    if !violations.is_empty() {
+        return Err(Problem::validation(violations));
+    }
+    T::parse_from_json(Some(value)).map_err(|error| Problem::invalid("body", "FORMAT", error.into_message()))
+}
 
 fn malformed(error: &serde_json::Error) -> Problem {
     Problem::validation(vec![

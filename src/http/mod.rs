@@ -43,6 +43,13 @@ use crate::profiles::api::ProfilesApi;
 use crate::profiles::me_api::MeApi;
 use crate::programs::api::ProgramsApi;
 use crate::sites::api::SitesApi;
+use crate::tiktok::hashtags_api::TiktokHashtagsApi;
+use crate::tiktok::login_api::CallbackEndpoint;
+use crate::tiktok::logins::CALLBACK_PATH;
+use crate::tiktok::me_api::MyTiktokApi;
+use crate::tiktok::push_api::TiktokPostsApi;
+use crate::tiktok::webhook::Entrance;
+use crate::tiktok::webhook_api::WebhookEndpoint;
 use crate::webhooks::api::WebhookSubscriptionsApi;
 use crate::webhooks::dry_run_api::WebhookDryRunApi;
 use crate::webhooks::export_api::WebhookExportApi;
@@ -115,6 +122,9 @@ type SourceApis = (
     FollowEvidenceApi,
     ConnectionInvitationsApi,
     ConnectionsApi,
+    TiktokHashtagsApi,
+    TiktokPostsApi,
+    MyTiktokApi,
 );
 
 type WebhookApis = (
@@ -147,6 +157,9 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         FollowEvidenceApi { app: app() },
         ConnectionInvitationsApi { app: app() },
         ConnectionsApi { app: app() },
+        TiktokHashtagsApi { app: app() },
+        TiktokPostsApi { app: app() },
+        MyTiktokApi { app: app() },
     );
     let apis = (
         FollowsApi { app: app() },
@@ -167,10 +180,14 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
 
 /// The whole HTTP surface.
 pub fn endpoint(app: &App) -> impl Endpoint<Output = Response> + 'static {
+    let tiktok = |entrance| WebhookEndpoint { app: app.clone(), entrance };
     connect_api::routes(Route::new())
         .at("/docs", openapi::reader())
         .at("/ingest/instagram/facebook-login", ingest_api::entrance(Login::Facebook))
         .at("/ingest/instagram/instagram-login", ingest_api::entrance(Login::Instagram))
+        .at("/ingest/tiktok/webhook", poem::post(tiktok(Entrance::Developer)))
+        .at("/ingest/tiktok/business-webhook", poem::post(tiktok(Entrance::Business)))
+        .at(CALLBACK_PATH, poem::get(CallbackEndpoint { app: app.clone() }))
         .nest("/", service(app))
         .data(Arc::new(app.clone()))
         .with(Edge { app: app.clone() })

@@ -7,7 +7,6 @@ use crate::on_both;
 use crate::support::callers::{Everything, READ, Sample};
 use crate::support::client::Answer;
 use crate::support::document::operations;
-use crate::support::graph::Graph;
 use crate::support::world::text;
 use crate::support::{ADMIN_KEY, TestApp};
 
@@ -95,6 +94,12 @@ const ROWS: &[(&str, Row)] = &[
     ("updateMyProfile", ONLY_MEMBER),
     ("createLinkCode", ONLY_MEMBER),
     ("listMyChannels", ONLY_MEMBER),
+    ("createTiktokHashtag", SITE_ADMIN),
+    ("listTiktokHashtags", SITE_ADMIN),
+    ("deleteTiktokHashtag", SITE_ADMIN),
+    ("pushTiktokPosts", MANAGE),
+    ("handInTiktokPost", ONLY_MEMBER),
+    ("beginTiktokLogin", ONLY_MEMBER),
     ("createWebhookSubscription", SITE_ADMIN),
     ("listWebhookSubscriptions", SITE_ADMIN),
     ("getWebhookSubscription", SITE_ADMIN),
@@ -168,6 +173,11 @@ async fn fresh(app: &TestApp, own: &Everything, operation: &str, caller: &str) -
         "deleteConnectionInvitation" => sample.id = app.invitation(&own.site).await,
         "deleteActivityRule" => sample.id = app.rule(&own.site).await,
         "deleteOauthClient" => sample.id = app.front_end(&own.site, &[]).await,
+        "deleteTiktokHashtag" => {
+            let body = json!({"tiktokHashtag": {"hashtag": "#again"}});
+            let call = app.call("POST", "/admin/v1/tiktok-hashtags").key(ADMIN_KEY, &own.site.id).json(&body);
+            sample.id = text(&call.ok().await["tiktokHashtag"]["id"]);
+        }
         "deleteWebhookSubscription" | "replayWebhookSubscription" => {
             let event = "wix.loyalty.v1.account_created";
             sample.id = app.subscribe(&own.site, &own.app, &[event], &own.receiver.url).await;
@@ -212,8 +222,9 @@ fn every_operation_has_one_row_and_every_row_an_operation() {
 }
 
 on_both! {
-    options: Graph::options().await,
+    options: crate::support::platforms_stood_in().await,
     async fn g5_every_caller_may_do_what_the_table_says_and_nothing_else(app: &TestApp) {
+        app.show_a_new_post_on_tiktok();
         let (own, other) = (app.everything().await, app.everything().await);
         let spare = text(&app.app_of(&own.admin).await["app"]["id"]);
         let mut wrong = Vec::new();

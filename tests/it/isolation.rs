@@ -186,7 +186,7 @@ on_both! {
 }
 
 /// Every list of the admin API with the name of its items.
-const LISTS: [(&str, &str); 16] = [
+const LISTS: [(&str, &str); 17] = [
     ("/admin/v1/sites", "sites"),
     ("/admin/v1/api-keys", "apiKeys"),
     ("/admin/v1/apps", "apps"),
@@ -194,6 +194,7 @@ const LISTS: [(&str, &str); 16] = [
     ("/admin/v1/oauth-clients", "oauthClients"),
     ("/admin/v1/members", "members"),
     ("/admin/v1/followed-channels", "followedChannels"),
+    ("/admin/v1/tiktok-hashtags", "tiktokHashtags"),
     ("/admin/v1/webhook-subscriptions", "webhookSubscriptions"),
     ("/admin/v1/webhook-deliveries", "webhookDeliveries"),
     ("/admin/v1/webhook-replays", "webhookReplays"),

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use crate::on_both;
 use crate::support::ADMIN_KEY;
 use crate::support::document::operations;
-use crate::support::graph::Graph;
 
 /// Changed bodies of each operation.
 const ROUNDS: u32 = 200;
@@ -121,7 +120,7 @@ fn seed() -> u64 {
 }
 
 on_both! {
-    options: Graph::options().await,
+    options: crate::support::platforms_stood_in().await,
     async fn no_changed_body_is_our_fault(app: &TestApp) {
         let all = app.everything().await;
         let mut dice = Dice(seed());

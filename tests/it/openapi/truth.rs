@@ -10,7 +10,6 @@ use crate::on_both;
 use crate::support::ADMIN_KEY;
 use crate::support::callers::UNKNOWN_ID;
 use crate::support::document::{operations, resolve};
-use crate::support::graph::Graph;
 
 /// What of `value` does not follow `schema`.
 fn faults(schema: &'static Value, value: &Value) -> Vec<String> {
@@ -122,8 +121,9 @@ fn body_schema(definition: &'static Value) -> &'static Value {
 }
 
 on_both! {
-    options: Graph::options().await,
+    options: crate::support::platforms_stood_in().await,
     async fn every_request_and_every_answer_follows_the_document(app: &TestApp) {
+        app.show_a_new_post_on_tiktok();
         let all = app.everything().await;
         let late = app.member(&all.site, "late").await;
         let mut order = operations();

@@ -15,6 +15,7 @@ pub mod postgres;
 pub mod process;
 pub mod receiver;
 pub mod sources;
+pub mod tiktok;
 pub mod wire;
 pub mod world;
 
@@ -96,6 +97,13 @@ pub struct Options {
     pub nats: streams::Given,
     /// The apps at Instagram and TikTok, by the names of their settings.
     pub platforms: Vec<(&'static str, String)>,
+}
+
+/// Options of a service whose Instagram and TikTok are stand-ins.
+pub async fn platforms_stood_in() -> Options {
+    let mut options = graph::Graph::options().await;
+    options.platforms.extend(tiktok::options().await.platforms);
+    options
 }
 
 impl Default for Options {

@@ -1,0 +1,130 @@
+//! The member's own `TikTok`: links to posts, and the login.
+
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+
+use super::links::LinkError;
+use super::logins::LoginError;
+use crate::app::App;
+use crate::http::Tag;
+use crate::http::auth::SiteCaller;
+use crate::http::body::Body;
+use crate::http::problem::Problem;
+
+/// The operations.
+pub struct MyTiktokApi {
+    /// The running service.
+    pub app: App,
+}
+
+#[derive(Debug, Object)]
+struct HandInTiktokPostRequest {
+    /// The address of the post, as `TikTok`'s share button gives it.
+    #[oai(validator(max_length = 500))]
+    url: String,
+}
+
+/// A post on `TikTok`.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct TiktokPost {
+    /// The platform's id of it.
+    external_id: String,
+    /// Who made it.
+    handle: String,
+    /// What it says.
+    caption: String,
+    /// When it was made.
+    posted_date: String,
+    /// Whether it was known before.
+    is_known: bool,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct HandInTiktokPostResponse {
+    tiktok_post: TiktokPost,
+}
+
+/// A login that the member may begin.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct TiktokLogin {
+    /// Where the member logs in, in their browser.
+    authorize_url: String,
+    /// Until when that works.
+    expires_date: String,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct TiktokLoginResponse {
+    tiktok_login: TiktokLogin,
+}
+
+#[OpenApi(prefix_path = "/me/v1", tag = "Tag::Sources")]
+impl MyTiktokApi {
+    /// Hand in a TikTok post
+    ///
+    /// TikTok is asked whose it is: it counts if it was made by the handle that the member claims, is not older than 30 days, and has a
+    /// tracked hashtag. What it earns shows a moment later. A post counts once, also when it is found in another way.
+    #[oai(path = "/tiktok-posts", method = "post", operation_id = "handInTiktokPost")]
+    async fn hand_in_tiktok_post(
+        &self,
+        caller: SiteCaller,
+        body: Body<HandInTiktokPostRequest>,
+    ) -> Result<Json<HandInTiktokPostResponse>, Problem> {
+        let (site, member) = caller.member()?;
+        let (post, item) = self.app.tiktok.hand_in(site, member, &body.0.url).await?;
+        Ok(Json(HandInTiktokPostResponse {
+            tiktok_post: TiktokPost {
+                external_id: post.external_id,
+                handle: post.author_handle,
+                caption: post.caption,
+                posted_date: post.posted_at.to_rfc3339(),
+                is_known: item.is_none(),
+            },
+        }))
+    }
+
+    /// Log in with TikTok
+    ///
+    /// The member opens the address in a browser and allows there that their profile and posts are read: that proves the handle, and
+    /// their posts are found by themselves from then on.
+    #[oai(path = "/tiktok-login", method = "post", operation_id = "beginTiktokLogin")]
+    async fn begin_tiktok_login(&self, caller: SiteCaller) -> Result<Json<TiktokLoginResponse>, Problem> {
+        let (site, member) = caller.member()?;
+        let (authorize_url, expires_at) = self.app.tiktok.begin_login(site, member)?;
+        Ok(Json(TiktokLoginResponse {
+            tiktok_login: TiktokLogin { authorize_url, expires_date: expires_at.to_rfc3339() },
+        }))
+    }
+}
+
+impl From<LinkError> for Problem {
+    fn from(error: LinkError) -> Self {
+        let text = error.to_string();
+        match error {
+            LinkError::NotAPost => Self::invalid("url", "FORMAT", text),
+            LinkError::NoHandle => Self::precondition("TIKTOK_HANDLE_MISSING", text),
+            LinkError::NotVisible => Self::precondition("TIKTOK_POST_NOT_VISIBLE", text),
+            LinkError::Unavailable => Self::precondition("TIKTOK_UNAVAILABLE", text),
+            LinkError::SomebodyElses => Self::precondition("TIKTOK_POST_OF_SOMEBODY_ELSE", text),
+            LinkError::TooOld(_) => Self::precondition("TIKTOK_POST_TOO_OLD", text),
+            LinkError::Store(cause) => Self::from(cause),
+        }
+    }
+}
+
+impl From<LoginError> for Problem {
+    fn from(error: LoginError) -> Self {
+        let text = error.to_string();
+        match error {
+            LoginError::NotConfigured => Self::precondition("TIKTOK_NOT_CONFIGURED", text),
+            LoginError::State => Self::invalid("state", "FORMAT", text),
+            LoginError::Call(_) => Self::precondition("TIKTOK_UNAVAILABLE", text),
+            LoginError::Seal(cause) => Self::internal(cause),
+            LoginError::Store(cause) => Self::from(cause),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Fetches posts that nobody pushes: of brands' accounts by API for Business, and of members who have logged in.
+//!
+//! What is due is leased, so that of several nodes one asks. The first time only marks what there is; from then on whatever is new counts, known
+//! by its key.
+
+use entity::id::{ItemId, Timestamp};
+use entity::kinds::{ConnectionLogin, ItemStatus, Platform};
+use entity::{connection, item, member_login};
+use futures_util::future::join_all;
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait as _, Condition, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
+use serde_json::json;
+
+use super::adapters::business::{Business, HashtagVideos, MentionVideos};
+use super::adapters::login_kit::{Member, User, Videos};
+use super::adapters::read;
+use super::calls::CallError;
+use super::logins::{self, LoginError};
+use super::post::Post;
+use super::understand::{LOGIN, MENTION};
+use super::webhook::kinds::BRAND_MENTION;
+use super::{Tiktok, words};
+use crate::db::Tx;
+use crate::inbox::{self, NewItem, Settled};
+use crate::rows;
+use crate::sites::config;
+
+/// Pause between two readings of a brand's account, in milliseconds: 10 minutes.
+pub const CONNECTION_EVERY_MS: i64 = 10 * 60_000;
+/// Pause between two readings of a member's videos, in milliseconds: an hour.
+pub const LOGIN_EVERY_MS: i64 = 3_600_000;
+/// How long nobody else reads what is being read, in milliseconds: longer than all its calls may take together.
+const LEASE_MS: i64 = 5 * 60_000;
+/// How long `TikTok` is left alone when it wants fewer calls, in milliseconds.
+const LIMITED_MS: i64 = 15 * 60_000;
+/// What one look takes of each kind.
+const DUE_MAX: u64 = 64;
+/// Accounts that are read at once: with the pages of each far below 600 calls a minute.
+const AT_ONCE: usize = 4;
+/// What is said of things that were there before.
+const MARKED: &str = "it was there before the account was read for the first time";
+
+impl Tiktok {
+    /// Reads every account that is due; says how many those were. One that cannot be read is read later.
+    pub async fn poll_due(&self) -> Result<usize, DbErr> {
+        let (connections, logins) = (self.due_connections().await?, self.due_logins().await?);
+        for some in connections.chunks(AT_ONCE) {
+            for done in join_all(some.iter().map(|connection| self.poll_connection(connection))).await {
+                done?;
+            }
+        }
+        for some in logins.chunks(AT_ONCE) {
+            for done in join_all(some.iter().map(|login| self.poll_login(login))).await {
+                done?;
+            }
+        }
+        Ok(connections.len() + logins.len())
+    }
+
+    async fn due_connections(&self) -> Result<Vec<connection::Model>, DbErr> {
+        let now = self.db.now();
+        let found = connection::Entity::find()
+            .filter(connection::Column::Login.eq(ConnectionLogin::TiktokBusiness))
+            .filter(connection::Column::DeadSince.is_null())
+            .filter(connection::Column::Token.is_not_null())
+            .filter(connection::Column::PollDueAt.lte(now))
+            .filter(
+                Condition::any()
+                    .add(connection::Column::LimitedUntil.is_null())
+                    .add(connection::Column::LimitedUntil.lte(now)),
+            )
+            .order_by_asc(connection::Column::PollDueAt)
+            .limit(DUE_MAX)
+            .all(self.db.read())
+            .await?;
+        let mut leased = Vec::new();
+        for row in found {
+            let tx = self.db.write().await?;
+            let taken = connection::Entity::update_many()
+                .col_expr(connection::Column::PollDueAt, Expr::value(now.plus_ms(LEASE_MS)))
+                .filter(connection::Column::Id.eq(row.id))
+                .filter(connection::Column::PollDueAt.eq(row.poll_due_at))
+                .exec(tx.conn())
+                .await?;
+            tx.commit().await?;
+            leased.extend((taken.rows_affected == 1).then_some(row));
+        }
+        Ok(leased)
+    }
+
+    async fn due_logins(&self) -> Result<Vec<member_login::Model>, DbErr> {
+        let now = self.db.now();
+        let found = member_login::Entity::find()
+            .filter(member_login::Column::Platform.eq(Platform::Tiktok))
+            .filter(member_login::Column::DeadSince.is_null())
+            .filter(member_login::Column::PollDueAt.lte(now))
+            .order_by_asc(member_login::Column::PollDueAt)
+            .limit(DUE_MAX)
+            .all(self.db.read())
+            .await?;
+        let mut leased = Vec::new();
+        for row in found {
+            let tx = self.db.write().await?;
+            let taken = member_login::Entity::update_many()
+                .col_expr(member_login::Column::PollDueAt, Expr::value(now.plus_ms(LEASE_MS)))
+                .filter(member_login::Column::Id.eq(row.id))
+                .filter(member_login::Column::PollDueAt.eq(row.poll_due_at))
+                .exec(tx.conn())
+                .await?;
+            tx.commit().await?;
+            leased.extend((taken.rows_affected == 1).then_some(row));
+        }
+        Ok(leased)
+    }
+
+    async fn poll_connection(&self, connection: &connection::Model) -> Result<(), DbErr> {
+        let Some(business) = Business::open(self, connection) else {
+            let problem = CallError::Dead("it cannot be opened".to_owned());
+            return self.note_connection(connection, Some(&problem)).await;
+        };
+        let hashtags = read(&HashtagVideos(business.clone())).await;
+        let mentions = read(&MentionVideos(business)).await;
+        let problem =
+            [hashtags.as_ref().err(), mentions.as_ref().err()].into_iter().flatten().next().cloned();
+        let site = connection.site_id;
+        let mut items: Vec<NewItem> = hashtags.iter().flatten().map(|post| post.item(site)).collect();
+        items.extend(mentions.iter().flatten().map(|post| NewItem {
+            account: connection.external_id.clone(),
+            // A webhook may tell of it too.
+            key: format!("{BRAND_MENTION}:{}", post.external_id),
+            kind: MENTION.to_owned(),
+            ..post.item(site)
+        }));
+        let tx = self.db.write().await?;
+        let new = add(&tx, &items, connection.has_polled).await?;
+        // Until all was read once, nothing that is read counts as new.
+        let has_polled = connection.has_polled || problem.is_none();
+        connection::Entity::update_many()
+            .col_expr(connection::Column::HasPolled, Expr::value(has_polled))
+            .col_expr(
+                connection::Column::LastItemAt,
+                Expr::value(if new > 0 { Some(tx.now()) } else { connection.last_item_at }),
+            )
+            .filter(connection::Column::Id.eq(connection.id))
+            .exec(tx.conn())
+            .await?;
+        tx.commit().await?;
+        self.note_connection(connection, problem.as_ref()).await
+    }
+
+    /// Says when `connection` is read next, and what was wrong. A token that is refused may only be old: whether the connection is dead
+    /// its health check finds out, at once.
+    async fn note_connection(
+        &self,
+        connection: &connection::Model,
+        problem: Option<&CallError>,
+    ) -> Result<(), DbErr> {
+        let tx = self.db.write().await?;
+        let now = tx.now();
+        let mut update = connection::Entity::update_many()
+            .col_expr(connection::Column::PollDueAt, Expr::value(now.plus_ms(CONNECTION_EVERY_MS)))
+            .filter(connection::Column::Id.eq(connection.id));
+        match problem {
+            Some(CallError::Limited) => {
+                let until = now.plus_ms(LIMITED_MS);
+                update = update.col_expr(connection::Column::LimitedUntil, Expr::value(Some(until)));
+            }
+            Some(error @ CallError::Dead(_)) => {
+                update = update
+                    .col_expr(connection::Column::CheckDueAt, Expr::value(now))
+                    .col_expr(connection::Column::Problem, Expr::value(Some(error.to_string())));
+            }
+            Some(error) => {
+                tracing::info!(%error, connection = %connection.id, "an account could not be read in full");
+            }
+            None => {}
+        }
+        update.exec(tx.conn()).await?;
+        tx.commit().await
+    }
+
+    async fn poll_login(&self, login: &member_login::Model) -> Result<(), DbErr> {
+        match self.read_login(login).await {
+            Ok(()) => Ok(()),
+            Err(LoginError::Store(error)) => Err(error),
+            Err(LoginError::Call(error @ CallError::Dead(_))) => {
+                tracing::info!(%error, login = %login.id, "a member's login has ended");
+                let tx = self.db.write().await?;
+                logins::kill(&tx, login).await?;
+                tx.commit().await
+            }
+            Err(error) => {
+                tracing::info!(%error, login = %login.id, "a member's videos could not be read");
+                let after_ms = match error {
+                    LoginError::Call(CallError::Limited | CallError::Unavailable(_)) => LIMITED_MS,
+                    _ => LOGIN_EVERY_MS,
+                };
+                let tx = self.db.write().await?;
+                read_again(&tx, login, after_ms, login.has_polled, login.handle.as_deref()).await?;
+                tx.commit().await
+            }
+        }
+    }
+
+    async fn read_login(&self, login: &member_login::Model) -> Result<(), LoginError> {
+        let member = Member::new(self, self.access_token(login).await?);
+        let user = member.user(&login.scopes).await?;
+        if user.open_id != login.person {
+            return Err(CallError::Dead("another person".to_owned()).into());
+        }
+        let may_list = login.scopes.split(',').any(|scope| scope.trim() == "video.list");
+        let mut posts =
+            if may_list { read(&Videos { member: &member, user: &user }).await? } else { Vec::new() };
+        let tx = self.db.write().await?;
+        config::take_turns(&tx, &[login.site_id]).await?;
+        let is_proven = prove(&tx, login, &user).await?;
+        for post in posts.iter_mut().filter(|_| is_proven) {
+            post.open_id = Some(login.person.clone());
+        }
+        let items: Vec<NewItem> = posts.iter().map(|post: &Post| post.item(login.site_id)).collect();
+        add(&tx, &items, login.has_polled).await?;
+        read_again(&tx, login, LOGIN_EVERY_MS, true, user.handle.as_deref()).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+async fn read_again(
+    tx: &Tx,
+    login: &member_login::Model,
+    after_ms: i64,
+    has_polled: bool,
+    handle: Option<&str>,
+) -> Result<(), DbErr> {
+    member_login::Entity::update_many()
+        .col_expr(member_login::Column::PollDueAt, Expr::value(tx.now().plus_ms(after_ms)))
+        .col_expr(member_login::Column::HasPolled, Expr::value(has_polled))
+        .col_expr(member_login::Column::Handle, Expr::value(handle.map(str::to_owned)))
+        .filter(member_login::Column::Id.eq(login.id))
+        // Whoever has logged in again since is read anew.
+        .filter(member_login::Column::CreatedAt.eq(login.created_at))
+        .exec(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// Stores what `TikTok` says of the member as what proves the handle. Says whether it is this login that proves it.
+async fn prove(tx: &Tx, login: &member_login::Model, user: &User) -> Result<bool, DbErr> {
+    let Some(handle) = &user.handle else { return Ok(false) };
+    let payload = json!({"open_id": user.open_id, "handle": handle, "author": user.author});
+    let created_at = login.created_at.0.to_string();
+    let item = NewItem {
+        platform: Platform::Tiktok,
+        account: String::new(),
+        key: format!("{LOGIN}:{}", words::digest(&[&login.id.0.to_string(), &created_at, handle])),
+        kind: LOGIN.to_owned(),
+        person: Some(login.person.clone()),
+        handle: Some(handle.clone()),
+        site: Some(login.site_id),
+        occurred_at: Some(tx.now()),
+        payload: payload.to_string(),
+    };
+    let stored = inbox::add(tx, None, std::slice::from_ref(&item)).await?;
+    let id = match stored.new.first() {
+        Some((_, id)) => Some(*id),
+        None => known(tx, &item).await?,
+    };
+    let Some(id) = id else { return Ok(false) };
+    logins::prove(tx, login, handle, id).await
+}
+
+async fn known(tx: &Tx, new: &NewItem) -> Result<Option<ItemId>, DbErr> {
+    let found = item::Entity::find()
+        .filter(item::Column::Platform.eq(new.platform))
+        .filter(item::Column::Account.eq(&new.account))
+        .filter(item::Column::ItemKey.eq(&new.key))
+        .one(tx.conn())
+        .await?;
+    Ok(found.map(|item| item.id))
+}
+
+/// Adds what was found; unless the account was read before, only to know it later. Says how many were new.
+async fn add(tx: &Tx, items: &[NewItem], counts: bool) -> Result<usize, DbErr> {
+    let stored = inbox::add(tx, None, items).await?;
+    if !counts {
+        let marked: Vec<Settled> = stored.new.iter().map(|(_, id)| marked(*id, tx.now())).collect();
+        rows::write_all(tx.conn(), vec![inbox::settle(&marked)]).await?;
+    }
+    Ok(stored.new.len())
+}
+
+fn marked(id: ItemId, now: Timestamp) -> Settled {
+    Settled {
+        id,
+        site: None,
+        handle: None,
+        status: ItemStatus::Done,
+        reason: Some(MARKED.to_owned()),
+        due_at: now,
+        expires_at: None,
+    }
+}

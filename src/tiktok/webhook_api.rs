@@ -1,0 +1,40 @@
+//! The entrances that `TikTok` calls. They are no part of the document.
+
+use poem::http::StatusCode;
+use poem::{Endpoint, Request, Response};
+
+use super::signature::{self, SIGNATURE_HEADER};
+use super::webhook::{self, BODY_BYTES_MAX, Entrance};
+use crate::app::App;
+use crate::http::problem::Problem;
+use crate::inbox;
+
+/// One of the entrances. Whatever was signed is answered 200, so that `TikTok` does not send it again.
+pub struct WebhookEndpoint {
+    /// The running service.
+    pub app: App,
+    /// Which.
+    pub entrance: Entrance,
+}
+
+impl Endpoint for WebhookEndpoint {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let header = request.headers().get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok());
+        let header = header.unwrap_or_default().to_owned();
+        let body = request.take_body().into_bytes_limit(BODY_BYTES_MAX).await;
+        let body = body.map_err(|_| Problem::too_large())?;
+        let settings = self.app.tiktok.settings();
+        let secrets = match self.entrance {
+            Entrance::Developer => &settings.developer.secrets,
+            Entrance::Business => &settings.business.secrets,
+        };
+        let now = self.app.db.now();
+        signature::verify(&header, &body, secrets, now, signature::AGE_MAX_MS)
+            .map_err(|error| Problem::forbidden(error.to_string()))?;
+        let items = webhook::items(self.entrance, &body);
+        inbox::store(&self.app.db, self.entrance.source(), &body, &items).await.map_err(Problem::from)?;
+        Ok(Response::builder().status(StatusCode::OK).finish())
+    }
+}
