@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::track;
 use crate::on_both;
 use crate::support::world::text;
-use crate::support::{ADMIN_KEY, TestApp};
+use crate::support::ADMIN_KEY;
 
 const PATH: &str = "/admin/v1/tiktok-hashtags";
 

@@ -14,7 +14,7 @@ use crate::support::callers::{MANAGE, READ, UNKNOWN_ID};
 use crate::support::tiktok::{
     BUSINESS_SECRET, DEVELOPER_SECRET, OLD_DEVELOPER_SECRET, options, payload, payload_text,
 };
-use crate::support::{ADMIN_KEY, TestApp};
+use crate::support::ADMIN_KEY;
 
 const PATH: &str = "/ingest/tiktok/posts";
 

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::{BUSINESS, DEVELOPER, HOUR, NOW, brewery, items, send, signature, signature_at, states, work};
 use crate::on_both;
-use crate::support::TestApp;
 use crate::support::tiktok::{
     BUSINESS_SECRET, DEVELOPER_SECRET, OLD_DEVELOPER_SECRET, options, payload, payload_text,
 };
