@@ -87,6 +87,12 @@ const ROWS: &[(&str, Row)] = &[
     ("listMembers", SITE_ADMIN),
     ("getMember", SITE_ADMIN),
     ("createMemberTokens", SITE_ADMIN),
+    ("createTiktokHashtag", SITE_ADMIN),
+    ("listTiktokHashtags", SITE_ADMIN),
+    ("deleteTiktokHashtag", SITE_ADMIN),
+    ("pushTiktokPosts", MANAGE),
+    ("handInTiktokPost", ONLY_MEMBER),
+    ("beginTiktokLogin", ONLY_MEMBER),
     ("createWebhookSubscription", SITE_ADMIN),
     ("listWebhookSubscriptions", SITE_ADMIN),
     ("getWebhookSubscription", SITE_ADMIN),
@@ -140,6 +146,11 @@ async fn fresh(app: &TestApp, own: &Everything, operation: &str, caller: &str) -
     match operation {
         "deleteApiKey" => sample.id = app.site_key(&own.site, READ).await.id,
         "deleteOauthClient" => sample.id = app.front_end(&own.site, &[]).await,
+        "deleteTiktokHashtag" => {
+            let body = json!({"tiktokHashtag": {"hashtag": "#again"}});
+            let call = app.call("POST", "/admin/v1/tiktok-hashtags").key(ADMIN_KEY, &own.site.id).json(&body);
+            sample.id = text(&call.ok().await["tiktokHashtag"]["id"]);
+        }
         "deleteWebhookSubscription" | "replayWebhookSubscription" => {
             let event = "wix.loyalty.v1.account_created";
             sample.id = app.subscribe(&own.site, &own.app, &[event], &own.receiver.url).await;
@@ -184,7 +195,9 @@ fn every_operation_has_one_row_and_every_row_an_operation() {
 }
 
 on_both! {
+    options: crate::support::tiktok::options().await,
     async fn g5_every_caller_may_do_what_the_table_says_and_nothing_else(app: &TestApp) {
+        app.show_a_new_post_on_tiktok();
         let (own, other) = (app.everything().await, app.everything().await);
         let spare = text(&app.app_of(&own.admin).await["app"]["id"]);
         let mut wrong = Vec::new();

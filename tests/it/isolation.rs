@@ -181,13 +181,14 @@ on_both! {
 }
 
 /// Every list of the admin API with the name of its items.
-const LISTS: [(&str, &str); 10] = [
+const LISTS: [(&str, &str); 11] = [
     ("/admin/v1/sites", "sites"),
     ("/admin/v1/api-keys", "apiKeys"),
     ("/admin/v1/apps", "apps"),
     ("/admin/v1/app-instances", "appInstances"),
     ("/admin/v1/oauth-clients", "oauthClients"),
     ("/admin/v1/members", "members"),
+    ("/admin/v1/tiktok-hashtags", "tiktokHashtags"),
     ("/admin/v1/webhook-subscriptions", "webhookSubscriptions"),
     ("/admin/v1/webhook-deliveries", "webhookDeliveries"),
     ("/admin/v1/webhook-replays", "webhookReplays"),

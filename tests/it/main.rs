@@ -25,6 +25,7 @@ mod site_jwts;
 mod streams;
 mod support;
 mod tidy;
+mod tiktok;
 mod tokens;
 mod verifiers;
 mod webhooks;

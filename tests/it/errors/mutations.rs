@@ -120,6 +120,7 @@ fn seed() -> u64 {
 }
 
 on_both! {
+    options: crate::support::tiktok::options().await,
     async fn no_changed_body_is_our_fault(app: &TestApp) {
         let all = app.everything().await;
         let mut dice = Dice(seed());

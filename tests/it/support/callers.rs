@@ -41,6 +41,7 @@ pub struct Everything {
     pub event_id: String,
     pub delivery_id: String,
     pub replay_id: String,
+    pub hashtag_id: String,
     pub receiver: Receiver,
 }
 
@@ -130,6 +131,14 @@ impl TestApp {
         let body = json!({"since": "2024-08-01T00:00:00Z"});
         let replay = self.call("POST", &replay).key(&admin.secret, &site.id).json(&body).ok().await;
         self.drain().await;
+        let body = json!({"tiktokHashtag": {"hashtag": "#nordbrew"}});
+        let hashtag = self
+            .call("POST", "/admin/v1/tiktok-hashtags")
+            .key(&admin.secret, &site.id)
+            .json(&body)
+            .ok()
+            .await;
+        self.claim_on_tiktok(&site, &member, "miarunsoslo").await;
         let delivery =
             self.admin_list(&site, "/admin/v1/webhook-deliveries", "webhookDeliveries").await.remove(0);
         Everything {
@@ -139,6 +148,7 @@ impl TestApp {
             event_id: text(&delivery["eventId"]),
             delivery_id: text(&delivery["id"]),
             replay_id: text(&replay["webhookReplay"]["id"]),
+            hashtag_id: text(&hashtag["tiktokHashtag"]["id"]),
             site,
             member,
             account_id,
@@ -176,6 +186,7 @@ impl Everything {
             "getApp" | "rotateAppKey" => about(&self.app.id),
             "getMember" | "createMemberTokens" => about(&self.member.id),
             "deleteOauthClient" => about(&self.front_end),
+            "deleteTiktokHashtag" => about(&self.hashtag_id),
             "getSite" => about(&self.site.id),
             "getWebhookDelivery" | "redeliverWebhookDelivery" => about(&self.delivery_id),
             "getWebhookSubscription" | "testWebhookSubscription" | "deleteWebhookSubscription" => {
@@ -198,11 +209,13 @@ impl Everything {
             | "listApps"
             | "listOauthClients"
             | "listSites"
+            | "listTiktokHashtags"
             | "listWebhookSubscriptions" => asking("?limit=100".to_owned()),
             "getSiteAuth"
             | "getSocialMediaSettings"
             | "getHealth"
             | "getMetrics"
+            | "beginTiktokLogin"
             | "getReadiness"
             | "getOpenapiDocument"
             | "getAccessTokenKeys"
@@ -257,6 +270,14 @@ impl Everything {
             },
             "rotateWebhookSubscriptionSecret" => {
                 Sample { body: Some(json!({"overlapSeconds": 0})), ..about(&self.subscription_id) }
+            }
+            "createTiktokHashtag" => sending(json!({"tiktokHashtag": {"hashtag": "#NordbrewCoffee"}})),
+            "handInTiktokPost" => sending(json!({"url": "https://vm.tiktok.com/ZM8AbCdEf/"})),
+            "pushTiktokPosts" => {
+                sending(json!({"source": "apify-tiktok-hashtag", "batch_id": "7", "items": [{
+                "external_id": "7397978000000000000", "author_handle": "@miarunsoslo",
+                "posted_at": "2024-08-01T10:00:00Z", "caption": "Cortado #NordbrewCoffee", "like_count": 231,
+            }, {"error": "no_items"}]}))
             }
             "createAccount" => sending(json!({"contactId": self.member.contact_id})),
             "updateLoyaltyProgram" => sending(json!({"loyaltyProgram": {

@@ -12,6 +12,7 @@ pub mod nats;
 pub mod postgres;
 pub mod process;
 pub mod receiver;
+pub mod tiktok;
 pub mod wire;
 pub mod world;
 
