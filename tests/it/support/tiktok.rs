@@ -45,8 +45,6 @@ struct State {
     always: HashMap<String, (u16, Value)>,
     /// How often tokens were given; the last ones are good.
     serial: u32,
-    /// Whether the last refresh token was used up.
-    is_cut_off: bool,
     scopes: String,
 }
 
@@ -129,11 +127,6 @@ impl Tiktok {
         scopes.clone_into(&mut self.state.lock().unwrap().scopes);
     }
 
-    /// Refuses every token from now on.
-    pub fn cut_off(&self) {
-        self.state.lock().unwrap().is_cut_off = true;
-    }
-
     /// The calls of `path` so far.
     pub fn asked(&self, path: &str) -> Vec<Asked> {
         let state = self.state.lock().unwrap();
@@ -151,7 +144,7 @@ impl Tiktok {
         }
         let bearer = format!("Bearer act.{}", state.serial);
         let is_bearer = asked.headers.get("authorization").is_some_and(|value| *value == *bearer);
-        if asked.path.starts_with("/v2/") && (state.is_cut_off || !is_bearer) {
+        if asked.path.starts_with("/v2/") && !is_bearer {
             return (401, payload("error_access_token_invalid"));
         }
         let is_business = asked.headers.get("access-token").is_some_and(|value| value == "act.business");
@@ -174,7 +167,7 @@ impl State {
             "refresh_token" => field("refresh_token") == format!("rft.{}", self.serial),
             _ => false,
         };
-        if !is_ours || !is_good || self.is_cut_off {
+        if !is_ours || !is_good {
             return (400, payload("oauth_error"));
         }
         self.serial += 1;

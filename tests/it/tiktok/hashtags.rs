@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::track;
 use crate::on_both;
-use crate::support::world::text;
 use crate::support::ADMIN_KEY;
+use crate::support::world::text;
 
 const PATH: &str = "/admin/v1/tiktok-hashtags";
 

@@ -308,5 +308,6 @@ on_both! {
         let mia = app.member(&site, "mia").await;
         let answer = app.call("POST", "/me/v1/tiktok-login").auth(&mia.token).send().await;
         assert_eq!(answer.error(), (428, "TIKTOK_NOT_CONFIGURED".to_owned()));
+        assert_eq!(poll(app).await, 0);
     }
 }

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{BUSINESS, DEVELOPER, brewery, connect, send, states, work};
 use crate::on_both;
-use crate::support::tiktok::{BUSINESS_SECRET, DEVELOPER_SECRET, options, payload};
 use crate::support::ADMIN_KEY;
+use crate::support::tiktok::{BUSINESS_SECRET, DEVELOPER_SECRET, options, payload};
 
 /// Changed bodies of each fixture.
 const ROUNDS: usize = 60;

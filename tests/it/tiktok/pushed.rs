@@ -10,11 +10,11 @@ use super::{
     signature_at, states, statuses, track, work,
 };
 use crate::on_both;
+use crate::support::ADMIN_KEY;
 use crate::support::callers::{MANAGE, READ, UNKNOWN_ID};
 use crate::support::tiktok::{
     BUSINESS_SECRET, DEVELOPER_SECRET, OLD_DEVELOPER_SECRET, options, payload, payload_text,
 };
-use crate::support::ADMIN_KEY;
 
 const PATH: &str = "/ingest/tiktok/posts";
 
