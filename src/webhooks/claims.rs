@@ -5,7 +5,7 @@
 //! others nor what is not due yet is looked at.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -41,12 +41,30 @@ pub(super) struct Found {
     pub(super) ahead: Vec<(bool, Option<Timestamp>)>,
 }
 
-/// Due deliveries of the endpoints in `wants`, but for those `held` in memory.
-pub(super) async fn read_due(db: &Db, wants: &[Want], held: &HashSet<DeliveryId>) -> Result<Found, DbErr> {
+/// A delivery that is due.
+pub(super) struct Due {
+    site: SiteId,
+    delivery: DeliveryId,
+    fence: i64,
+}
+
+impl Due {
+    /// Which it is.
+    pub(super) const fn delivery(&self) -> DeliveryId {
+        self.delivery
+    }
+}
+
+/// Due deliveries of the endpoints in `wants`, but for those in memory, which `drop_held` takes out.
+pub(super) async fn read_due(
+    db: &Db,
+    wants: &[Want],
+    drop_held: impl FnOnce(&mut Vec<Due>) + Send,
+) -> Result<Found, DbErr> {
     let mut found = Found { jobs: Vec::new(), ahead: vec![(false, None); wants.len()] };
     let places: HashMap<SubscriptionId, usize> =
         wants.iter().enumerate().map(|(place, want)| (want.subscription, place)).collect();
-    let mut due: Vec<(SiteId, DeliveryId, i64)> = Vec::new();
+    let mut due: Vec<Due> = Vec::new();
     let mut counts = vec![0_usize; wants.len()];
     for row in look(db, wants).await? {
         let subscription: SubscriptionId = row.try_get("", "subscription_id")?;
@@ -68,10 +86,11 @@ pub(super) async fn read_due(db: &Db, wants: &[Want], held: &HashSet<DeliveryId>
         // Whether or not this one is in memory: the limit of the statement was reached, and what lies behind it is not known.
         if *count > want.room + want.held {
             ahead.0 = true;
-        } else if !held.contains(&id) {
-            due.push((row.try_get("", "site_id")?, id, want.fence));
+        } else {
+            due.push(Due { site: row.try_get("", "site_id")?, delivery: id, fence: want.fence });
         }
     }
+    drop_held(&mut due);
     for part in due.chunks(JOBS_MAX) {
         found.jobs.extend(read_jobs(db, part).await?);
     }
@@ -165,11 +184,11 @@ const JOBS: &str = "SELECT d.id AS delivery_id, d.attempt_count, d.schedule_step
      JOIN subscription s ON s.id = d.subscription_id \
      LEFT JOIN signed_event t ON t.event_id = d.event_id AND t.app_id = s.app_id";
 
-async fn read_jobs(db: &Db, due: &[(SiteId, DeliveryId, i64)]) -> Result<Vec<Job>, DbErr> {
+async fn read_jobs(db: &Db, due: &[Due]) -> Result<Vec<Job>, DbErr> {
     let rows = Rows::new(due)
-        .uuid("site_id", |(site, ..)| site.0)
-        .uuid("id", |(_, id, _)| id.0)
-        .int("fence", |(.., fence)| *fence)
+        .uuid("site_id", |due| due.site.0)
+        .uuid("id", |due| due.delivery.0)
+        .int("fence", |due| due.fence)
         .query(db.read(), JOBS)
         .await?;
     let mut targets: HashMap<SubscriptionId, Arc<Target>> = HashMap::new();
@@ -197,7 +216,6 @@ async fn read_jobs(db: &Db, due: &[(SiteId, DeliveryId, i64)]) -> Result<Vec<Job
             attempt_count: row.try_get("", "attempt_count")?,
             schedule_step: row.try_get("", "schedule_step")?,
             order_key: row.try_get::<Option<Uuid>>("", "order_key")?,
-            is_probe: false,
             event,
             token,
             target: Arc::clone(target),
