@@ -4,7 +4,6 @@
 //! Each endpoint is read by itself, along an index of what waits for it, so a claim costs what it brings: neither what waits for
 //! others nor what is not due yet is looked at.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -27,8 +26,8 @@ use crate::sites::config::Target;
 const SIZES: [usize; 3] = [ENDPOINTS_MAX, 8, 1];
 /// Endpoints that are read at once.
 pub(super) const ENDPOINTS_MAX: usize = 64;
-/// Deliveries whose events are read at once.
-const JOBS_MAX: usize = 256;
+/// Events that are read at once.
+const EVENTS_MAX: usize = 256;
 /// Waiting deliveries of an ordered endpoint that a look goes through.
 const ORDERED_MAX: i64 = 4_096;
 
@@ -41,45 +40,69 @@ pub(super) struct Found {
     pub(super) ahead: Vec<(bool, Option<Timestamp>)>,
 }
 
-/// Due deliveries of the endpoints in `wants`, but for those `held` in memory.
-pub(super) async fn read_due(db: &Db, wants: &[Want], held: &HashSet<DeliveryId>) -> Result<Found, DbErr> {
+/// A delivery that is due.
+pub(super) struct Due {
+    lease: Lease,
+    subscription: SubscriptionId,
+    event: EventId,
+    attempt_count: i32,
+    schedule_step: i32,
+    order_key: Option<Uuid>,
+}
+
+impl Due {
+    /// Which it is.
+    pub(super) const fn delivery(&self) -> DeliveryId {
+        self.lease.delivery_id
+    }
+}
+
+/// Due deliveries of the endpoints in `wants`, but for those in memory, which `drop_held` takes out.
+pub(super) async fn read_due(
+    db: &Db,
+    wants: &[Want],
+    drop_held: impl FnOnce(&mut Vec<Due>) + Send,
+) -> Result<Found, DbErr> {
     let mut found = Found { jobs: Vec::new(), ahead: vec![(false, None); wants.len()] };
     let places: HashMap<SubscriptionId, usize> =
         wants.iter().enumerate().map(|(place, want)| (want.subscription, place)).collect();
-    let mut due: Vec<(SiteId, DeliveryId, i64)> = Vec::new();
+    let mut due: Vec<Due> = Vec::new();
     let mut counts = vec![0_usize; wants.len()];
     for row in look(db, wants).await? {
         let subscription: SubscriptionId = row.try_get("", "subscription_id")?;
-        let (Some(place), at) =
-            (places.get(&subscription).copied(), row.try_get::<i64>("", "next_attempt_at")?)
-        else {
-            continue;
-        };
+        let Some(place) = places.get(&subscription).copied() else { continue };
         let (Some(want), Some(ahead), Some(count)) =
             (wants.get(place), found.ahead.get_mut(place), counts.get_mut(place))
         else {
             continue;
         };
         let Some(id) = row.try_get::<Option<DeliveryId>>("", "id")? else {
-            ahead.1 = Some(Timestamp(at));
+            ahead.1 = Some(row.try_get("", "next_attempt_at")?);
             continue;
         };
         *count += 1;
         // Whether or not this one is in memory: the limit of the statement was reached, and what lies behind it is not known.
         if *count > want.room + want.held {
             ahead.0 = true;
-        } else if !held.contains(&id) {
-            due.push((row.try_get("", "site_id")?, id, want.fence));
+        } else {
+            due.push(Due {
+                lease: Lease { site_id: row.try_get("", "site_id")?, delivery_id: id, fence: want.fence },
+                subscription,
+                event: row.try_get("", "event_id")?,
+                attempt_count: row.try_get("", "attempt_count")?,
+                schedule_step: row.try_get("", "schedule_step")?,
+                order_key: row.try_get("", "order_key")?,
+            });
         }
     }
-    for part in due.chunks(JOBS_MAX) {
-        found.jobs.extend(read_jobs(db, part).await?);
+    drop_held(&mut due);
+    if !due.is_empty() {
+        found.jobs = jobs(db, due).await?;
     }
     Ok(found)
 }
 
-/// Rows of: subscription, site, delivery, when it is tried; what is due, one more than has room, and without a site and a
-/// delivery the time of the next that is not due.
+/// Rows of what is due, one more than has room; and without a site and a delivery the time of the next that is not due.
 async fn look(db: &Db, wants: &[Want]) -> Result<Vec<QueryResult>, DbErr> {
     let mut rows = Vec::new();
     let mut rest = wants;
@@ -126,13 +149,15 @@ pub fn text(backend: DatabaseBackend, are_ordered: impl Iterator<Item = bool>) -
 }
 
 /// What is due of an endpoint, the oldest first.
-const PARALLEL: &str = "SELECT * FROM (SELECT subscription_id, site_id, id, next_attempt_at FROM delivery \
+const PARALLEL: &str = "SELECT * FROM (SELECT subscription_id, site_id, id, next_attempt_at, event_id, \
+       attempt_count, schedule_step, order_key FROM delivery \
      WHERE subscription_id = ? AND status IN ('PENDING', 'RETRYING') AND next_attempt_at <= ? \
        AND order_key IS NULL AND EXISTS (SELECT 1 FROM subscription s WHERE s.id = ? AND s.status = 'ENABLED') \
      ORDER BY next_attempt_at LIMIT ?) AS due";
 
 /// What is due of an ordered endpoint and not behind anything that is not, in the order in which it was made.
-const ORDERED: &str = " UNION ALL SELECT * FROM (SELECT d.subscription_id, d.site_id, d.id, d.next_attempt_at \
+const ORDERED: &str = " UNION ALL SELECT * FROM (SELECT d.subscription_id, d.site_id, d.id, d.next_attempt_at, \
+       d.event_id, d.attempt_count, d.schedule_step, d.order_key \
      FROM (SELECT * FROM delivery WHERE subscription_id = ? AND status IN ('PENDING', 'RETRYING') \
        AND order_key IS NOT NULL ORDER BY id LIMIT ?) AS d \
      WHERE d.next_attempt_at <= ? AND NOT EXISTS (SELECT 1 FROM delivery p \
@@ -142,9 +167,19 @@ const ORDERED: &str = " UNION ALL SELECT * FROM (SELECT d.subscription_id, d.sit
      ORDER BY d.id LIMIT ?) AS due";
 
 /// When the next is due that is not.
-const NEXT: &str = " UNION ALL SELECT * FROM (SELECT subscription_id, NULL AS site_id, NULL AS id, next_attempt_at \
-     FROM delivery WHERE subscription_id = ? AND status IN ('PENDING', 'RETRYING') AND next_attempt_at > ? \
+const NEXT: &str = " UNION ALL SELECT * FROM (SELECT subscription_id, NULL AS site_id, NULL AS id, next_attempt_at, \
+       NULL AS event_id, NULL AS attempt_count, NULL AS schedule_step, NULL AS order_key FROM delivery WHERE subscription_id = ? AND status IN ('PENDING', 'RETRYING') AND next_attempt_at > ? \
      ORDER BY next_attempt_at LIMIT 1) AS ahead";
+
+/// What [`NEXT`] has nothing to say of, and what PostgreSQL has to be told that it is.
+const ABSENT: [(&str, &str); 6] = [
+    ("site_id", "uuid"),
+    ("id", "uuid"),
+    ("event_id", "uuid"),
+    ("attempt_count", "integer"),
+    ("schedule_step", "integer"),
+    ("order_key", "uuid"),
+];
 
 /// The same with PostgreSQL's parameters.
 fn numbered(text: &str) -> String {
@@ -155,56 +190,83 @@ fn numbered(text: &str) -> String {
         }
         numbered.push_str(part);
     }
-    numbered.replace("NULL AS site_id, NULL AS id", "NULL::uuid AS site_id, NULL::uuid AS id")
-}
-
-const JOBS: &str = "SELECT d.id AS delivery_id, d.attempt_count, d.schedule_step, d.order_key, r.fence, \
-     e.id AS event_id, e.event_type, e.data, e.identity, e.occurred_at, t.key_id, t.token, t.expires_at, s.* \
-     FROM {rows} r JOIN delivery d ON d.site_id = r.site_id AND d.id = r.id \
-     JOIN event e ON e.site_id = d.site_id AND e.id = d.event_id \
-     JOIN subscription s ON s.id = d.subscription_id \
-     LEFT JOIN signed_event t ON t.event_id = d.event_id AND t.app_id = s.app_id";
-
-async fn read_jobs(db: &Db, due: &[(SiteId, DeliveryId, i64)]) -> Result<Vec<Job>, DbErr> {
-    let rows = Rows::new(due)
-        .uuid("site_id", |(site, ..)| site.0)
-        .uuid("id", |(_, id, _)| id.0)
-        .int("fence", |(.., fence)| *fence)
-        .query(db.read(), JOBS)
-        .await?;
-    let mut targets: HashMap<SubscriptionId, Arc<Target>> = HashMap::new();
-    let mut events: HashMap<EventId, Arc<OutgoingEvent>> = HashMap::new();
-    let mut tokens: HashMap<(EventId, AppId), Arc<SharedToken>> = HashMap::new();
-    let mut jobs = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let subscription = subscription::Model::from_query_result(row, "")?;
-        let target = targets.entry(subscription.id).or_insert_with(|| Arc::new(Target::from(subscription)));
-        let event_id: EventId = row.try_get("", "event_id")?;
-        let event = match events.entry(event_id) {
-            Entry::Occupied(entry) => Arc::clone(entry.get()),
-            Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::new(outgoing_event(event_id, row)?))),
-        };
-        let token = match tokens.entry((event_id, target.app_id)) {
-            Entry::Occupied(entry) => Arc::clone(entry.get()),
-            Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::new(stored_token(row)?))),
-        };
-        jobs.push(Job {
-            lease: Lease {
-                site_id: target.site_id,
-                delivery_id: row.try_get("", "delivery_id")?,
-                fence: row.try_get("", "fence")?,
-            },
-            attempt_count: row.try_get("", "attempt_count")?,
-            schedule_step: row.try_get("", "schedule_step")?,
-            order_key: row.try_get::<Option<Uuid>>("", "order_key")?,
-            is_probe: false,
-            event,
-            token,
-            target: Arc::clone(target),
-        });
+    for (column, of) in ABSENT {
+        numbered = numbered.replace(&format!("NULL AS {column}"), &format!("NULL::{of} AS {column}"));
     }
-    Ok(jobs)
+    numbered
 }
+
+/// What is told of an event to an app.
+type Told = (Arc<OutgoingEvent>, Arc<SharedToken>);
+
+/// Reads whom `due` go to and what they tell, each subscription and event once, however many deliveries it has.
+async fn jobs(db: &Db, due: Vec<Due>) -> Result<Vec<Job>, DbErr> {
+    let subscriptions: HashSet<SubscriptionId> = due.iter().map(|due| due.subscription).collect();
+    let targets = read_targets(db, &Vec::from_iter(subscriptions)).await?;
+    let mut seen = HashSet::new();
+    let wanted: Vec<(SiteId, EventId, AppId)> = due
+        .iter()
+        .filter_map(|due| Some((due.lease.site_id, due.event, targets.get(&due.subscription)?.app_id)))
+        .filter(|wanted| seen.insert(*wanted))
+        .collect();
+    let mut told = HashMap::with_capacity(wanted.len());
+    for part in wanted.chunks(EVENTS_MAX) {
+        read_events(db, part, &mut told).await?;
+    }
+    let job = |due: Due| {
+        let target = targets.get(&due.subscription)?;
+        let (event, token) = told.get(&(due.event, target.app_id))?;
+        Some(Job {
+            lease: due.lease,
+            attempt_count: due.attempt_count,
+            schedule_step: due.schedule_step,
+            order_key: due.order_key,
+            event: Arc::clone(event),
+            token: Arc::clone(token),
+            target: Arc::clone(target),
+        })
+    };
+    Ok(due.into_iter().filter_map(job).collect())
+}
+
+async fn read_targets(
+    db: &Db,
+    subscriptions: &[SubscriptionId],
+) -> Result<HashMap<SubscriptionId, Arc<Target>>, DbErr> {
+    let rows = Rows::new(subscriptions)
+        .uuid("id", |id| id.0)
+        .query(db.read(), "SELECT s.* FROM {rows} r JOIN subscription s ON s.id = r.id")
+        .await?;
+    let target = |row| {
+        let subscription = subscription::Model::from_query_result(row, "")?;
+        Ok((subscription.id, Arc::new(Target::from(subscription))))
+    };
+    rows.iter().map(target).collect()
+}
+
+async fn read_events(
+    db: &Db,
+    wanted: &[(SiteId, EventId, AppId)],
+    told: &mut HashMap<(EventId, AppId), Told>,
+) -> Result<(), DbErr> {
+    let rows = Rows::new(wanted)
+        .uuid("site_id", |(site, ..)| site.0)
+        .uuid("event_id", |(_, event, _)| event.0)
+        .uuid("app_id", |(.., app)| app.0)
+        .query(db.read(), EVENTS)
+        .await?;
+    for row in &rows {
+        let id: EventId = row.try_get("", "event_id")?;
+        let said = (Arc::new(outgoing_event(id, row)?), Arc::new(stored_token(row)?));
+        told.insert((id, row.try_get("", "app_id")?), said);
+    }
+    Ok(())
+}
+
+const EVENTS: &str = "SELECT r.event_id, r.app_id, e.event_type, e.data, e.identity, e.occurred_at, \
+     t.key_id, t.token, t.expires_at \
+     FROM {rows} r JOIN event e ON e.site_id = r.site_id AND e.id = r.event_id \
+     LEFT JOIN signed_event t ON t.event_id = r.event_id AND t.app_id = r.app_id";
 
 fn outgoing_event(id: EventId, row: &QueryResult) -> Result<OutgoingEvent, DbErr> {
     Ok(OutgoingEvent {

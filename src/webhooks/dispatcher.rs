@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::delivery::{self, Outcome, Try, Verdict};
 use super::outbox::FreshDeliveries;
+use super::queue::Lane;
 use super::queues::{Next, State};
 use super::sending::Ways;
 use super::{Job, SignedToken, answer, endpoints, keeper};
@@ -62,6 +63,8 @@ pub(super) struct Inner {
     outcomes: mpsc::Sender<Outcome>,
     state: Mutex<State>,
     pub(super) wake: Notify,
+    /// Tries after a failure may start.
+    again: Notify,
     idle: Notify,
     pub(super) looking: tokio::sync::Mutex<()>,
     started: Instant,
@@ -145,6 +148,7 @@ impl Dispatcher {
             metrics,
             outcomes,
             wake: Notify::new(),
+            again: Notify::new(),
             idle: Notify::new(),
             looking: tokio::sync::Mutex::default(),
             started: Instant::now(),
@@ -155,6 +159,7 @@ impl Dispatcher {
         {
             let mut loops = dispatcher.0.loops.lock().unwrap_or_else(PoisonError::into_inner);
             loops.spawn(write_outcomes(dispatcher.clone(), outcomes_db, unwritten));
+            loops.spawn(start_again(dispatcher.clone()));
             loops.spawn(keeper::tick(dispatcher.clone()));
             loops.spawn(keeper::listen(dispatcher.clone()));
         }
@@ -238,7 +243,7 @@ impl Dispatcher {
         Health {
             heartbeat_age: Duration::from_millis(age.unsigned_abs()),
             held: state.held.len(),
-            in_flight: state.in_flight,
+            in_flight: state.in_flight(),
         }
     }
 
@@ -287,28 +292,37 @@ impl Dispatcher {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts what may start.
+    /// Starts the first tries that may start, and has the others started after them.
     pub(super) fn pump(&self) {
-        loop {
-            let now = self.0.db.now();
-            let (next, wants_more) = {
-                let mut state = self.lock();
-                (state.take(now), std::mem::take(&mut state.wants_more))
-            };
-            if wants_more {
-                self.wake();
-            }
-            match next {
-                Next::Job(job) => {
-                    self.0.runtime.spawn(run(self.clone(), job));
-                }
-                Next::Later(subscription, at) => {
-                    let wait = Duration::from_millis((at.0 - now.0).unsigned_abs());
-                    self.0.runtime.spawn(resume(self.clone(), subscription, wait));
-                }
-                Next::Nothing => return,
-            }
+        while self.start_one(&[Lane::Fresh]) {}
+        let state = self.lock();
+        if state.has_turns(Lane::Resends) || state.has_turns(Lane::Probes) {
+            self.0.again.notify_one();
         }
+    }
+
+    /// Starts one try of the first of `lanes` that has any, and says whether there may be more.
+    fn start_one(&self, lanes: &[Lane]) -> bool {
+        let now = self.0.db.now();
+        let (next, wants_more) = {
+            let mut state = self.lock();
+            let found = lanes.iter().map(|lane| state.take(now, *lane)).find(|next| !next.is_nothing());
+            (found, std::mem::take(&mut state.wants_more))
+        };
+        if wants_more {
+            self.wake();
+        }
+        match next {
+            Some(Next::Job(job, lane)) => {
+                self.0.runtime.spawn(run(self.clone(), job, lane));
+            }
+            Some(Next::Later(subscription, at)) => {
+                let wait = Duration::from_millis((at.0 - now.0).unsigned_abs());
+                self.0.runtime.spawn(resume(self.clone(), subscription, wait));
+            }
+            Some(Next::Nothing) | None => return false,
+        }
+        true
     }
 
     /// Sends `job` now, past the queues, and writes nothing: what the receiver said, and whether it accepted.
@@ -334,11 +348,22 @@ impl Dispatcher {
 /// Has the endpoint of `subscription` go on after `wait`, when its rate allows it.
 async fn resume(dispatcher: Dispatcher, subscription: SubscriptionId, wait: Duration) {
     let _ = tokio::time::timeout(wait, std::future::pending::<()>()).await;
-    dispatcher.lock().enqueue(subscription);
+    dispatcher.lock().note(subscription);
     dispatcher.pump();
 }
 
-async fn run(dispatcher: Dispatcher, job: Box<Job>) {
+/// Starts tries after failures, one by one: everything else that this process has to do goes in between, so that however many
+/// receivers fail, those that work do not wait for their turn on the processor.
+async fn start_again(dispatcher: Dispatcher) {
+    loop {
+        dispatcher.0.again.notified().await;
+        while dispatcher.start_one(&[Lane::Probes, Lane::Resends]) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+async fn run(dispatcher: Dispatcher, job: Box<Job>, lane: Lane) {
     let Tried { attempt, verdict, new_token, at } = dispatcher.try_once(&job).await;
     dispatcher.0.metrics.observe_attempt(&attempt, &job, at, verdict);
     let has_failed = verdict != Verdict::Delivered;
@@ -348,7 +373,7 @@ async fn run(dispatcher: Dispatcher, job: Box<Job>) {
     let outcome = Outcome { job: Job::clone(&job), attempt, verdict, new_token, at };
     // Waiting here while outcomes pile up keeps the slot, so that tries slow down with the database.
     let _ = dispatcher.0.outcomes.send(outcome).await;
-    dispatcher.lock().release(&job, has_failed);
+    dispatcher.lock().release(&job, lane, has_failed);
     dispatcher.pump();
 }
 

@@ -20,7 +20,7 @@ use entity::{endpoint, node};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait as _, DatabaseBackend, DbErr, EntityTrait, FromQueryResult as _,
-    QueryFilter, QueryOrder as _, QueryResult, QuerySelect as _, Statement,
+    QueryFilter, QueryOrder as _, QueryResult, QuerySelect as _, QueryTrait as _, Statement,
 };
 use uuid::Uuid;
 
@@ -199,9 +199,20 @@ pub async fn take_due(db: &Db, node: Uuid) -> Result<Vec<Owned>, DbErr> {
     Ok(taken)
 }
 
-/// Every endpoint that `node` owns.
-pub async fn owned_by(db: &Db, node: Uuid) -> Result<Vec<Owned>, DbErr> {
-    let rows = endpoint::Entity::find().filter(endpoint::Column::Owner.eq(node)).all(db.read()).await?;
+/// Up to `max` of the endpoints that `node` owns, in the order of their ids from `after` on.
+pub async fn owned_by(
+    db: &Db,
+    node: Uuid,
+    after: Option<SubscriptionId>,
+    max: usize,
+) -> Result<Vec<Owned>, DbErr> {
+    let rows = endpoint::Entity::find()
+        .filter(endpoint::Column::Owner.eq(node))
+        .apply_if(after, |query, after| query.filter(endpoint::Column::SubscriptionId.gt(after)))
+        .order_by_asc(endpoint::Column::SubscriptionId)
+        .limit(u64::try_from(max).unwrap_or(u64::MAX))
+        .all(db.read())
+        .await?;
     Ok(rows.iter().map(|endpoint| taken_by(node, endpoint)).collect())
 }
 

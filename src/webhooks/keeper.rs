@@ -1,14 +1,13 @@
 //! The keeper of this node's endpoints: it keeps the node alive, takes endpoints that are due, reads their deliveries, and gives
 //! back those without work.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use sea_orm::{DatabaseBackend, DbErr};
 
 use super::claims::{self, ENDPOINTS_MAX};
 use super::dispatcher::Dispatcher;
-use super::endpoints::{self, CHANNEL, LEASE_MS, SESSION_LOCKS};
+use super::endpoints::{self, CHANNEL, LEASE_MS, SESSION_LOCKS, TAKEN_MAX};
 use super::{health, replays};
 
 /// How often it looks, unless it is woken.
@@ -18,6 +17,10 @@ const RENEW_MS: i64 = 1_000;
 /// How often what the node owns is compared with the database, and all of it looked through, in milliseconds: whatever was
 /// missed is found then.
 const REVIEW_MS: i64 = LEASE_MS;
+/// Times that one look reads what is due; then the node has to say again that it lives.
+const ROUNDS_MAX: usize = 32;
+/// Endpoints that one look compares.
+const REVIEWED_AT_ONCE: usize = 512;
 
 /// Looks again and again.
 pub(super) async fn tick(dispatcher: Dispatcher) {
@@ -69,8 +72,14 @@ impl Dispatcher {
             }
         };
         while self.take_due().await? {}
-        while self.read_due().await? {
+        for round in 1..=ROUNDS_MAX {
+            if !self.read_due().await? {
+                break;
+            }
             has_found = true;
+            if round == ROUNDS_MAX {
+                self.wake();
+            }
         }
         self.release_idle(false).await?;
         Ok(has_found)
@@ -106,19 +115,23 @@ impl Dispatcher {
         endpoints::bury_dead(db).await
     }
 
-    /// Looks through everything that is this node's, now and then.
+    /// Looks through everything that is this node's, now and then, and through some at a time.
     async fn review(&self) -> Result<(), DbErr> {
         let now = self.0.db.now();
-        let node = {
+        let (node, after) = {
             let mut state = self.lock();
-            if now < state.review_at && state.review_at.0 - now.0 <= REVIEW_MS {
-                return Ok(());
+            if state.reviewed.is_none() {
+                if now < state.review_at && state.review_at.0 - now.0 <= REVIEW_MS {
+                    return Ok(());
+                }
+                state.review_at = now.plus_ms(REVIEW_MS);
             }
-            state.review_at = now.plus_ms(REVIEW_MS);
-            state.node
+            (state.node, state.reviewed)
         };
-        let owned = endpoints::owned_by(&self.0.db, node).await?;
+        let owned = endpoints::owned_by(&self.0.db, node, after, REVIEWED_AT_ONCE).await?;
         let mut state = self.lock();
+        state.reviewed =
+            owned.last().filter(|_| owned.len() == REVIEWED_AT_ONCE).map(|owned| owned.subscription);
         for endpoint in owned {
             state.own(endpoint);
         }
@@ -144,16 +157,11 @@ impl Dispatcher {
 
     /// Reads what is due of some endpoints, and says whether there was anything.
     async fn read_due(&self) -> Result<bool, DbErr> {
-        let (wants, held) = {
-            let mut state = self.lock();
-            let wants = state.wants(self.0.db.now(), ENDPOINTS_MAX);
-            let held = if wants.is_empty() { HashSet::default() } else { state.held.clone() };
-            (wants, held)
-        };
+        let wants = self.lock().wants(self.0.db.now(), ENDPOINTS_MAX);
         if wants.is_empty() {
             return Ok(false);
         }
-        let found = claims::read_due(&self.0.db, &wants, &held).await;
+        let found = claims::read_due(&self.0.db, &wants, |due| self.lock().drop_held(due)).await;
         let (found, failed) = match found {
             Ok(found) => (Some(found), None),
             Err(error) => (None, Some(error)),
@@ -168,11 +176,11 @@ impl Dispatcher {
         failed.map_or(Ok(has_found), Err)
     }
 
-    /// Gives back endpoints that have had no work for a while, or for a moment if `at_once`.
-    pub(super) async fn release_idle(&self, at_once: bool) -> Result<(), DbErr> {
+    /// Gives back some of the endpoints that have had no work for a while, or all that have none now.
+    pub(super) async fn release_idle(&self, all_at_once: bool) -> Result<(), DbErr> {
         let (node, idle) = {
             let mut state = self.lock();
-            let idle = state.idle(self.0.db.now(), at_once);
+            let idle = if all_at_once { state.all_idle() } else { state.idle(self.0.db.now(), TAKEN_MAX) };
             (state.node, idle)
         };
         endpoints::release(&self.0.db, node, &idle, |idle| self.lock().disown_idle(idle)).await

@@ -17,6 +17,7 @@
 //! A crash between a request and its outcome leads to the same event again, with the same id: receivers drop
 //! duplicates by it.
 
+mod agenda;
 mod answer;
 pub mod api;
 pub mod claims;
@@ -117,8 +118,6 @@ pub struct Job {
     pub schedule_step: i32,
     /// What its order is kept within, if it is.
     pub order_key: Option<Uuid>,
-    /// Whether its endpoint is being probed: the last tries failed.
-    pub is_probe: bool,
     /// What to tell.
     pub event: Arc<OutgoingEvent>,
     /// The event's token for the target's app.

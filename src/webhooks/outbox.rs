@@ -80,7 +80,6 @@ fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Vec<Job> {
                 attempt_count: 0,
                 schedule_step: 0,
                 order_key: target.order_key(event.account_id, event.entity_id),
-                is_probe: false,
                 event: Arc::clone(&outgoing),
                 token: Arc::clone(tokens.entry(target.app_id).or_default()),
                 target: Arc::clone(target),

@@ -6,11 +6,32 @@ use entity::id::Timestamp;
 use uuid::Uuid;
 
 use super::Job;
+use super::agenda::Noted;
 
+/// Jobs kept in memory per endpoint; the rest waits in the database.
+pub(super) const QUEUE_MAX: usize = 512;
+/// The same while the breaker of an endpoint is open: however many receivers are dead, they do not fill the memory.
+const PROBED_MAX: usize = 4;
 /// Failures in a row after which an endpoint gets one slot at a time, until one try succeeds.
 const FAILURES_MAX: u32 = 5;
 /// Slots of an endpoint that has not proven itself in this process yet; each success doubles them up to its cap.
 const SLOTS_AT_FIRST: usize = 8;
+
+/// What kind of try a job is for. Each kind has turns and slots of its own, so that none keeps another from starting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// First tries, and everything of an ordered endpoint.
+    Fresh,
+    /// Tries after a failure.
+    Resends,
+    /// Everything of an endpoint whose breaker is open.
+    Probes,
+}
+
+impl Lane {
+    pub(super) const COUNT: usize = 3;
+    pub(super) const ALL: [Self; Self::COUNT] = [Self::Fresh, Self::Resends, Self::Probes];
+}
 
 /// What waits for one endpoint.
 #[derive(Default)]
@@ -27,16 +48,16 @@ pub(super) struct Queue {
     pub(super) in_flight: usize,
     /// Deliveries in memory: queued, under way, or not written yet.
     pub(super) held: usize,
-    pub(super) in_ring: bool,
     /// Whether some of its deliveries have an order.
     pub(super) is_ordered: bool,
     /// There may be more in the database that is due.
     pub(super) has_more: bool,
     /// When the next delivery in the database is due that was not due at the last look.
     pub(super) next_due: Option<Timestamp>,
-    pub(super) idle_since: Option<Timestamp>,
     pub(super) breaker: Breaker,
     bucket: Bucket,
+    /// Where the agenda has it.
+    pub(super) noted: Noted,
 }
 
 /// What keeps the next job from starting.
@@ -44,8 +65,6 @@ pub(super) struct Queue {
 pub(super) enum Blocked {
     /// There is none, or none whose order allows it, or every slot is taken: something else must happen first.
     Waits,
-    /// Only resends, and the slots for resends are all taken.
-    Resends,
     /// The rate allows it from then on.
     Until(Timestamp),
 }
@@ -67,15 +86,35 @@ impl Queue {
         }
     }
 
-    /// The next job that may start at `now`.
-    pub(super) fn take(&mut self, now: Timestamp, may_resend: bool) -> Result<Job, Blocked> {
-        let place =
+    /// Whether there is something in `lane`.
+    pub(super) fn has_work(&self, lane: Lane) -> bool {
+        let is_open = self.breaker.is_open();
+        match lane {
+            Lane::Fresh => !is_open && !self.first.is_empty(),
+            Lane::Resends => !is_open && !self.resends.is_empty(),
+            Lane::Probes => is_open && self.len() > 0,
+        }
+    }
+
+    /// How many jobs it may have.
+    pub(super) const fn len_max(&self) -> usize {
+        if self.breaker.is_open() { PROBED_MAX } else { QUEUE_MAX }
+    }
+
+    /// Whether the database is to be asked for more. What is due for a busy one stays where it is.
+    pub(super) fn wants_reading(&self) -> bool {
+        self.has_more && self.fence.is_some() && self.len() < self.len_max() / 2
+    }
+
+    /// The next job of `lane` that may start at `now`.
+    pub(super) fn take(&mut self, now: Timestamp, lane: Lane) -> Result<Job, Blocked> {
+        let in_order =
             self.first.iter().position(|job| job.order_key.is_none_or(|key| !self.busy_keys.contains(&key)));
-        let (from, place) = match place {
-            Some(place) => (&mut self.first, place),
-            None if self.resends.is_empty() => return Err(Blocked::Waits),
-            None if !may_resend => return Err(Blocked::Resends),
-            None => (&mut self.resends, 0),
+        let (from, place) = match (lane, in_order) {
+            _ if !self.has_work(lane) => return Err(Blocked::Waits),
+            (Lane::Fresh | Lane::Probes, Some(place)) => (&mut self.first, place),
+            (Lane::Fresh, None) => return Err(Blocked::Waits),
+            (Lane::Resends, _) | (Lane::Probes, None) => (&mut self.resends, 0),
         };
         let Some(target) = from.get(place).map(|job| &job.target) else { return Err(Blocked::Waits) };
         if self.in_flight >= self.breaker.slots(target.in_flight_max) {

@@ -1,33 +1,34 @@
-//! Jobs in memory: one queue per endpoint, and slots handed out round robin over the queues that have work and a free one. A
-//! share is kept for first tries, and endpoints whose breaker is open share a small part, so that those that work hardly
-//! notice them.
+//! Jobs in memory: one queue per endpoint, and slots handed out round robin over the queues that have work and a free one. Each
+//! kind of try has a share of the slots, and endpoints whose breaker is open a small one, so that those that work hardly notice
+//! them.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use entity::id::{DeliveryId, SubscriptionId, Timestamp};
 use uuid::Uuid;
 
 use super::Job;
-use super::claims::Found;
+use super::agenda::Agenda;
+use super::claims::{Due, Found};
 use super::endpoints::Owned;
-use super::queue::{Blocked, Breaker, Queue};
+use super::queue::{Blocked, Breaker, Lane, QUEUE_MAX, Queue};
 
 /// Tries under way at once.
 const IN_FLIGHT_MAX: usize = 512;
-/// Of these, at most so many may be resends: the rest is kept for first tries.
-const RESENDS_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX / 4 * 3;
+/// Of these, at most so many may be first tries: the rest is kept for the others.
+const FRESH_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX / 8 * 7;
+/// Of these, at most so many may be resends.
+const RESENDS_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX / 2;
 /// Of these, at most so many may be for endpoints whose breaker is open.
 const PROBES_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX / 4;
 /// Jobs kept in memory.
 pub(super) const HELD_MAX: usize = 20_000;
-/// Jobs kept in memory per endpoint; the rest waits in the database.
-pub(super) const QUEUE_MAX: usize = 512;
-/// The same while the breaker of an endpoint is open: however many receivers are dead, they do not fill the memory.
-const PROBED_MAX: usize = 4;
 /// Jobs in memory at which endpoints whose breaker is open get no more.
 const HELD_BY_PROBES_MAX: usize = HELD_MAX / 2;
 /// How long an endpoint without work stays with its node, in milliseconds.
 const IDLE_MS: i64 = 10_000;
+/// Jobs that one look may bring, about.
+const LOOK_MAX: usize = 1_024;
 
 /// Every queue, and what is on its way.
 pub(super) struct State {
@@ -39,14 +40,13 @@ pub(super) struct State {
     pub(super) renew_at: Timestamp,
     /// … and to compare what it owns with the database.
     pub(super) review_at: Timestamp,
+    /// The last endpoint that was compared, while some are left.
+    pub(super) reviewed: Option<SubscriptionId>,
     queues: HashMap<SubscriptionId, Queue>,
-    ring: VecDeque<SubscriptionId>,
-    /// The ring of those whose breaker is open.
-    probes: VecDeque<SubscriptionId>,
+    agenda: Agenda,
     pub(super) held: HashSet<DeliveryId>,
-    pub(super) in_flight: usize,
-    resends_in_flight: usize,
-    probes_in_flight: usize,
+    /// Tries under way, by their lane.
+    in_flight: [usize; Lane::COUNT],
     /// Endpoints whose receiver answered 410, until their subscription is disabled: nothing more is sent to them.
     pub(super) gone: HashSet<SubscriptionId>,
     pub(super) is_stopping: bool,
@@ -75,7 +75,7 @@ impl Meanwhile {
 /// What comes of asking for the next job.
 pub(super) enum Next {
     /// It may start.
-    Job(Box<Job>),
+    Job(Box<Job>, Lane),
     /// The rate of this endpoint allows its next one from then on.
     Later(SubscriptionId, Timestamp),
     /// Nothing may start now.
@@ -97,6 +97,12 @@ pub(super) struct Want {
     pub(super) is_ordered: bool,
 }
 
+impl Next {
+    pub(super) const fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+}
+
 impl State {
     pub(super) fn new(node: Uuid, alive_until: Timestamp) -> Self {
         Self {
@@ -104,13 +110,11 @@ impl State {
             alive_until,
             renew_at: Timestamp(0),
             review_at: Timestamp(0),
+            reviewed: None,
             queues: HashMap::new(),
-            ring: VecDeque::new(),
-            probes: VecDeque::new(),
+            agenda: Agenda::new(),
             held: HashSet::new(),
-            in_flight: 0,
-            resends_in_flight: 0,
-            probes_in_flight: 0,
+            in_flight: [0; Lane::COUNT],
             gone: HashSet::new(),
             is_stopping: false,
             wants_more: false,
@@ -137,21 +141,36 @@ impl State {
 
     /// How many jobs `queue` may have.
     fn room_of(&self, queue: &Queue) -> usize {
-        let (max, held_max) =
-            if queue.breaker.is_open() { (PROBED_MAX, HELD_BY_PROBES_MAX) } else { (QUEUE_MAX, HELD_MAX) };
-        max.min(queue.len() + held_max.saturating_sub(self.held.len()))
+        queue.len_max().min(queue.len() + self.room_in_all(queue.breaker.is_open()))
+    }
+
+    /// How many jobs have room of all endpoints whose breaker is open, or is not.
+    fn room_in_all(&self, is_open: bool) -> usize {
+        let max = if is_open { HELD_BY_PROBES_MAX } else { HELD_MAX };
+        max.saturating_sub(self.held.len())
+    }
+
+    /// Notes what has become of the endpoint of `subscription`; call it after every change.
+    pub(super) fn note(&mut self, subscription: SubscriptionId) {
+        let Some(queue) = self.queues.get_mut(&subscription) else { return };
+        self.agenda.note(subscription, queue);
+        if queue.fence.is_none() && !queue.is_busy() {
+            self.queues.remove(&subscription);
+        }
     }
 
     /// Keeps `subscription` from being given back, if this node owns it.
     pub(super) fn pin(&mut self, subscription: SubscriptionId) {
         if let Some(queue) = self.queues.get_mut(&subscription) {
             queue.pins += 1;
+            self.note(subscription);
         }
     }
 
     pub(super) fn unpin(&mut self, subscription: SubscriptionId) {
         if let Some(queue) = self.queues.get_mut(&subscription) {
             queue.pins = queue.pins.saturating_sub(1);
+            self.note(subscription);
         }
     }
 
@@ -171,7 +190,7 @@ impl State {
         queue.fence = Some(owned.fence);
         queue.is_ordered = owned.is_ordered;
         queue.has_more = true;
-        queue.idle_since = None;
+        self.note(owned.subscription);
     }
 
     /// Notes that the database has deliveries for `subscription` that have to be read.
@@ -179,6 +198,7 @@ impl State {
         if let Some(queue) = self.queues.get_mut(&subscription) {
             queue.has_more = true;
             self.wants_more |= queue.len() < QUEUE_MAX / 4;
+            self.note(subscription);
         }
     }
 
@@ -192,78 +212,54 @@ impl State {
         } else if let Some(queue) = self.queues.get_mut(&subscription) {
             self.held.insert(job.lease.delivery_id);
             queue.push(job);
-            self.enqueue(subscription);
+            self.note(subscription);
         }
     }
 
-    /// Puts `subscription` into the ring it belongs to, unless it is in one.
-    pub(super) fn enqueue(&mut self, subscription: SubscriptionId) {
-        let Some(queue) = self.queues.get_mut(&subscription) else { return };
-        if !queue.in_ring && queue.len() > 0 {
-            queue.in_ring = true;
-            let ring = if queue.breaker.is_open() { &mut self.probes } else { &mut self.ring };
-            ring.push_back(subscription);
-        }
+    /// Tries under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.iter().sum()
     }
 
-    /// The next job that may start: the endpoint at the front of the ring gives one and goes to the back; one that may
-    /// not start any leaves the ring until something changes.
-    pub(super) fn take(&mut self, now: Timestamp) -> Next {
-        if !self.is_alive(now) {
-            return Next::Nothing;
-        }
-        match self.take_from(now, false) {
-            Next::Nothing => self.take_from(now, true),
-            found => found,
-        }
+    /// Whether a try of `lane` may find both a turn and a slot.
+    pub(super) fn has_turns(&self, lane: Lane) -> bool {
+        let max = match lane {
+            Lane::Fresh => FRESH_IN_FLIGHT_MAX,
+            Lane::Resends => RESENDS_IN_FLIGHT_MAX,
+            Lane::Probes => PROBES_IN_FLIGHT_MAX,
+        };
+        let is_full = self.in_flight() >= IN_FLIGHT_MAX || self.in_flight[lane as usize] >= max;
+        !is_full && self.agenda.turns(lane) > 0
     }
 
-    fn take_from(&mut self, now: Timestamp, probing: bool) -> Next {
-        for _ in 0..if probing { self.probes.len() } else { self.ring.len() } {
-            let full = probing && self.probes_in_flight >= PROBES_IN_FLIGHT_MAX;
-            if self.in_flight >= IN_FLIGHT_MAX || full {
-                return Next::Nothing;
-            }
-            let ring = if probing { &mut self.probes } else { &mut self.ring };
-            let Some(subscription) = ring.pop_front() else { return Next::Nothing };
+    /// The next job of `lane` that may start: the endpoint whose turn it is gives one and goes to the back; one that may not start
+    /// any has no turn until something changes.
+    pub(super) fn take(&mut self, now: Timestamp, lane: Lane) -> Next {
+        self.agenda.set_now(now);
+        while self.is_alive(now) && self.has_turns(lane) {
+            let Some(subscription) = self.agenda.next_turn(lane) else { break };
             let Some(queue) = self.queues.get_mut(&subscription) else { continue };
-            queue.in_ring = false;
-            if queue.breaker.is_open() != probing {
-                self.enqueue(subscription);
-                continue;
-            }
+            queue.noted.leave_ring(lane);
             if self.gone.contains(&subscription) {
                 continue;
             }
-            match queue.take(now, self.resends_in_flight < RESENDS_IN_FLIGHT_MAX) {
-                Ok(mut job) => {
-                    job.is_probe = probing;
+            match queue.take(now, lane) {
+                Ok(job) => {
                     self.wants_more |= queue.has_more && queue.len() < QUEUE_MAX / 4;
-                    self.count(&job, true);
-                    self.enqueue(subscription);
-                    return Next::Job(Box::new(job));
+                    self.in_flight[lane as usize] += 1;
+                    self.note(subscription);
+                    return Next::Job(Box::new(job), lane);
                 }
                 Err(Blocked::Waits) => {}
-                Err(Blocked::Resends) => self.enqueue(subscription),
                 Err(Blocked::Until(at)) => return Next::Later(subscription, at),
             }
         }
         Next::Nothing
     }
 
-    fn count(&mut self, job: &Job, starts: bool) {
-        let change = |count: &mut usize, of: bool| {
-            let of = usize::from(of);
-            *count = if starts { *count + of } else { count.saturating_sub(of) };
-        };
-        change(&mut self.in_flight, true);
-        change(&mut self.resends_in_flight, job.attempt_count > 0);
-        change(&mut self.probes_in_flight, job.is_probe);
-    }
-
-    /// Frees the slot of `job`.
-    pub(super) fn release(&mut self, job: &Job, has_failed: bool) {
-        self.count(job, false);
+    /// Frees the slot in `lane` of `job`.
+    pub(super) fn release(&mut self, job: &Job, lane: Lane, has_failed: bool) {
+        self.in_flight[lane as usize] -= 1;
         let subscription = job.target.subscription_id;
         if let Some(queue) = self.queues.get_mut(&subscription) {
             if queue.release(job, has_failed) {
@@ -274,7 +270,7 @@ impl State {
                 queue.has_more = true;
                 self.wants_more = true;
             }
-            self.enqueue(subscription);
+            self.note(subscription);
         }
     }
 
@@ -293,7 +289,7 @@ impl State {
                 self.held.remove(&behind.lease.delivery_id);
             }
             self.wants_more |= queue.has_more && queue.len() == 0;
-            self.enqueue(subscription);
+            self.note(subscription);
         }
     }
 
@@ -306,22 +302,29 @@ impl State {
             queue.has_more = true;
         }
         self.gone.remove(&subscription);
+        self.note(subscription);
     }
 
     /// Forgets everything that is queued, and that this node owns anything.
     pub(super) fn disown_all(&mut self) {
-        self.ring.clear();
-        self.probes.clear();
+        self.drain_all();
+        for (subscription, queue) in &mut self.queues {
+            queue.fence = None;
+            queue.next_due = None;
+            self.agenda.note(*subscription, queue);
+        }
+        self.queues.retain(|_, queue| queue.is_busy());
+    }
+
+    fn drain_all(&mut self) {
+        self.agenda.clear_turns();
         for queue in self.queues.values_mut() {
             for job in queue.drain() {
                 self.held.remove(&job.lease.delivery_id);
             }
-            queue.fence = None;
-            queue.in_ring = false;
+            queue.noted.leave_rings();
             queue.has_more = false;
-            queue.next_due = None;
         }
-        self.queues.retain(|_, queue| queue.is_busy());
     }
 
     /// What to read from the database now, for up to `max` endpoints.
@@ -329,38 +332,54 @@ impl State {
         if self.is_stopping {
             return Vec::new();
         }
-        for queue in self.queues.values_mut() {
-            if queue.next_due.is_some_and(|at| at <= now) {
-                queue.next_due = None;
-                queue.has_more = true;
-            }
+        self.agenda.set_now(now);
+        while let Some(subscription) = self.agenda.next_due() {
+            let Some(queue) = self.queues.get_mut(&subscription) else { continue };
+            queue.next_due = None;
+            queue.has_more = true;
+            self.note(subscription);
         }
         let mut wants = Vec::new();
-        for (subscription, queue) in &self.queues {
-            let Some(fence) = queue.fence else { continue };
-            let room = self.room_of(queue).saturating_sub(queue.len());
-            // What is due for a busy one stays where it is.
-            if queue.has_more && room > queue.len() {
-                wants.push(Want {
-                    subscription: *subscription,
-                    fence,
-                    room,
-                    held: queue.held,
-                    is_ordered: queue.is_ordered,
-                });
-                if wants.len() == max {
-                    break;
-                }
-            }
+        for is_open in [false, true] {
+            self.add_wants(is_open, max, &mut wants);
         }
-        self.meanwhile = Some(Meanwhile::default());
         // Before the database is asked: what is written meanwhile sets it again.
         for want in &wants {
             if let Some(queue) = self.queues.get_mut(&want.subscription) {
                 queue.has_more = false;
             }
         }
+        self.meanwhile = Some(Meanwhile::default());
         wants
+    }
+
+    /// Adds to `wants` endpoints whose breaker is open, or is not.
+    fn add_wants(&mut self, is_open: bool, max: usize, wants: &mut Vec<Want>) {
+        let mut room_in_all = self.room_in_all(is_open).min(LOOK_MAX);
+        let reads = self.agenda.reads(is_open);
+        // So that those that are behind go on side by side: what they tell is read, and signed, once for all of them.
+        let share = room_in_all.checked_div(reads.min(max)).unwrap_or(0).max(1);
+        for _ in 0..reads {
+            if wants.len() == max || room_in_all == 0 {
+                return;
+            }
+            let Some(subscription) = self.agenda.next_read(is_open) else { return };
+            let Some(queue) = self.queues.get_mut(&subscription) else { continue };
+            queue.noted.leave_reads();
+            if queue.breaker.is_open() != is_open || !queue.wants_reading() {
+                self.note(subscription);
+                continue;
+            }
+            let Some(fence) = queue.fence else { continue };
+            let room = (queue.len_max() - queue.len()).min(share).min(room_in_all);
+            room_in_all -= room;
+            wants.push(Want { subscription, fence, room, held: queue.held, is_ordered: queue.is_ordered });
+        }
+    }
+
+    /// Takes out of `due` what is in memory.
+    pub(super) fn drop_held(&self, due: &mut Vec<Due>) {
+        due.retain(|due| !self.held.contains(&due.delivery()));
     }
 
     /// Takes what a look into the database for `wants` has found; without it, the look failed and must be made again.
@@ -377,25 +396,20 @@ impl State {
             if let Some(queue) = self.queues.get_mut(&want.subscription) {
                 queue.has_more |= has_more;
                 queue.next_due = queue.next_due.into_iter().chain(next_due).min();
+                self.note(want.subscription);
             }
         }
     }
 
-    /// Endpoints that have had no work for a while, or for a moment if `at_once`.
-    pub(super) fn idle(&mut self, now: Timestamp, at_once: bool) -> Vec<SubscriptionId> {
-        let mut idle = Vec::new();
-        self.queues.retain(|subscription, queue| {
-            if !queue.is_idle() {
-                queue.idle_since = None;
-                return true;
-            }
-            let since = *queue.idle_since.get_or_insert(now);
-            if at_once || now.0 - since.0 >= IDLE_MS {
-                idle.push(*subscription);
-            }
-            queue.fence.is_some()
-        });
-        idle
+    /// Up to `max` endpoints that have had no work for a while.
+    pub(super) fn idle(&mut self, now: Timestamp, max: usize) -> Vec<SubscriptionId> {
+        self.agenda.set_now(now);
+        self.agenda.idle(IDLE_MS, max)
+    }
+
+    /// All endpoints that have no work now.
+    pub(super) fn all_idle(&self) -> Vec<SubscriptionId> {
+        self.queues.iter().filter(|(_, queue)| queue.is_idle()).map(|(id, _)| *id).collect()
     }
 
     /// Those of `subscriptions` that are still idle; they are no longer this node's.
@@ -403,7 +417,9 @@ impl State {
         let idle = |id: &&SubscriptionId| self.queues.get(id).is_none_or(Queue::is_idle);
         let idle: Vec<SubscriptionId> = subscriptions.iter().filter(idle).copied().collect();
         for subscription in &idle {
-            self.queues.remove(subscription);
+            if let Some(mut queue) = self.queues.remove(subscription) {
+                self.agenda.forget(*subscription, &mut queue);
+            }
         }
         idle
     }
@@ -411,14 +427,6 @@ impl State {
     /// From here on nothing starts, and nothing is queued.
     pub(super) fn stop(&mut self) {
         self.is_stopping = true;
-        self.ring.clear();
-        self.probes.clear();
-        for queue in self.queues.values_mut() {
-            for job in queue.drain() {
-                self.held.remove(&job.lease.delivery_id);
-            }
-            queue.in_ring = false;
-            queue.has_more = false;
-        }
+        self.drain_all();
     }
 }

@@ -28,7 +28,6 @@ pub fn test_job(db: &Db, subscription: subscription::Model, identity: &Identity)
         attempt_count: 0,
         schedule_step: 0,
         order_key: None,
-        is_probe: false,
         event: Arc::new(OutgoingEvent {
             id: EventId(id),
             event_type: TEST_EVENT.to_owned(),

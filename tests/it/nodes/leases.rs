@@ -65,7 +65,6 @@ impl Node {
             attempt_count: row.attempt_count,
             schedule_step: row.schedule_step,
             order_key: None,
-            is_probe: false,
             event: Arc::new(OutgoingEvent {
                 id: event.id,
                 event_type: event.event_type,
