@@ -12,11 +12,10 @@ use sea_orm::{
 
 use super::graph::{Access, Graph};
 use super::graph_error::GraphError;
+use crate::connections::TOKEN_PURPOSE;
 use crate::db::{Db, Tx};
 use crate::seal::Sealer;
 
-/// What tokens of connections are sealed for.
-pub const TOKEN_PURPOSE: &str = "connection-token";
 /// How long a connection rests that Meta has blocked, in milliseconds.
 const BLOCKED_MS: i64 = 24 * 3_600_000;
 /// How much older the last sign of life may be than it says, in milliseconds.

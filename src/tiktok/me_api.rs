@@ -76,6 +76,7 @@ impl MyTiktokApi {
     ) -> Result<Json<HandInTiktokPostResponse>, Problem> {
         let (site, member) = caller.member()?;
         let (post, item) = self.app.tiktok.hand_in(site, member, &body.0.url).await?;
+        self.app.sources.wake();
         Ok(Json(HandInTiktokPostResponse {
             tiktok_post: TiktokPost {
                 external_id: post.external_id,

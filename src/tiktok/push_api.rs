@@ -151,6 +151,7 @@ impl TiktokPostsApi {
         let request = body.parse()?;
         let posts: Vec<Value> = request.items.into_iter().map(|item| item.0).collect();
         let results = push::push(&self.app.db, site, &body.bytes, &posts).await?;
+        self.app.sources.wake();
         let results = results.into_iter().map(TiktokPostResult::from).collect();
         Ok(Json(PushTiktokPostsResponse { batch_id: request.batch_id, results }))
     }

@@ -34,7 +34,12 @@ impl Endpoint for WebhookEndpoint {
         signature::verify(&header, &body, secrets, now, signature::AGE_MAX_MS)
             .map_err(|error| Problem::forbidden(error.to_string()))?;
         let items = webhook::items(self.entrance, &body);
-        inbox::store(&self.app.db, self.entrance.source(), &body, &items).await.map_err(Problem::from)?;
+        let source = self.entrance.source();
+        inbox::store(&self.app.db, source, &body, &items).await.map_err(|error| {
+            tracing::error!(source, %error, "a webhook could not be stored; the platform sends it again");
+            Problem::busy()
+        })?;
+        self.app.sources.wake();
         Ok(Response::builder().status(StatusCode::OK).finish())
     }
 }

@@ -5,12 +5,17 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use aws_lc_rs::hmac;
-use followpoints::seal;
+use entity::connection;
+use entity::id::{ConnectionId, SiteId, Timestamp};
+use entity::kinds::{ConnectionLogin, Platform};
+use followpoints::app::App;
 use followpoints::sources::settings::PlatformSettings;
+use followpoints::{connections, seal};
 use poem::http::StatusCode;
 use poem::listener::{Acceptor as _, Listener as _, TcpListener};
 use poem::web::Json;
 use poem::{IntoResponse as _, Response, Route, handler};
+use sea_orm::{DbErr, EntityTrait as _};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -70,6 +75,45 @@ impl Brand {
         }
         text
     }
+}
+
+/// Connects the account to the site, as the end of a login does: the demo has nobody who could log in.
+pub(super) async fn connect(app: &App, site: &str) -> Result<(), String> {
+    let site = site.parse().map(SiteId).map_err(|error| format!("the site's id: {error}"))?;
+    let token = app.sealer.seal(connections::TOKEN_PURPOSE, b"demo").map_err(|error| error.to_string())?;
+    let stored = async {
+        let tx = app.db.write().await?;
+        let row = connection::Model {
+            id: ConnectionId(tx.new_id()),
+            site_id: site,
+            platform: Platform::Instagram,
+            login: ConnectionLogin::Facebook,
+            external_id: ACCOUNT.to_owned(),
+            username: Some("nordbrew".to_owned()),
+            page_id: None,
+            owner_id: None,
+            token: Some(token),
+            refresh_token: None,
+            token_issued_at: Some(tx.now()),
+            token_expires_at: None,
+            missing_permissions: "[]".to_owned(),
+            dead_since: None,
+            problem: None,
+            limited_until: None,
+            is_development: false,
+            last_item_at: None,
+            // The stand-in has no tags, and no health to be checked.
+            poll_due_at: Timestamp(i64::MAX),
+            has_polled: false,
+            check_due_at: Timestamp(i64::MAX),
+            created_at: tx.now(),
+            updated_at: tx.now(),
+        };
+        let insert = connection::Entity::insert(connection::ActiveModel::from(row));
+        insert.exec_without_returning(tx.conn()).await?;
+        tx.commit().await
+    };
+    stored.await.map_err(|error: DbErr| format!("the account could not be connected: {error}"))
 }
 
 impl Drop for Brand {

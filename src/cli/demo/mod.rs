@@ -42,6 +42,8 @@ impl Stage {
         let service = Service::start(folder, listen, once, brand.settings()?).await?;
         let api = Api::new(service.address)?;
         let (site, receiver) = site::seed(&api, &service.admin_key).await?;
+        social::set_up(&api, &site.key, &site.member).await?;
+        brand::connect(&service.app, &site.id).await?;
         Ok(Self { service, api, site, receiver, brand })
     }
 }

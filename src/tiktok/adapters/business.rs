@@ -4,12 +4,11 @@ use entity::connection;
 use serde_json::Value;
 
 use super::{Page, Poll};
+use crate::connections::TOKEN_PURPOSE;
 use crate::tiktok::calls::CallError;
 use crate::tiktok::post::Post;
 use crate::tiktok::{Tiktok, words};
 
-/// What the connection's access token was sealed for.
-pub const TOKEN_PURPOSE: &str = "connection-token";
 /// Videos of a page; the most that `TikTok` gives.
 const PAGE_SIZE: &str = "100";
 /// How far back lists go: two days, though they are read every few minutes, so that what shows up late is seen.
