@@ -3,7 +3,7 @@
 use entity::id::{ActivityId, ConnectionId, ItemId, SiteId, Timestamp};
 use entity::kinds::{ActivityOutcome, ActivityType, ConnectionLogin, ItemStatus, MentionType, Platform};
 use entity::{activity, connection, item};
-use followpoints::instagram::brands::TOKEN_PURPOSE;
+use followpoints::connections::TOKEN_PURPOSE;
 use sea_orm::EntityTrait as _;
 
 use super::TestApp;
