@@ -80,6 +80,8 @@ fn summary(webhook: &Webhook) -> String {
         format!("balance {balance}")
     } else if let Some(channel) = entity["channel"].as_str() {
         format!("follows {channel}")
+    } else if let (Some(kind), Some(outcome)) = (entity["type"].as_str(), entity["outcome"].as_str()) {
+        format!("{kind} {outcome}")
     } else {
         entity["message"].as_str().unwrap_or_default().to_owned()
     }
