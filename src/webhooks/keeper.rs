@@ -89,9 +89,9 @@ impl Dispatcher {
         if db.backend() == DatabaseBackend::Sqlite {
             return Ok(());
         }
+        let now = db.now();
         let node = {
             let state = self.lock();
-            let now = db.now();
             if now < state.renew_at && state.renew_at.0 - now.0 <= RENEW_MS {
                 return Ok(());
             }
@@ -109,7 +109,8 @@ impl Dispatcher {
                 (state.node, state.alive_until) = (node, alive_until);
             }
         }
-        self.lock().renew_at = db.now().plus_ms(RENEW_MS);
+        // From before the renewal on: should the clock have jumped meanwhile, the life that it gave may be over.
+        self.lock().renew_at = now.plus_ms(RENEW_MS);
         endpoints::bury_dead(db).await
     }
 
