@@ -73,10 +73,8 @@ impl Dispatcher {
         };
         while self.take_due().await? {}
         for round in 1..=ROUNDS_MAX {
-            if !self.read_due().await? {
-                break;
-            }
-            has_found = true;
+            let Some(has_read) = self.read_due().await? else { break };
+            has_found |= has_read;
             if round == ROUNDS_MAX {
                 self.wake();
             }
@@ -91,9 +89,9 @@ impl Dispatcher {
         if db.backend() == DatabaseBackend::Sqlite {
             return Ok(());
         }
+        let now = db.now();
         let node = {
             let state = self.lock();
-            let now = db.now();
             if now < state.renew_at && state.renew_at.0 - now.0 <= RENEW_MS {
                 return Ok(());
             }
@@ -111,7 +109,8 @@ impl Dispatcher {
                 (state.node, state.alive_until) = (node, alive_until);
             }
         }
-        self.lock().renew_at = db.now().plus_ms(RENEW_MS);
+        // From before the renewal on: should the clock have jumped meanwhile, the life that it gave may be over.
+        self.lock().renew_at = now.plus_ms(RENEW_MS);
         endpoints::bury_dead(db).await
     }
 
@@ -155,11 +154,11 @@ impl Dispatcher {
         Ok(!taken.is_empty())
     }
 
-    /// Reads what is due of some endpoints, and says whether there was anything.
-    async fn read_due(&self) -> Result<bool, DbErr> {
+    /// Reads what is due of some endpoints, and says whether there was anything; nothing if none are to be read.
+    async fn read_due(&self) -> Result<Option<bool>, DbErr> {
         let wants = self.lock().wants(self.0.db.now(), ENDPOINTS_MAX);
         if wants.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let found = claims::read_due(&self.0.db, &wants, |due| self.lock().drop_held(due)).await;
         let (found, failed) = match found {
@@ -173,7 +172,7 @@ impl Dispatcher {
             state.held.len() > before
         };
         self.pump();
-        failed.map_or(Ok(has_found), Err)
+        failed.map_or(Ok(Some(has_found)), Err)
     }
 
     /// Gives back some of the endpoints that have had no work for a while, or all that have none now.
