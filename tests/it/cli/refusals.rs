@@ -211,7 +211,7 @@ fn a_port_that_is_taken_is_told() {
 #[test]
 fn an_empty_database_is_not_served_without_migrating_it() {
     let behind = Ended::refused(
-        "the database schema is 5 step(s) behind; run `followpoints migrate` with the same FOLLOWPOINTS_DATABASE_URL",
+        "the database schema is 6 step(s) behind; run `followpoints migrate` with the same FOLLOWPOINTS_DATABASE_URL",
     );
     let commands: [&[&str]; 4] = [
         &["serve", "--no-migrate"],

@@ -304,7 +304,7 @@ impl Everything {
                 "unfollowPolicy": "REVERSE", "reverseWithinDays": 14, "claimedHandleEarns": false,
             }]}})),
             "updateMyProfile" => sending(json!({"profile": {
-                "instagramHandle": "@Mia.Runs.Oslo", "tiktokHandle": null,
+                "instagramHandle": "@Mia.Runs.Oslo",
             }})),
             "updateMemberProfile" => Sample {
                 body: Some(json!({"profile": {"tiktokHandle": "miarunsoslo"}})),
