@@ -127,7 +127,6 @@ impl ActivitiesApi {
     ///
     /// Newest first: what persons did on social platforms, whether or not anything came of it.
     #[oai(path = "/admin/v1/activities", method = "get", operation_id = "listActivities")]
-    #[expect(clippy::too_many_arguments, reason = "one for each filter")]
     async fn list_activities(
         &self,
         caller: AdminCaller,

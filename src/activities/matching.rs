@@ -288,7 +288,7 @@ impl Matching {
 /// Rows that one query looks up.
 const PART_MAX: usize = 256;
 
-fn external<'a>(sighting: &&'a Sighting) -> Option<(SiteId, Platform, &'a str)> {
+fn external(sighting: &Sighting) -> Option<(SiteId, Platform, &str)> {
     let person = &sighting.person;
     Some((sighting.site, person.platform, person.external_id.as_deref()?))
 }

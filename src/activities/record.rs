@@ -293,7 +293,6 @@ impl Work {
     }
 
     /// Records `new`, or what has become of it since it was recorded. What keeps it waiting goes into `waits`.
-    #[expect(clippy::too_many_arguments, reason = "one activity in all its circumstances")]
     fn note(
         &mut self,
         tx: &Tx,

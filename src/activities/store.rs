@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use entity::id::ItemId;
-use entity::kinds::{ActivityType, Platform};
+use entity::kinds::{ActivityType, MentionType, Platform};
 use entity::{activity, follow_change, item, raw_delivery};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, FromQueryResult as _, QueryFilter};
@@ -176,7 +176,7 @@ pub fn activities_writes(written: &[Written]) -> Vec<Write> {
         .text("activity_type", |row| row.activity_type.as_str())
         .text("platform", |row| row.platform.as_str())
         .text("external_id", |row| row.external_id.as_str())
-        .text_or_null("mention_type", |row| row.mention_type.map(|kind| kind.as_str()))
+        .text_or_null("mention_type", |row| row.mention_type.map(MentionType::as_str))
         .uuid_or_null("member_id", |row| row.member_id.map(|id| id.0))
         .uuid_or_null("account_id", |row| row.account_id.map(|id| id.0))
         .text_or_null("person", |row| row.person.as_deref())

@@ -35,7 +35,6 @@ const FEATURES: [&str; 17] = [
 const UPWARDS: &[(&str, &str, &str)] = &[
     ("sites", "webhooks", "the configuration of a site lists the event types of its subscriptions"),
     ("access", "apps", "the token endpoint checks an app's secret"),
-    ("connections", "sources", "the settings of the apps at the platforms, which both need"),
     ("apps", "webhooks", "a retired key stays published for as long as a webhook's token lives"),
 ];
 

@@ -116,7 +116,7 @@ impl<'a> Stage<'a> {
     pub fn message(&self, says: &Says, mid: &str, text: &str) -> Sighting {
         let properties = json!({"platform": "instagram", "message": text});
         Sighting {
-            activity: Some(new(ActivityType::DmYou, mid, None, properties)),
+            activity: Some(new(ActivityType::DmYou, mid, None, &properties)),
             code_texts: vec![text.to_owned()],
             is_message: true,
             ..self.sighting(says)
@@ -127,7 +127,7 @@ impl<'a> Stage<'a> {
     pub fn post(&self, says: &Says, media: &str, how: MentionType, caption: &str) -> Sighting {
         let properties = json!({"platform": "instagram", "caption": caption, "media_type": "post"});
         Sighting {
-            activity: Some(new(ActivityType::MentionedYou, media, Some(how), properties)),
+            activity: Some(new(ActivityType::MentionedYou, media, Some(how), &properties)),
             source: "INSTAGRAM_POST",
             ..self.sighting(&Says { external: None, ..says.clone() })
         }
@@ -250,7 +250,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn new(kind: ActivityType, external: &str, how: Option<MentionType>, properties: Value) -> NewActivity {
+fn new(kind: ActivityType, external: &str, how: Option<MentionType>, properties: &Value) -> NewActivity {
     let properties = properties.as_object().unwrap().clone();
     NewActivity { kind, external_id: external.to_owned(), mention_type: how, properties }
 }

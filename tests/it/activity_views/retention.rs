@@ -70,7 +70,7 @@ on_both! {
         let left: Vec<_> = left.iter().map(|row| (row.item_key.as_str(), row.payload.as_str())).collect();
         let known = r#"{"media_id":"m-1"}"#;
         assert_eq!(left, [("fetched", ""), ("waiting", known)], "a poller still knows what it has seen");
-        assert_eq!(activity::Entity::find().all(app.app.db.read()).await.unwrap(), [earned.clone()]);
+        assert_eq!(activity::Entity::find().all(app.app.db.read()).await.unwrap(), std::slice::from_ref(&earned));
         let path = format!("/admin/v1/activities/{}", earned.id);
         let read = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
         assert_eq!(read["sourceItem"].get("payload"), None);

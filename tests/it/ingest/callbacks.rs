@@ -70,6 +70,7 @@ on_both! {
 }
 
 on_both! {
+    options: Options { platforms: Vec::new(), ..Options::default() },
     async fn an_entrance_that_is_not_configured_is_closed_and_says_why(app: &TestApp) {
         for (path, names) in [
             (FACEBOOK_LOGIN, ["FOLLOWPOINTS_META_VERIFY_TOKEN", "FOLLOWPOINTS_META_APP_SECRETS"]),

@@ -271,18 +271,6 @@ impl Everything {
     fn sample_with_body(&self, operation: &str) -> Sample {
         match operation {
             "createApiKey" => sending(json!({"apiKey": {"name": "ci", "scopes": [READ]}})),
-            "createActivityRule" => sending(json!({"activityRule": {
-                "type": "MENTIONED_YOU_SOCIAL", "platform": "INSTAGRAM", "mentionType": "tag", "points": 25,
-                "limits": {"perMember": {"count": 1, "every": "P1D"}, "total": {"points": 100_000}},
-                "requires": {"verifiedHandle": true, "followersMin": 1_000, "captionContains": ["#nordbrew"]},
-                "startsAt": "2024-08-01T00:00:00Z", "endsAt": "2024-09-01T00:00:00Z",
-            }})),
-            "updateActivityRule" => Sample {
-                body: Some(json!({"activityRule": {
-                    "points": 30, "platform": null, "limits": {"total": null}, "requires": null, "endsAt": null,
-                }})),
-                ..about(&self.rule_id)
-            },
             "createApp" => sending(json!({"app": {"name": "CRM sync"}})),
             "createAppInstance" => sending(json!({"appInstance": {"appId": self.app.id}})),
             "createMember" => sending(json!({"member": {
@@ -303,17 +291,6 @@ impl Everything {
                 "type": "X", "enabled": true, "id": "nordbrew", "url": "https://x.com/nordbrew", "points": 50,
                 "unfollowPolicy": "REVERSE", "reverseWithinDays": 14, "claimedHandleEarns": false,
             }]}})),
-            "updateMyProfile" => sending(json!({"profile": {
-                "instagramHandle": "@Mia.Runs.Oslo",
-            }})),
-            "updateMemberProfile" => Sample {
-                body: Some(json!({"profile": {"tiktokHandle": "miarunsoslo"}})),
-                ..about(&self.member.id)
-            },
-            "createLinkCode" => sending(json!({"linkCode": {"channel": "INSTAGRAM"}})),
-            "createConnectionInvitation" => {
-                sending(json!({"invitation": {"platform": "INSTAGRAM", "login": "FACEBOOK"}}))
-            }
             "createWebhookSubscription" => sending(json!({"webhookSubscription": {
                 "appId": self.app.id, "eventTypes": [ALL_EVENTS[1]], "url": self.receiver.url,
                 "timeoutMs": 1000, "maxInFlight": 4, "status": "ENABLED",
@@ -325,9 +302,6 @@ impl Everything {
                 }})),
                 ..about(&self.subscription_id)
             },
-            "replyToInstagramMention" => {
-                Sample { body: Some(json!({"message": "Thanks!"})), ..about(&self.mention_id) }
-            }
             "expungeEvents" => sending(json!({"accountId": self.account_id})),
             "dryRunWebhookSubscription" => {
                 Sample { body: Some(json!({"filter": {"channels": ["X"]}})), ..about(&self.subscription_id) }
@@ -338,14 +312,6 @@ impl Everything {
             },
             "rotateWebhookSubscriptionSecret" => {
                 Sample { body: Some(json!({"overlapSeconds": 0})), ..about(&self.subscription_id) }
-            }
-            "createTiktokHashtag" => sending(json!({"tiktokHashtag": {"hashtag": "#NordbrewCoffee"}})),
-            "handInTiktokPost" => sending(json!({"url": "https://vm.tiktok.com/ZM8AbCdEf/"})),
-            "pushTiktokPosts" => {
-                sending(json!({"source": "apify-tiktok-hashtag", "batch_id": "7", "items": [{
-                "external_id": "7397978000000000000", "author_handle": "@miarunsoslo",
-                "posted_at": "2024-08-01T10:00:00Z", "caption": "Cortado #NordbrewCoffee", "like_count": 231,
-            }, {"error": "no_items"}]}))
             }
             "createAccount" => sending(json!({"contactId": self.member.contact_id})),
             "updateLoyaltyProgram" => sending(json!({"loyaltyProgram": {
@@ -358,6 +324,46 @@ impl Everything {
                 sending(json!({"grantType": "anonymous", "clientId": self.front_end}))
             }
             "getTokenInfo" => sending(json!({"token": self.member.token})),
+            other => self.sample_of_social(other),
+        }
+    }
+
+    fn sample_of_social(&self, operation: &str) -> Sample {
+        match operation {
+            "createActivityRule" => sending(json!({"activityRule": {
+                "type": "MENTIONED_YOU_SOCIAL", "platform": "INSTAGRAM", "mentionType": "tag", "points": 25,
+                "limits": {"perMember": {"count": 1, "every": "P1D"}, "total": {"points": 100_000}},
+                "requires": {"verifiedHandle": true, "followersMin": 1_000, "captionContains": ["#nordbrew"]},
+                "startsAt": "2024-08-01T00:00:00Z", "endsAt": "2024-09-01T00:00:00Z",
+            }})),
+            "updateActivityRule" => Sample {
+                body: Some(json!({"activityRule": {
+                    "points": 30, "platform": null, "limits": {"total": null}, "requires": null, "endsAt": null,
+                }})),
+                ..about(&self.rule_id)
+            },
+            "updateMyProfile" => sending(json!({"profile": {
+                "instagramHandle": "@Mia.Runs.Oslo",
+            }})),
+            "updateMemberProfile" => Sample {
+                body: Some(json!({"profile": {"tiktokHandle": "miarunsoslo"}})),
+                ..about(&self.member.id)
+            },
+            "createLinkCode" => sending(json!({"linkCode": {"channel": "INSTAGRAM"}})),
+            "createConnectionInvitation" => {
+                sending(json!({"invitation": {"platform": "INSTAGRAM", "login": "FACEBOOK"}}))
+            }
+            "replyToInstagramMention" => {
+                Sample { body: Some(json!({"message": "Thanks!"})), ..about(&self.mention_id) }
+            }
+            "createTiktokHashtag" => sending(json!({"tiktokHashtag": {"hashtag": "#NordbrewCoffee"}})),
+            "handInTiktokPost" => sending(json!({"url": "https://vm.tiktok.com/ZM8AbCdEf/"})),
+            "pushTiktokPosts" => {
+                sending(json!({"source": "apify-tiktok-hashtag", "batch_id": "7", "items": [{
+                "external_id": "7397978000000000000", "author_handle": "@miarunsoslo",
+                "posted_at": "2024-08-01T10:00:00Z", "caption": "Cortado #NordbrewCoffee", "like_count": 231,
+            }, {"error": "no_items"}]}))
+            }
             other => panic!("operation {other} has no sample in tests/it/support/callers.rs"),
         }
     }

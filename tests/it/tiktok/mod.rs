@@ -13,9 +13,7 @@ use aws_lc_rs::hmac;
 use entity::id::{ActivityRuleId, ConnectionId, SiteId, Timestamp};
 use entity::kinds::{ActivityType, ConnectionLogin, ItemStatus, Platform};
 use entity::{activity, activity_rule, connection, item};
-use followpoints::activities::record::Recorder;
 use followpoints::connections::TOKEN_PURPOSE;
-use followpoints::sources::Sources;
 use followpoints::tiktok::words;
 use sea_orm::{ActiveModelTrait as _, EntityTrait as _, IntoActiveModel as _, QueryOrder as _};
 use serde_json::{Value, json};
@@ -107,9 +105,7 @@ async fn reward_mentions(app: &TestApp, site: &Site) {
 
 /// Works on everything that came.
 async fn work(app: &TestApp) {
-    let (db, configs, dispatcher) = (app.app.db.clone(), app.app.configs.clone(), app.app.dispatcher.clone());
-    let recorder = Recorder::new(db.clone(), configs, dispatcher);
-    Sources::new(db, recorder, vec![Box::new(app.app.tiktok.clone())]).work_off().await.unwrap();
+    app.app.sources.work_off().await.unwrap();
 }
 
 async fn activities(app: &TestApp) -> Vec<activity::Model> {
