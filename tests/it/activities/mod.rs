@@ -1,5 +1,6 @@
 //! What platforms tell becomes proof, follows, activities and points: once, whatever is repeated, mixed up or cut off.
 
+mod chance;
 mod follows;
 mod messages;
 mod rewards;

@@ -1,6 +1,7 @@
 //! What platforms push: signatures, the splitting of deliveries, the entrances.
 
 mod callbacks;
+mod crash;
 mod instagram;
 mod mutations;
 mod signatures;

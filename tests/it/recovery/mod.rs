@@ -19,17 +19,17 @@ use crate::support::{Backend, TestDatabase};
 use crate::webhooks::unfold;
 
 /// A small generator of numbers that only have to be different every time (Knuth's constants).
-struct Lcg(u64);
+pub struct Lcg(u64);
 
 impl Lcg {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let given = std::env::var("FOLLOWPOINTS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
         println!("FOLLOWPOINTS_TEST_SEED={seed} repeats this run");
         Self(seed)
     }
 
-    fn below(&mut self, limit: u64) -> usize {
+    pub fn below(&mut self, limit: u64) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from((self.0 >> 33) % limit).unwrap()
     }

@@ -173,7 +173,12 @@ impl TestApp {
 
     /// The same on a runtime of its own, so that `restart` can cut it off.
     pub async fn start_apart(database: TestDatabase) -> Self {
-        let (config, clock, seams) = parts(&database, Options::default());
+        Self::start_apart_with(database, Options::default()).await
+    }
+
+    /// The same with options.
+    pub async fn start_apart_with(database: TestDatabase, options: Options) -> Self {
+        let (config, clock, seams) = parts(&database, options);
         let (app, apart) = boot_apart(&config, &seams).await;
         let client = client::Client::new(&app);
         Self { app, clock, config, seams, client, database, apart }
