@@ -12,7 +12,7 @@ use super::{FACEBOOK_LOGIN, SIGNATURE, message, messaging, signature};
 use crate::on_both_databases;
 use crate::support::graph::{APP, BRAND, Fault, Graph};
 use crate::support::world::{Member, Site, text};
-use crate::support::{ADMIN_KEY, ENOUGH, Options, TestApp, TestDatabase, brand};
+use crate::support::{ADMIN_KEY, ENOUGH, Options, TestApp, brand};
 
 /// The person of the samples, who follows the brand.
 const PERSON: &str = "5512034987760112";
