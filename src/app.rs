@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, interval_at};
 
 use crate::access::authenticator::Authenticator;
 use crate::access::issuers::Issuers;
@@ -44,6 +45,8 @@ use crate::webhooks::{delivery, retention, secrets};
 const READ_EVERY: Duration = Duration::from_secs(30);
 /// How often connections are looked at whose check is due.
 const CHECK_EVERY: Duration = Duration::from_mins(1);
+/// How long after the start what has ended is first deleted: there is more urgent work at a start.
+const CLEAN_UP_FIRST: Duration = Duration::from_mins(5);
 /// How often what has ended is deleted.
 const CLEAN_UP_EVERY: Duration = Duration::from_hours(1);
 
@@ -210,13 +213,13 @@ impl App {
 
     /// Stops the workers and closes the database. Call it when no request is running any more.
     pub async fn stop(&self) {
-        // First those that make work for the others.
-        let mut upkeep = std::mem::take(&mut *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner));
-        upkeep.shutdown().await;
+        // What the others still write meanwhile is sent by another node, or at the next start.
         self.dispatcher.stop().await;
         if let Some(streams) = &self.streams {
             streams.close().await;
         }
+        let mut upkeep = std::mem::take(&mut *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner));
+        upkeep.shutdown().await;
         if let Err(error) = self.db.close().await {
             tracing::warn!(%error, "the database could not be closed cleanly");
         }
@@ -264,7 +267,7 @@ impl Social {
 
 /// Reads posts on `TikTok`, now and then.
 async fn read_tiktok(tiktok: Tiktok) {
-    let mut ticks = tokio::time::interval(READ_EVERY);
+    let mut ticks = interval_at(Instant::now() + READ_EVERY, READ_EVERY);
     loop {
         ticks.tick().await;
         if let Err(error) = tiktok.poll_due().await {
@@ -275,7 +278,7 @@ async fn read_tiktok(tiktok: Tiktok) {
 
 /// Looks how connections are, now and then.
 async fn check_connections(connections: Connections) {
-    let mut ticks = tokio::time::interval(CHECK_EVERY);
+    let mut ticks = interval_at(Instant::now() + CHECK_EVERY, CHECK_EVERY);
     loop {
         ticks.tick().await;
         if let Err(error) = connections.check_due().await {
@@ -286,7 +289,7 @@ async fn check_connections(connections: Connections) {
 
 /// Takes away what has ended, now and then. Any number of nodes may do so at once.
 async fn clean_up(db: Db, kept: retention::Retention) {
-    let mut ticks = tokio::time::interval(CLEAN_UP_EVERY);
+    let mut ticks = interval_at(Instant::now() + CLEAN_UP_FIRST, CLEAN_UP_EVERY);
     loop {
         ticks.tick().await;
         let done = async {
