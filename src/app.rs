@@ -45,7 +45,7 @@ use crate::webhooks::{delivery, retention, secrets};
 const READ_EVERY: Duration = Duration::from_secs(30);
 /// How often connections are looked at whose check is due.
 const CHECK_EVERY: Duration = Duration::from_mins(1);
-/// How long after the start what has ended is first deleted: there is more urgent work at a start.
+/// There is more urgent work at a start than deleting what has ended.
 const CLEAN_UP_FIRST: Duration = Duration::from_mins(5);
 /// How often what has ended is deleted.
 const CLEAN_UP_EVERY: Duration = Duration::from_hours(1);
@@ -59,6 +59,8 @@ pub struct Seams {
     pub ids: Arc<dyn IdGenerator>,
     /// How names become addresses.
     pub resolver: Arc<dyn Resolve>,
+    /// How long after the start what has ended is first deleted.
+    pub clean_up_first: Duration,
 }
 
 impl Default for Seams {
@@ -67,6 +69,7 @@ impl Default for Seams {
             clock: Arc::<SystemClock>::default(),
             ids: Arc::new(RandomIds::default()),
             resolver: Arc::new(SystemResolver),
+            clean_up_first: CLEAN_UP_FIRST,
         }
     }
 }
@@ -174,7 +177,7 @@ impl App {
         let configs = SiteConfigs::default();
         let dispatcher = Dispatcher::start(db.clone(), configs.clone(), ways, metrics.clone()).await?;
         let mut upkeep = JoinSet::new();
-        upkeep.spawn(clean_up(db.clone(), config.retention));
+        upkeep.spawn(clean_up(db.clone(), config.retention, seams.clean_up_first));
         let ground = Ground { db: &db, sealer: &sealer, client: &client, clock: &seams.clock };
         let social = Social::start(
             config,
@@ -288,8 +291,8 @@ async fn check_connections(connections: Connections) {
 }
 
 /// Takes away what has ended, now and then. Any number of nodes may do so at once.
-async fn clean_up(db: Db, kept: retention::Retention) {
-    let mut ticks = interval_at(Instant::now() + CLEAN_UP_FIRST, CLEAN_UP_EVERY);
+async fn clean_up(db: Db, kept: retention::Retention, first: Duration) {
+    let mut ticks = interval_at(Instant::now() + first, CLEAN_UP_EVERY);
     loop {
         ticks.tick().await;
         let done = async {

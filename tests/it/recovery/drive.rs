@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -18,6 +19,8 @@ use crate::support::world::text;
 pub const CHANNELS: [&str; 5] = ["X", "INSTAGRAM", "FACEBOOK", "LINKEDIN", "TIKTOK"];
 /// Calls at once.
 const CALLS: usize = 16;
+/// After which a member repeats a call that nobody answers: else all would wait at a node that sleeps.
+const PATIENCE: Duration = Duration::from_secs(3);
 const SECRET: &str = "a shared secret of the site, 32 bytes or more";
 
 /// A site of a service, wherever that is at the moment.
@@ -140,7 +143,13 @@ impl Shop {
         loop {
             tries.tick().await;
             let url = format!("{}/loyalty-social-media/v1/followed-channels", self.url().await);
-            match self.http.send(("POST", &url), &[("authorization", &token)], Some(&body)).await {
+            let headers = [("authorization", token.as_str())];
+            let call = self.http.send(("POST", &url), &headers, Some(&body));
+            let Ok(answer) = tokio::time::timeout(PATIENCE, call).await else {
+                is_repeat = true;
+                continue;
+            };
+            match answer {
                 Ok((200, answer)) => return text(&answer["followedChannel"]["id"]),
                 Ok((409, answer)) if is_repeat => {
                     return text(&answer["details"]["applicationError"]["data"]["followedChannel"]["id"]);

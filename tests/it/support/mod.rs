@@ -229,7 +229,7 @@ fn parts(database: &TestDatabase, options: Options) -> (Config, Arc<ManualClock>
     let config = config(&database.url, &options);
     let clock = Arc::new(ManualClock::new(START));
     let ids = Arc::new(SequentialIds::default());
-    let seams = Seams { clock: clock.clone(), ids, resolver: options.resolver };
+    let seams = Seams { clock: clock.clone(), ids, resolver: options.resolver, ..Seams::default() };
     (config, clock, seams)
 }
 
