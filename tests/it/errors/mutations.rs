@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::on_both;
 use crate::support::ADMIN_KEY;
+use crate::support::dice::Dice;
 use crate::support::document::operations;
 
 /// Changed bodies of each operation.
@@ -13,22 +14,10 @@ const ROUNDS: u32 = 200;
 const COSTLY: [&str; 1] = ["createApp"];
 const COSTLY_ROUNDS: u32 = 40;
 
-/// The generator `SplitMix64`.
-struct Dice(u64);
+/// Changes JSON at random.
+struct Mutator(Dice);
 
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.roll() % u64::try_from(limit.max(1)).unwrap()).unwrap()
-    }
-
+impl Mutator {
     fn value(&mut self) -> Value {
         let texts = [
             "",
@@ -52,9 +41,9 @@ impl Dice {
             "-1",
             "1e5",
         ];
-        match self.below(14) {
+        match self.0.below(14) {
             0 => Value::Null,
-            1 => json!(self.below(2) == 0),
+            1 => json!(self.0.below(2) == 0),
             2 => json!(i64::MIN),
             3 => json!(i64::MAX),
             4 => json!(u64::MAX),
@@ -63,17 +52,17 @@ impl Dice {
             7 => json!([]),
             8 => json!({}),
             9 => json!([[[[{"a": [null]}]]]]),
-            10 => json!("\u{e9}".repeat(1 + self.below(20_000))),
-            _ => json!(texts[self.below(texts.len())]),
+            10 => json!("\u{e9}".repeat(1 + self.0.below(20_000))),
+            _ => json!(texts[self.0.below(texts.len())]),
         }
     }
 
     /// Changes one thing somewhere in `value`.
     fn change(&mut self, value: &mut Value) {
         match value {
-            Value::Object(fields) if !fields.is_empty() && self.below(5) > 0 => {
-                let name = fields.keys().nth(self.below(fields.len())).unwrap().clone();
-                match self.below(6) {
+            Value::Object(fields) if !fields.is_empty() && self.0.below(5) > 0 => {
+                let name = fields.keys().nth(self.0.below(fields.len())).unwrap().clone();
+                match self.0.below(6) {
                     0 => drop(fields.remove(&name)),
                     1 => {
                         let moved = fields.remove(&name).unwrap();
@@ -83,17 +72,17 @@ impl Dice {
                     _ => self.change(&mut fields[&name]),
                 }
             }
-            Value::Array(items) if !items.is_empty() && self.below(4) > 0 => {
-                let index = self.below(items.len());
-                match self.below(3) {
+            Value::Array(items) if !items.is_empty() && self.0.below(4) > 0 => {
+                let index = self.0.below(items.len());
+                match self.0.below(3) {
                     0 => drop(items.remove(index)),
-                    1 => items.extend(vec![items[index].clone(); self.below(30)]),
+                    1 => items.extend(vec![items[index].clone(); self.0.below(30)]),
                     _ => self.change(&mut items[index]),
                 }
             }
-            Value::String(text) if self.below(3) == 0 => {
+            Value::String(text) if self.0.below(3) == 0 => {
                 let inserted = self.value();
-                let at = text.char_indices().map(|(at, _)| at).nth(self.below(text.len())).unwrap_or(0);
+                let at = text.char_indices().map(|(at, _)| at).nth(self.0.below(text.len())).unwrap_or(0);
                 text.insert_str(at, inserted.as_str().unwrap_or("\u{0}"));
             }
             other => *other = self.value(),
@@ -103,11 +92,11 @@ impl Dice {
     /// The body as bytes, sometimes damaged beyond JSON.
     fn bytes(&mut self, body: &Value) -> Vec<u8> {
         let mut bytes = body.to_string().into_bytes();
-        let at = self.below(bytes.len());
-        match self.below(8) {
+        let at = self.0.below(bytes.len());
+        match self.0.below(8) {
             0 => bytes.truncate(at),
-            1 => bytes[at] = u8::try_from(self.below(256)).unwrap(),
-            2 => bytes.insert(at, u8::try_from(self.below(256)).unwrap()),
+            1 => bytes[at] = u8::try_from(self.0.below(256)).unwrap(),
+            2 => bytes.insert(at, u8::try_from(self.0.below(256)).unwrap()),
             3 => bytes.extend_from_within(at..),
             _ => {}
         }
@@ -123,7 +112,7 @@ on_both! {
     options: crate::support::platforms_stood_in().await,
     async fn no_changed_body_is_our_fault(app: &TestApp) {
         let all = app.everything().await;
-        let mut dice = Dice(seed());
+        let mut dice = Mutator(Dice(seed()));
         let mut wrong = Vec::new();
         for operation in operations() {
             let sample = all.sample(operation.id);
@@ -131,7 +120,7 @@ on_both! {
             let rounds = if COSTLY.contains(&operation.id) { COSTLY_ROUNDS } else { ROUNDS };
             for round in 0..rounds {
                 let mut changed = body.clone();
-                for _ in 0..=dice.below(3) {
+                for _ in 0..=dice.0.below(3) {
                     dice.change(&mut changed);
                 }
                 let bytes = dice.bytes(&changed);

@@ -11,30 +11,19 @@ use serde_json::{Value, json};
 
 use super::{deliver, options, webhooks};
 use crate::on_both;
+use crate::support::dice::Dice;
 
 /// Changed bodies that are only taken apart.
 const ROUNDS: usize = 6_000;
 /// Changed bodies that are sent.
 const SENT: usize = 800;
 
-/// The generator `SplitMix64`.
-struct Dice(u64);
+/// Changes JSON at random.
+struct Mutator(Dice);
 
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.roll() % u64::try_from(limit.max(1)).unwrap()).unwrap()
-    }
-
+impl Mutator {
     fn byte(&mut self) -> u8 {
-        u8::try_from(self.below(256)).unwrap()
+        u8::try_from(self.0.below(256)).unwrap()
     }
 
     /// A value; `"raw:…"` is written without the quotation marks.
@@ -57,50 +46,50 @@ impl Dice {
             "https://x.example/?asset_id=",
             "9223372036854775807",
         ];
-        match self.below(13) {
+        match self.0.below(13) {
             0 => Value::Null,
-            1 => json!(self.below(2) == 0),
+            1 => json!(self.0.below(2) == 0),
             2 => json!(i64::MIN),
             3 => json!(u64::MAX),
             4 => json!(-0.5),
             5 => json!([]),
             6 => json!({}),
-            7 => json!("\u{e9}".repeat(1 + self.below(3_000))),
+            7 => json!("\u{e9}".repeat(1 + self.0.below(3_000))),
             8 => {
-                let depth = [3, 63, 64, 65, 127, 128, 129, 5_000][self.below(8)];
+                let depth = [3, 63, 64, 65, 127, 128, 129, 5_000][self.0.below(8)];
                 json!(format!("raw:{}{}", "[".repeat(depth), "]".repeat(depth)))
             }
-            _ => json!(texts[self.below(texts.len())]),
+            _ => json!(texts[self.0.below(texts.len())]),
         }
     }
 
     /// Changes one thing somewhere in `value`.
     fn change(&mut self, value: &mut Value) {
         match value {
-            Value::Object(fields) if !fields.is_empty() && self.below(6) > 0 => {
-                let name = fields.keys().nth(self.below(fields.len())).unwrap().clone();
-                match self.below(8) {
+            Value::Object(fields) if !fields.is_empty() && self.0.below(6) > 0 => {
+                let name = fields.keys().nth(self.0.below(fields.len())).unwrap().clone();
+                match self.0.below(8) {
                     0 => drop(fields.remove(&name)),
                     1 => {
                         let moved = fields.remove(&name).unwrap();
                         let names = ["message", "reaction", "read", "field", "value", "changes", "a\u{0}"];
-                        fields.insert(names[self.below(names.len())].to_owned(), moved);
+                        fields.insert(names[self.0.below(names.len())].to_owned(), moved);
                     }
                     2 => drop(fields.insert(name, self.value())),
                     _ => self.change(&mut fields[&name]),
                 }
             }
-            Value::Array(items) if !items.is_empty() && self.below(6) > 0 => {
-                let index = self.below(items.len());
-                match self.below(4) {
+            Value::Array(items) if !items.is_empty() && self.0.below(6) > 0 => {
+                let index = self.0.below(items.len());
+                match self.0.below(4) {
                     0 => drop(items.remove(index)),
-                    1 => items.extend(vec![items[index].clone(); self.below(30)]),
+                    1 => items.extend(vec![items[index].clone(); self.0.below(30)]),
                     _ => self.change(&mut items[index]),
                 }
             }
-            Value::String(text) if self.below(3) == 0 => {
+            Value::String(text) if self.0.below(3) == 0 => {
                 let inserted = self.value();
-                let at = text.char_indices().map(|(at, _)| at).nth(self.below(text.len())).unwrap_or(0);
+                let at = text.char_indices().map(|(at, _)| at).nth(self.0.below(text.len())).unwrap_or(0);
                 text.insert_str(at, inserted.as_str().unwrap_or("\u{0}"));
             }
             other => *other = self.value(),
@@ -109,14 +98,14 @@ impl Dice {
 
     /// A webhook, changed as JSON, as text and as bytes.
     fn webhook(&mut self, samples: &[Value]) -> Vec<u8> {
-        let mut value = samples[self.below(samples.len())].clone();
-        if self.below(3) == 0 {
-            let other = samples[self.below(samples.len())]["entry"].as_array().cloned().unwrap_or_default();
+        let mut value = samples[self.0.below(samples.len())].clone();
+        if self.0.below(3) == 0 {
+            let other = samples[self.0.below(samples.len())]["entry"].as_array().cloned().unwrap_or_default();
             if let Some(entries) = value.get_mut("entry").and_then(Value::as_array_mut) {
                 entries.extend(other);
             }
         }
-        for _ in 0..self.below(4) {
+        for _ in 0..self.0.below(4) {
             self.change(&mut value);
         }
         let mut text = value.to_string();
@@ -125,11 +114,11 @@ impl Dice {
             text = format!("{before}{raw}{after}");
         }
         let mut bytes = text.into_bytes();
-        for _ in 0..self.below(3) {
-            let at = self.below(bytes.len());
-            match self.below(8) {
+        for _ in 0..self.0.below(3) {
+            let at = self.0.below(bytes.len());
+            match self.0.below(8) {
                 0 => bytes.truncate(at),
-                1 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
+                1 if !bytes.is_empty() => bytes[at] ^= 1 << self.0.below(8),
                 2 => bytes.insert(at, self.byte()),
                 3 => drop(bytes.splice(at..at, *br"\ud83c")),
                 4 => drop(bytes.splice(at..at, *br"\u0000")),
@@ -141,10 +130,10 @@ impl Dice {
     }
 }
 
-fn dice() -> (Dice, u64) {
+fn dice() -> (Mutator, u64) {
     let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     println!("SEED={seed}");
-    (Dice(seed), seed)
+    (Mutator(Dice(seed)), seed)
 }
 
 fn samples() -> Vec<Value> {

@@ -6,6 +6,7 @@ pub mod callers;
 pub mod certificates;
 pub mod client;
 pub mod delivered;
+pub mod dice;
 pub mod document;
 pub mod dump;
 pub mod graph;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{BUSINESS, DEVELOPER, brewery, connect, send, states, work};
 use crate::on_both;
 use crate::support::ADMIN_KEY;
+use crate::support::dice::Dice;
 use crate::support::tiktok::{BUSINESS_SECRET, DEVELOPER_SECRET, options, payload};
 
 /// Changed bodies of each fixture.
@@ -23,18 +24,10 @@ const WEBHOOKS: [(&str, &str, &str); 10] = [
     (DEVELOPER, DEVELOPER_SECRET, "webhook_video_publish_completed"),
 ];
 
-/// The generator `SplitMix64`.
-struct Dice(u64);
+/// Changes JSON at random.
+struct Mutator(Dice);
 
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % u64::try_from(limit.max(1)).unwrap()).unwrap()
-    }
-
+impl Mutator {
     fn word(&mut self) -> Value {
         const WORDS: [&str; 16] = [
             "null",
@@ -54,22 +47,22 @@ impl Dice {
             "253402300800000",
             "\"２０２６\"",
         ];
-        serde_json::from_str(WORDS[self.below(WORDS.len())]).unwrap()
+        serde_json::from_str(WORDS[self.0.below(WORDS.len())]).unwrap()
     }
 
     /// Changes one thing somewhere; texts that hold JSON are opened first.
     fn change(&mut self, value: &mut Value) {
         match value {
-            Value::Object(fields) if !fields.is_empty() && self.below(6) > 0 => {
-                let name = fields.keys().nth(self.below(fields.len())).unwrap().clone();
-                match self.below(5) {
+            Value::Object(fields) if !fields.is_empty() && self.0.below(6) > 0 => {
+                let name = fields.keys().nth(self.0.below(fields.len())).unwrap().clone();
+                match self.0.below(5) {
                     0 => drop(fields.remove(&name)),
                     1 => drop(fields.insert(name, self.word())),
                     _ => self.change(&mut fields[&name]),
                 }
             }
-            Value::Array(items) if !items.is_empty() && self.below(5) > 0 => {
-                let index = self.below(items.len());
+            Value::Array(items) if !items.is_empty() && self.0.below(5) > 0 => {
+                let index = self.0.below(items.len());
                 self.change(&mut items[index]);
             }
             Value::String(text) if text.starts_with('{') => {
@@ -84,11 +77,11 @@ impl Dice {
     /// As bytes, sometimes damaged beyond JSON.
     fn bytes(&mut self, value: &Value) -> Vec<u8> {
         let mut bytes = value.to_string().into_bytes();
-        let at = self.below(bytes.len());
-        match self.below(10) {
+        let at = self.0.below(bytes.len());
+        match self.0.below(10) {
             0 => bytes.truncate(at),
-            1 => bytes[at] = u8::try_from(self.below(256)).unwrap(),
-            2 => bytes.insert(at, u8::try_from(self.below(256)).unwrap()),
+            1 => bytes[at] = u8::try_from(self.0.below(256)).unwrap(),
+            2 => bytes.insert(at, u8::try_from(self.0.below(256)).unwrap()),
             _ => {}
         }
         bytes
@@ -104,11 +97,11 @@ on_both! {
     async fn no_changed_webhook_is_our_fault(app: &TestApp) {
         let site = brewery(app).await;
         connect(app, &site).await;
-        let mut dice = Dice(seed());
+        let mut dice = Mutator(Dice(seed()));
         for (path, secret, name) in WEBHOOKS {
             for round in 0..ROUNDS {
                 let mut call = payload(name);
-                for _ in 0..=dice.below(3) {
+                for _ in 0..=dice.0.below(3) {
                     dice.change(&mut call);
                 }
                 let body = dice.bytes(&call);
@@ -129,10 +122,10 @@ on_both! {
 on_both! {
     async fn no_changed_batch_is_our_fault(app: &TestApp) {
         let site = brewery(app).await;
-        let mut dice = Dice(seed());
+        let mut dice = Mutator(Dice(seed()));
         for round in 0..6 * ROUNDS {
             let mut batch = payload("provider_push_batch");
-            for _ in 0..=dice.below(4) {
+            for _ in 0..=dice.0.below(4) {
                 dice.change(&mut batch);
             }
             let body = dice.bytes(&batch);
