@@ -9,7 +9,8 @@ use entity::{connection, item, member_login};
 use futures_util::future::join_all;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait as _, Condition, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, Condition, DbErr, EntityTrait, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    UpdateMany,
 };
 use serde_json::json;
 
@@ -75,19 +76,7 @@ impl Tiktok {
             .limit(DUE_MAX)
             .all(self.db.read())
             .await?;
-        let mut leased = Vec::new();
-        for row in found {
-            let tx = self.db.write().await?;
-            let taken = connection::Entity::update_many()
-                .col_expr(connection::Column::PollDueAt, Expr::value(now.plus_ms(LEASE_MS)))
-                .filter(connection::Column::Id.eq(row.id))
-                .filter(connection::Column::PollDueAt.eq(row.poll_due_at))
-                .exec(tx.conn())
-                .await?;
-            tx.commit().await?;
-            leased.extend((taken.rows_affected == 1).then_some(row));
-        }
-        Ok(leased)
+        self.leased(found, lease_connection).await
     }
 
     async fn due_logins(&self) -> Result<Vec<member_login::Model>, DbErr> {
@@ -100,15 +89,20 @@ impl Tiktok {
             .limit(DUE_MAX)
             .all(self.db.read())
             .await?;
+        self.leased(found, lease_login).await
+    }
+
+    /// Those of `found` that `lease` takes: no other node has done so meanwhile.
+    async fn leased<M, E: EntityTrait>(
+        &self,
+        found: Vec<M>,
+        lease: impl Fn(&M, Timestamp) -> UpdateMany<E>,
+    ) -> Result<Vec<M>, DbErr> {
+        let until = self.db.now().plus_ms(LEASE_MS);
         let mut leased = Vec::new();
         for row in found {
             let tx = self.db.write().await?;
-            let taken = member_login::Entity::update_many()
-                .col_expr(member_login::Column::PollDueAt, Expr::value(now.plus_ms(LEASE_MS)))
-                .filter(member_login::Column::Id.eq(row.id))
-                .filter(member_login::Column::PollDueAt.eq(row.poll_due_at))
-                .exec(tx.conn())
-                .await?;
+            let taken = lease(&row, until).exec(tx.conn()).await?;
             tx.commit().await?;
             leased.extend((taken.rows_affected == 1).then_some(row));
         }
@@ -225,6 +219,22 @@ impl Tiktok {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// To take `row` until `until`, if it still is as it was found.
+fn lease_connection(row: &connection::Model, until: Timestamp) -> UpdateMany<connection::Entity> {
+    connection::Entity::update_many()
+        .col_expr(connection::Column::PollDueAt, Expr::value(until))
+        .filter(connection::Column::Id.eq(row.id))
+        .filter(connection::Column::PollDueAt.eq(row.poll_due_at))
+}
+
+/// The same of a member's login.
+fn lease_login(row: &member_login::Model, until: Timestamp) -> UpdateMany<member_login::Entity> {
+    member_login::Entity::update_many()
+        .col_expr(member_login::Column::PollDueAt, Expr::value(until))
+        .filter(member_login::Column::Id.eq(row.id))
+        .filter(member_login::Column::PollDueAt.eq(row.poll_due_at))
 }
 
 async fn read_again(
