@@ -2,9 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::calls::{hmac, id};
+use super::calls::{hmac, is_id};
 use crate::seal;
 
 /// Characters of a signed request.
@@ -19,6 +20,17 @@ pub struct Signed {
     pub user_id: String,
     /// When it was issued, in seconds; none if it does not say.
     pub issued_at: Option<i64>,
+}
+
+/// The payload, as far as it counts.
+#[derive(Deserialize)]
+struct Payload<'a> {
+    algorithm: String,
+    /// A text, or a number of any size.
+    #[serde(borrow)]
+    user_id: &'a RawValue,
+    #[serde(default)]
+    issued_at: Option<i64>,
 }
 
 /// What `text` says, if it is signed with one of the app's `secrets`: a signature and a payload in base64 with a dot between
@@ -39,9 +51,13 @@ pub fn verify(secrets: &[String], text: &str) -> Option<Signed> {
     if !secrets.iter().any(is_signed) {
         return None;
     }
-    let payload: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(bare).ok()?).ok()?;
-    if !payload["algorithm"].as_str()?.eq_ignore_ascii_case(ALGORITHM) {
+    let payload = URL_SAFE_NO_PAD.decode(bare).ok()?;
+    let payload: Payload<'_> = serde_json::from_slice(&payload).ok()?;
+    if !payload.algorithm.eq_ignore_ascii_case(ALGORITHM) {
         return None;
     }
-    Some(Signed { user_id: id(&payload["user_id"])?, issued_at: payload["issued_at"].as_i64() })
+    let raw = payload.user_id.get();
+    let is_number = raw.bytes().all(|byte| byte.is_ascii_digit());
+    let user_id = if is_number { raw.to_owned() } else { serde_json::from_str(raw).ok()? };
+    is_id(&user_id).then_some(Signed { user_id, issued_at: payload.issued_at })
 }

@@ -1,11 +1,14 @@
 //! People who remove the app or want to be forgotten.
 
+use base64::Engine;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use entity::id::Timestamp;
 use entity::kinds::ConnectionLogin;
 use followpoints::connections::signed_request;
 use serde_json::{Value, json};
 
 use super::Browser;
+use crate::ingest::signature;
 use crate::on_both;
 use crate::support::client::Answer;
 use crate::support::graph::{BRAND, payload};
@@ -68,6 +71,42 @@ fn signed_requests_are_what_the_vectors_say() {
         ["", ".", "..", "a.b", &format!("{good}x"), &good[1..], &format!("{good}.{good}"), &"a".repeat(9_000)]
     {
         assert!(signed_request::verify(&both, strange).is_none(), "{strange}");
+    }
+}
+
+/// A signed request with a payload of the test's own; `engine` writes both parts.
+fn signed(payload: &str, engine: &impl Engine) -> String {
+    let payload = engine.encode(payload);
+    let digits = signature(INSTAGRAM_SECRET, payload.as_bytes());
+    let digits = digits.strip_prefix("sha256=").unwrap();
+    let pairs = (0..digits.len()).step_by(2);
+    let mac: Vec<u8> = pairs.map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect();
+    format!("{}.{payload}", engine.encode(mac))
+}
+
+#[test]
+fn a_signed_request_must_name_the_algorithm_and_the_person() {
+    let secrets = ["another-secret-000000".to_owned(), INSTAGRAM_SECRET.to_owned()];
+    let read = |text: &str| signed_request::verify(&secrets, text);
+    // Too large for any number of a program.
+    let good =
+        r#"{"user_id":8823456701234567890123,"algorithm":"hmac-sha256","issued_at":1794994212,"x":null}"#;
+    for text in [signed(good, &URL_SAFE), signed(good, &URL_SAFE_NO_PAD)] {
+        assert_eq!(read(&text).unwrap().user_id, "8823456701234567890123");
+    }
+    for payload in [
+        r#"{"user_id":"1","algorithm":"none","issued_at":1}"#,
+        r#"{"user_id":"1","algorithm":"HMAC-SHA1","issued_at":1}"#,
+        r#"{"user_id":"1","issued_at":1}"#,
+        r#"{"algorithm":"HMAC-SHA256","issued_at":1}"#,
+        r#"{"user_id":null,"algorithm":"HMAC-SHA256","issued_at":1}"#,
+        r#"{"user_id":"","algorithm":"HMAC-SHA256","issued_at":1}"#,
+        r#"{"user_id":1.5,"algorithm":"HMAC-SHA256","issued_at":1}"#,
+        r#"{"user_id":{"id":"1"},"algorithm":"HMAC-SHA256","issued_at":1}"#,
+        "[]",
+        "not json",
+    ] {
+        assert_eq!(read(&signed(payload, &URL_SAFE_NO_PAD)), None, "{payload}");
     }
 }
 

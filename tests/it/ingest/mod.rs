@@ -41,7 +41,7 @@ fn options() -> Options {
 }
 
 /// The header's value for `body`.
-fn signature(secret: &str, body: &[u8]) -> String {
+pub fn signature(secret: &str, body: &[u8]) -> String {
     let mac = hmac::sign(&hmac::Key::new(HMAC_SHA256, secret.as_bytes()), body);
     let digits: Vec<_> = mac.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256={}", digits.concat())

@@ -1,9 +1,6 @@
 //! Meta's signatures: the vectors, and what must not pass.
 
-use entity::id::Timestamp;
-use followpoints::instagram::signature::{
-    SignatureError, SignedRequest, SignedRequestError, signed_request, verify,
-};
+use followpoints::instagram::signature::{SignatureError, verify};
 use serde_json::Value;
 
 use super::{FACEBOOK_SECRETS, INSTAGRAM_SECRET, base64, signature};
@@ -97,73 +94,4 @@ fn what_is_no_signature_is_refused() {
     for body in [&b"{ }"[..], b"", b"{}\n", b"\xef\xbb\xbf{}"] {
         assert_eq!(verify(Some(&good), body, &secrets), Err(SignatureError::Wrong));
     }
-}
-
-#[test]
-fn every_signed_request_is_judged_as_it_says() {
-    let vectors = vectors(include_str!("../payloads/instagram/signed_request_vectors.json"));
-    let vectors = vectors["vectors"].as_array().unwrap();
-    let expected = [
-        ("deauthorize_fb_login", Ok("10223344556677889")),
-        ("data_deletion_fb_login", Ok("10223344556677889")),
-        ("deauthorize_ig_login", Ok("8823456701234567")),
-        ("wrong_secret", Err(SignedRequestError::Wrong)),
-        ("tampered", Err(SignedRequestError::Wrong)),
-        ("alg_none_empty_signature", Err(SignedRequestError::Wrong)),
-        // The padding was added to what had been signed without it.
-        ("padded_base64", Err(SignedRequestError::Wrong)),
-        ("no_dot", Err(SignedRequestError::Malformed)),
-    ];
-    assert_eq!(vectors.len(), expected.len());
-    for (vector, (name, expected)) in vectors.iter().zip(expected) {
-        assert_eq!(vector["name"], name);
-        let read = signed_request(text(vector, "signed_request"), &secrets(&[text(vector, "secret")]));
-        let expected = expected.map(|user_id| SignedRequest {
-            user_id: user_id.to_owned(),
-            issued_at: Timestamp(1_794_994_212_000),
-        });
-        assert_eq!(read, expected, "{name}");
-    }
-}
-
-/// A signed request with a payload of the test's own; `padding` stands behind both parts.
-fn signed(payload: &str, padding: bool) -> String {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
-    let engine = if padding { &URL_SAFE } else { &URL_SAFE_NO_PAD };
-    let payload = engine.encode(payload);
-    let digits = signature(INSTAGRAM_SECRET, payload.as_bytes());
-    let mac: Vec<u8> = digits.as_bytes()["sha256=".len()..]
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect();
-    format!("{}.{payload}", engine.encode(mac))
-}
-
-#[test]
-fn a_signed_request_must_name_the_algorithm_and_the_person() {
-    let secrets = secrets(&["another-secret-000000", INSTAGRAM_SECRET]);
-    let read = |payload: &str, padding| signed_request(&signed(payload, padding), &secrets);
-    let good =
-        r#"{"user_id":8823456701234567890123,"algorithm":"hmac-sha256","issued_at":1794994212,"x":null}"#;
-    for padding in [false, true] {
-        assert_eq!(read(good, padding).unwrap().user_id, "8823456701234567890123");
-    }
-    for (payload, error) in [
-        (r#"{"user_id":"1","algorithm":"none","issued_at":1}"#, SignedRequestError::Algorithm),
-        (r#"{"user_id":"1","algorithm":"HMAC-SHA1","issued_at":1}"#, SignedRequestError::Algorithm),
-        (r#"{"user_id":"1","issued_at":1}"#, SignedRequestError::Algorithm),
-        (r#"{"algorithm":"HMAC-SHA256","issued_at":1}"#, SignedRequestError::Incomplete),
-        (r#"{"user_id":null,"algorithm":"HMAC-SHA256","issued_at":1}"#, SignedRequestError::Incomplete),
-        (r#"{"user_id":"","algorithm":"HMAC-SHA256","issued_at":1}"#, SignedRequestError::Incomplete),
-        (r#"{"user_id":"1","algorithm":"HMAC-SHA256"}"#, SignedRequestError::Incomplete),
-        ("[]", SignedRequestError::Algorithm),
-        ("not json", SignedRequestError::Malformed),
-    ] {
-        assert_eq!(read(payload, false), Err(error), "{payload}");
-    }
-    for text in ["", ".", "a.b.c", "\u{e9}.\u{e9}", &"a".repeat(10_000)] {
-        assert!(signed_request(text, &secrets).is_err(), "{text}");
-    }
-    assert_eq!(signed_request(&signed(good, false), &[]), Err(SignedRequestError::Wrong));
 }
