@@ -42,8 +42,6 @@ pub struct Model {
     pub problem: Option<String>,
     /// The platform wants no calls before.
     pub limited_until: Option<Timestamp>,
-    /// The platform's app is in development mode.
-    pub is_development: bool,
     /// When the platform last sent something.
     pub last_item_at: Option<Timestamp>,
     /// When its tags or mentions are read next.

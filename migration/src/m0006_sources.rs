@@ -224,7 +224,6 @@ CREATE TABLE connection (
     dead_since bigint,
     problem text,
     limited_until bigint,
-    is_development boolean NOT NULL,
     last_item_at bigint,
     poll_due_at bigint NOT NULL,
     has_polled boolean NOT NULL,

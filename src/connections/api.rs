@@ -145,7 +145,7 @@ impl ConnectionsApi {
         let rows = super::list(self.app.db.read(), site, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
         let now = self.app.db.now();
-        let connections = rows.into_iter().map(|row| shown(row, now)).collect();
+        let connections = rows.into_iter().map(|row| self.shown(row, now)).collect();
         Ok(Json(ListConnectionsResponse { connections, paging_metadata }))
     }
 
@@ -159,7 +159,7 @@ impl ConnectionsApi {
     ) -> Result<Json<ConnectionResponse>, Problem> {
         let found = super::find(self.app.db.read(), caller.site()?, ConnectionId(id.0)).await?;
         let row = found.ok_or_else(not_found)?;
-        Ok(Json(ConnectionResponse { connection: shown(row, self.app.db.now()) }))
+        Ok(Json(ConnectionResponse { connection: self.shown(row, self.app.db.now()) }))
     }
 
     /// Disconnect an account
@@ -179,27 +179,31 @@ impl ConnectionsApi {
     }
 }
 
-fn not_found() -> Problem {
-    Problem::not_found("CONNECTION_NOT_FOUND", "there is no such connection")
+impl ConnectionsApi {
+    fn shown(&self, row: connection::Model, now: Timestamp) -> Connection {
+        let is_development =
+            row.platform == kinds::Platform::Instagram && self.app.platforms.meta.is_development;
+        let how = state::state(&row, is_development, now);
+        Connection {
+            state: StateName::from(&how),
+            state_description: how.sentence(),
+            missing_permissions: state::missing_permissions(&row),
+            id: row.id.0,
+            platform: row.platform.into(),
+            login: row.login.into(),
+            external_id: row.external_id,
+            username: row.username,
+            page_id: row.page_id,
+            problem: row.problem,
+            token_expires_date: row.token_expires_at.map(Timestamp::to_rfc3339),
+            limited_until_date: row.limited_until.filter(|until| *until > now).map(Timestamp::to_rfc3339),
+            last_item_date: row.last_item_at.map(Timestamp::to_rfc3339),
+            created_date: row.created_at.to_rfc3339(),
+            updated_date: row.updated_at.to_rfc3339(),
+        }
+    }
 }
 
-fn shown(row: connection::Model, now: Timestamp) -> Connection {
-    let how = state::state(&row, now);
-    Connection {
-        state: StateName::from(&how),
-        state_description: how.sentence(),
-        missing_permissions: state::missing_permissions(&row),
-        id: row.id.0,
-        platform: row.platform.into(),
-        login: row.login.into(),
-        external_id: row.external_id,
-        username: row.username,
-        page_id: row.page_id,
-        problem: row.problem,
-        token_expires_date: row.token_expires_at.map(Timestamp::to_rfc3339),
-        limited_until_date: row.limited_until.filter(|until| *until > now).map(Timestamp::to_rfc3339),
-        last_item_date: row.last_item_at.map(Timestamp::to_rfc3339),
-        created_date: row.created_at.to_rfc3339(),
-        updated_date: row.updated_at.to_rfc3339(),
-    }
+fn not_found() -> Problem {
+    Problem::not_found("CONNECTION_NOT_FOUND", "there is no such connection")
 }

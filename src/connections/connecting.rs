@@ -117,7 +117,6 @@ impl Connections {
             dead_since: None,
             problem: None,
             limited_until: None,
-            is_development: before.is_some_and(|known| known.is_development),
             last_item_at: before.and_then(|known| known.last_item_at),
             poll_due_at: tx.now(),
             has_polled: before.is_some_and(|known| known.has_polled),

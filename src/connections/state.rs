@@ -27,9 +27,9 @@ pub enum State {
     Connected,
 }
 
-/// How the connection is at `now`.
+/// How the connection is at `now`. `is_development` says that the app it was made with is not live.
 #[must_use]
-pub fn state(row: &connection::Model, now: Timestamp) -> State {
+pub fn state(row: &connection::Model, is_development: bool, now: Timestamp) -> State {
     if let Some(since) = row.dead_since {
         return State::Revoked(since);
     }
@@ -41,7 +41,7 @@ pub fn state(row: &connection::Model, now: Timestamp) -> State {
     if let Some(until) = row.limited_until.filter(|until| *until > now) {
         return State::RateLimited(until);
     }
-    if row.is_development {
+    if is_development {
         return State::DevelopmentMode;
     }
     let missing = missing_permissions(row);

@@ -11,6 +11,8 @@ pub struct MetaSettings {
     pub instagram: AppSettings,
     /// Facebook Login for Business's configuration, which takes the place of a list of scopes.
     pub config_id: Option<String>,
+    /// Whether the apps are in development mode, in which only what their own testers do arrives. Meta tells no app so.
+    pub is_development: bool,
     /// Version of the Graph API: `v26.0`.
     pub version: String,
     /// Where they are reached.
@@ -89,13 +91,16 @@ pub enum PlatformSettingsError {
     /// Not a version.
     #[error("FOLLOWPOINTS_META_VERSION must look like v26.0")]
     Version,
+    /// Not a mode.
+    #[error("FOLLOWPOINTS_META_MODE must be live or development")]
+    Mode,
 }
 
 /// Characters of a platform's secret.
 const SECRET_MIN: usize = 16;
 
 /// Every setting of the platforms with its default.
-pub const NAMES: [(&str, &str); 20] = [
+pub const NAMES: [(&str, &str); 21] = [
     ("FOLLOWPOINTS_META_APP_ID", ""),
     ("FOLLOWPOINTS_META_APP_SECRETS", ""),
     ("FOLLOWPOINTS_META_VERIFY_TOKEN", ""),
@@ -103,6 +108,7 @@ pub const NAMES: [(&str, &str); 20] = [
     ("FOLLOWPOINTS_META_INSTAGRAM_APP_ID", ""),
     ("FOLLOWPOINTS_META_INSTAGRAM_APP_SECRETS", ""),
     ("FOLLOWPOINTS_META_INSTAGRAM_VERIFY_TOKEN", ""),
+    ("FOLLOWPOINTS_META_MODE", "live"),
     ("FOLLOWPOINTS_META_VERSION", "v26.0"),
     ("FOLLOWPOINTS_META_GRAPH_URL", "https://graph.facebook.com"),
     ("FOLLOWPOINTS_META_INSTAGRAM_GRAPH_URL", "https://graph.instagram.com"),
@@ -137,6 +143,7 @@ impl PlatformSettings {
                 verify_token: text(given, "FOLLOWPOINTS_META_INSTAGRAM_VERIFY_TOKEN"),
             },
             config_id: text(given, "FOLLOWPOINTS_META_CONFIG_ID"),
+            is_development: is_development(given)?,
             version: version(given)?,
             urls: MetaUrls {
                 graph: url(given, "FOLLOWPOINTS_META_GRAPH_URL")?,
@@ -203,6 +210,14 @@ fn url(given: &BTreeMap<String, String>, name: &'static str) -> Result<String, P
         return Err(PlatformSettingsError::Url(name));
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn is_development(given: &BTreeMap<String, String>) -> Result<bool, PlatformSettingsError> {
+    match text(given, "FOLLOWPOINTS_META_MODE").as_deref() {
+        None | Some("live") => Ok(false),
+        Some("development") => Ok(true),
+        Some(_) => Err(PlatformSettingsError::Mode),
+    }
 }
 
 fn version(given: &BTreeMap<String, String>) -> Result<String, PlatformSettingsError> {

@@ -100,7 +100,6 @@ pub(super) async fn connect(app: &App, site: &str) -> Result<(), String> {
             dead_since: None,
             problem: None,
             limited_until: None,
-            is_development: false,
             last_item_at: None,
             // The stand-in has no tags, and no health to be checked.
             poll_due_at: Timestamp(i64::MAX),

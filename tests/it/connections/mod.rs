@@ -102,7 +102,6 @@ impl TestApp {
             dead_since: None,
             problem: None,
             limited_until: None,
-            is_development: false,
             last_item_at: None,
             poll_due_at: now,
             has_polled: false,

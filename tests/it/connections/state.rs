@@ -2,11 +2,12 @@
 
 use entity::connection;
 use entity::id::Timestamp;
+use entity::kinds::Platform;
 use followpoints::connections::state::{State, state};
 use serde_json::json;
 
 use crate::on_both;
-use crate::support::ADMIN_KEY;
+use crate::support::{ADMIN_KEY, Options};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -35,7 +36,6 @@ on_both! {
                 "PERMISSION_MISSING",
                 "pages_messaging is missing",
             ),
-            (|row, _| row.is_development = true, "DEVELOPMENT_MODE", "is in development mode"),
             (
                 |row, now| row.limited_until = Some(now.plus_ms(1)),
                 "RATE_LIMITED",
@@ -55,8 +55,8 @@ on_both! {
         for (index, (change, word, sentence)) in cases.iter().enumerate() {
             let mut row = app.blank_connection(&site, &format!("account-{index}"));
             let now = row.created_at;
-            if index >= 8 {
-                for (weaker, ..) in &cases[..index - 7] {
+            if index >= 7 {
+                for (weaker, ..) in &cases[..index - 6] {
                     weaker(&mut row, now);
                 }
             }
@@ -72,6 +72,31 @@ on_both! {
 }
 
 on_both! {
+    options: Options {
+        platforms: vec![("FOLLOWPOINTS_META_MODE", "development".to_owned())],
+        ..Options::default()
+    },
+    async fn the_operator_says_that_metas_app_is_in_development_mode(app: &TestApp) {
+        let site = app.site().await;
+        let cases: [(Change, &str); 4] = [
+            (|_, _| {}, "DEVELOPMENT_MODE"),
+            (|row, _| r#"["pages_messaging"]"#.clone_into(&mut row.missing_permissions), "DEVELOPMENT_MODE"),
+            (|row, now| row.limited_until = Some(now.plus_ms(1)), "RATE_LIMITED"),
+            (|row, _| row.platform = Platform::Tiktok, "CONNECTED"),
+        ];
+        for (index, (change, word)) in cases.into_iter().enumerate() {
+            let mut row = app.blank_connection(&site, &format!("account-{index}"));
+            let now = row.created_at;
+            change(&mut row, now);
+            let row = app.store(row).await;
+            let path = format!("/admin/v1/connections/{}", row.id);
+            let shown = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await["connection"].clone();
+            assert_eq!(shown["state"], json!(word), "{index}");
+        }
+    }
+}
+
+on_both! {
     async fn what_is_over_counts_no_more_and_what_renews_itself_is_not_late(app: &TestApp) {
         let site = app.site().await;
         let row = app.blank_connection(&site, "account");
@@ -79,7 +104,7 @@ on_both! {
         let with = |change: Change| {
             let mut row = row.clone();
             change(&mut row, now);
-            state(&row, now)
+            state(&row, false, now)
         };
         assert_eq!(with(|row, now| row.limited_until = Some(now)), State::Connected);
         assert_eq!(with(|row, now| row.token_expires_at = Some(now.plus_ms(7 * DAY_MS + 1))), State::Connected);
@@ -90,8 +115,8 @@ on_both! {
         };
         let mut daily = row.clone();
         refreshed(&mut daily, now.plus_ms(1));
-        assert_eq!(state(&daily, now), State::Connected, "a token of a day that is renewed by itself");
+        assert_eq!(state(&daily, false, now), State::Connected, "a token of a day that is renewed by itself");
         refreshed(&mut daily, now);
-        assert_eq!(state(&daily, now), State::TokenExpiring(now), "it was not renewed");
+        assert_eq!(state(&daily, false, now), State::TokenExpiring(now), "it was not renewed");
     }
 }

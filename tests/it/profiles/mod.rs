@@ -156,7 +156,6 @@ async fn connect(
         dead_since,
         problem: None,
         limited_until: None,
-        is_development: false,
         last_item_at: None,
         poll_due_at: tx.now(),
         has_polled: false,

@@ -35,7 +35,6 @@ pub fn connection(app: &TestApp, site: SiteId, account: &str) -> connection::Mod
         dead_since: None,
         problem: None,
         limited_until: None,
-        is_development: false,
         last_item_at: None,
         poll_due_at: FAR,
         has_polled: true,

@@ -67,7 +67,6 @@ async fn connect(app: &TestApp, site: &Site) {
         dead_since: None,
         problem: None,
         limited_until: None,
-        is_development: false,
         last_item_at: None,
         poll_due_at: tx.now(),
         has_polled: false,
