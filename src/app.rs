@@ -259,6 +259,7 @@ impl Social {
         upkeep.spawn(sources.clone().run());
         let tags = TagPoller::new(instagram.clone());
         upkeep.spawn(tags.clone().run());
+        upkeep.spawn(instagram.clone().answer());
         upkeep.spawn(read_tiktok(tiktok.clone()));
         let settings = config.platforms.clone();
         let connections =

@@ -16,6 +16,7 @@ pub mod connection;
 pub mod connection_invitation;
 pub mod deletion_request;
 pub mod delivery;
+pub mod direct_reply;
 pub mod endpoint;
 pub mod event;
 pub mod follow_change;

@@ -29,6 +29,8 @@ pub struct Model {
     pub reverse_within_days: i32,
     /// Whether a follow seen from a handle that is only claimed earns at once.
     pub claimed_handle_earns: bool,
+    /// What a member is answered whose message proved their handle; absent for no answer.
+    pub link_reply: Option<String>,
 }
 
 /// Relations are written as joins where they are used.

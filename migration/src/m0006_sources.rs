@@ -131,6 +131,21 @@ CREATE INDEX link_code_member ON link_code (site_id, member_id, created_at)
 ;;
 CREATE INDEX link_code_expiry ON link_code (expires_at)
 ;;
+CREATE TABLE direct_reply (
+    item_id {uuid} PRIMARY KEY,
+    site_id {uuid} NOT NULL,
+    account text NOT NULL,
+    person text NOT NULL,
+    message text NOT NULL,
+    attempts integer NOT NULL,
+    due_at bigint NOT NULL,
+    expires_at bigint NOT NULL
+)
+;;
+CREATE INDEX direct_reply_due ON direct_reply (due_at)
+;;
+CREATE INDEX direct_reply_person ON direct_reply (site_id, person)
+;;
 CREATE TABLE activity (
     site_id {uuid} NOT NULL,
     id {uuid} NOT NULL,
@@ -325,10 +340,12 @@ ALTER TABLE site_channel ADD COLUMN unfollow_policy text NOT NULL DEFAULT 'KEEP'
 ALTER TABLE site_channel ADD COLUMN reverse_within_days integer NOT NULL DEFAULT 30
 ;;
 ALTER TABLE site_channel ADD COLUMN claimed_handle_earns boolean NOT NULL DEFAULT true
+;;
+ALTER TABLE site_channel ADD COLUMN link_reply text
 ";
 
 /// What the step makes, in an order in which it can be dropped.
-const TABLES_DOWN: [&str; 15] = [
+const TABLES_DOWN: [&str; 16] = [
     "member_login",
     "tracked_hashtag",
     "deletion_request",
@@ -337,6 +354,7 @@ const TABLES_DOWN: [&str; 15] = [
     "activity_award",
     "activity_rule",
     "activity",
+    "direct_reply",
     "link_code",
     "member_profile",
     "member_handle",
@@ -349,7 +367,8 @@ const TABLES_DOWN: [&str; 15] = [
 const INDICES_DOWN: [&str; 3] =
     ["followed_channel_verified", "followed_channel_evidence", "followed_channel_page"];
 /// What it adds to tables of earlier steps.
-const COLUMNS_DOWN: [(&str, &str); 5] = [
+const COLUMNS_DOWN: [(&str, &str); 6] = [
+    ("site_channel", "link_reply"),
     ("site_channel", "claimed_handle_earns"),
     ("site_channel", "reverse_within_days"),
     ("site_channel", "unfollow_policy"),

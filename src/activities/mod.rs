@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod awarding;
+pub mod direct_replies;
 pub mod follow;
 pub mod log;
 pub mod matching;

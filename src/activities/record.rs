@@ -7,11 +7,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use entity::id::{AccountId, ActivityId, ItemId, MemberId, SiteId};
 use entity::kinds::{ActivityOutcome, ActivityType, ItemStatus, Platform, ProgramStatus};
-use entity::{activity, follow_change, item};
+use entity::{activity, direct_reply, follow_change, item};
 use sea_orm::DbErr;
 use serde_json::{Map, Value};
 
 use super::awarding::{Awarding, Outcome};
+use super::direct_replies;
 use super::follow::{self, Seen};
 use super::matching::{Match, Matching};
 use super::profiles::Profiles;
@@ -133,6 +134,7 @@ struct Work {
     /// Persons who wrote: what waits for their consent can be worked on.
     people: Vec<(Platform, String, String)>,
     changed_messages: Vec<(Platform, String, String, Option<String>)>,
+    replies: Vec<direct_reply::Model>,
 }
 
 impl Work {
@@ -184,6 +186,7 @@ impl Work {
             follow_changes: Vec::new(),
             people: Vec::new(),
             changed_messages: Vec::new(),
+            replies: Vec::new(),
         })
     }
 
@@ -219,6 +222,9 @@ impl Work {
             self.matches.get(&item.id).cloned().unwrap_or_else(|| Err("nobody was looked for".to_owned()));
         if let Ok(found) = &found {
             self.profiles.tell(sighting, found);
+            if found.code.is_some() {
+                self.replies.extend(self.reply(tx, item, sighting));
+            }
         }
         if let Some(external) = sighting.person.external_id.clone().filter(|_| sighting.is_message) {
             self.people.push((sighting.person.platform, sighting.person.account.clone(), external));
@@ -234,6 +240,22 @@ impl Work {
         Ok(match (waits, found) {
             (Some(reason), _) => park(tx, item, sighting.site, handle, reason),
             (None, found) => Settled { handle, ..done(tx, item, Some(sighting.site), found.err()) },
+        })
+    }
+
+    /// What the owner wants the person to be answered, whose message has just proven who they are.
+    fn reply(&self, tx: &Tx, item: &item::Model, sighting: &Sighting) -> Option<direct_reply::Model> {
+        let channel = follow::channel(item.platform);
+        let settings = self.configs.get(&sighting.site)?.settings(channel)?;
+        Some(direct_reply::Model {
+            item_id: item.id,
+            site_id: sighting.site,
+            account: item.account.clone(),
+            person: sighting.person.external_id.clone()?,
+            message: settings.link_reply.clone()?,
+            attempts: 0,
+            due_at: tx.now(),
+            expires_at: sighting.occurred_at.plus_ms(direct_replies::WINDOW_MS),
         })
     }
 
@@ -383,6 +405,7 @@ impl Work {
         writes.extend(store::activities_writes(&self.activities));
         writes.push(store::follow_changes_write(&self.follow_changes));
         writes.push(self.profiles.write(tx));
+        writes.push(direct_replies::writes(&self.replies, tx.now()));
         rows::write_all(tx.conn(), writes).await?;
         for (platform, account, key, text) in &self.changed_messages {
             store::change_message(tx, (*platform, account, key), text.as_deref()).await?;

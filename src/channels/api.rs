@@ -1,11 +1,12 @@
 //! Admin API: social-media settings, in the names of Wix's `SocialMediaSettings`.
 
 use entity::id::SiteId;
+use entity::kinds::Channel;
 use entity::{kinds, site_channel};
 use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi};
 
-use super::{ChangeError, ChannelChange};
+use super::{ChangeError, ChannelChange, LINK_REPLY_MAX};
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
@@ -53,6 +54,8 @@ struct ChannelSettings {
     /// Whether a follow that a message from a claimed handle shows earns at once, before the member has proven the handle;
     /// true unless changed.
     claimed_handle_earns: bool,
+    /// Instagram only: what a member is answered whose message with a link code has proven their handle. Absent: no answer.
+    link_reply: Option<String>,
 }
 
 impl From<site_channel::Model> for ChannelSettings {
@@ -66,6 +69,7 @@ impl From<site_channel::Model> for ChannelSettings {
             unfollow_policy: row.unfollow_policy.into(),
             reverse_within_days: row.reverse_within_days,
             claimed_handle_earns: row.claimed_handle_earns,
+            link_reply: row.link_reply,
         }
     }
 }
@@ -127,6 +131,9 @@ struct ChannelUpdate {
     reverse_within_days: Option<i32>,
     /// Whether a follow seen from a handle that is only claimed earns at once.
     claimed_handle_earns: Option<bool>,
+    /// Instagram only: what a member is answered, within 24 hours, whose message with a link code has proven their handle; at
+    /// most 1,000 bytes of UTF-8. Empty: no answer.
+    link_reply: Option<String>,
 }
 
 #[OpenApi(prefix_path = "/admin/v1", tag = "Tag::Admin")]
@@ -160,6 +167,9 @@ impl ChannelsApi {
                 if let Some(url) = &update.url {
                     check_page(url, index)?;
                 }
+                if let Some(reply) = &update.link_reply {
+                    check_link_reply(reply, update.channel.into(), index)?;
+                }
                 Ok(ChannelChange {
                     channel: update.channel.into(),
                     enabled: update.enabled,
@@ -169,6 +179,7 @@ impl ChannelsApi {
                     unfollow_policy: update.unfollow_policy.map(Into::into),
                     reverse_within_days: update.reverse_within_days,
                     claimed_handle_earns: update.claimed_handle_earns,
+                    link_reply: update.link_reply,
                 })
             })
             .collect::<Result<Vec<_>, Problem>>()?;
@@ -204,6 +215,21 @@ fn check_page(page: &str, index: usize) -> Result<(), Problem> {
         "is not an http or https URL",
     );
     Err(Problem::validation(vec![violation.with(serde_json::json!({"expected": "WEB_URL"}))]))
+}
+
+fn check_link_reply(reply: &str, channel: Channel, index: usize) -> Result<(), Problem> {
+    let field = format!("socialMediaSettings.channels[{index}].linkReply");
+    if channel != Channel::Instagram && !reply.is_empty() {
+        return Err(Problem::invalid(field, "FIELD_NOT_ALLOWED", "only messages on Instagram are answered"));
+    }
+    if reply.len() > LINK_REPLY_MAX {
+        let violation =
+            Violation::new(field, "MAX_LENGTH", format!("must have at most {LINK_REPLY_MAX} bytes"));
+        return Err(Problem::validation(vec![
+            violation.with(serde_json::json!({"threshold": LINK_REPLY_MAX})),
+        ]));
+    }
+    Ok(())
 }
 
 impl From<ChangeError> for Problem {

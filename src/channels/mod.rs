@@ -16,6 +16,9 @@ use crate::sites::config;
 /// Until how many days after a follow its points are taken back, unless the owner says otherwise.
 pub const REVERSE_WITHIN_DAYS: i32 = 30;
 
+/// Bytes of a message on Instagram.
+pub const LINK_REPLY_MAX: usize = 1_000;
+
 /// A change to one channel; what is `None` stays.
 #[derive(Debug, Clone)]
 pub struct ChannelChange {
@@ -35,6 +38,8 @@ pub struct ChannelChange {
     pub reverse_within_days: Option<i32>,
     /// Whether a follow seen from a handle that is only claimed earns at once.
     pub claimed_handle_earns: Option<bool>,
+    /// What a member is answered whose message proved their handle; nothing if empty.
+    pub link_reply: Option<String>,
 }
 
 /// Why settings were not changed.
@@ -76,6 +81,7 @@ pub async fn read_settings(
                 unfollow_policy: UnfollowPolicy::Keep,
                 reverse_within_days: REVERSE_WITHIN_DAYS,
                 claimed_handle_earns: true,
+                link_reply: None,
             })
         })
         .collect();
@@ -113,6 +119,7 @@ pub async fn change_settings(
                         site_channel::Column::UnfollowPolicy,
                         site_channel::Column::ReverseWithinDays,
                         site_channel::Column::ClaimedHandleEarns,
+                        site_channel::Column::LinkReply,
                     ])
                     .to_owned(),
             )
@@ -147,6 +154,9 @@ fn apply(row: &mut site_channel::Model, change: &ChannelChange) {
     row.unfollow_policy = change.unfollow_policy.unwrap_or(row.unfollow_policy);
     row.reverse_within_days = change.reverse_within_days.unwrap_or(row.reverse_within_days);
     row.claimed_handle_earns = change.claimed_handle_earns.unwrap_or(row.claimed_handle_earns);
+    if let Some(reply) = &change.link_reply {
+        row.link_reply = Some(reply.trim().to_owned()).filter(|reply| !reply.is_empty());
+    }
 }
 
 /// The page of `handle` on `channel`; a leading `@` is not part of the handle.

@@ -12,6 +12,7 @@ pub use keys::message_key;
 pub mod answers;
 pub mod api;
 pub mod brands;
+mod direct_replies;
 pub mod fates;
 pub mod graph;
 pub mod graph_error;

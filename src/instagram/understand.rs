@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use entity::kinds::{ConnectionLogin, Platform};
 use entity::{connection, item};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sea_orm::DbErr;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::brands::{self, Notes};
@@ -36,13 +38,15 @@ pub struct Instagram {
     db: Db,
     sealer: Sealer,
     lookups: Lookups,
+    /// One round of answers at a time: whoever asks for one when it ends has all tried that were due.
+    pub(super) answering: Arc<Mutex<()>>,
 }
 
 impl Instagram {
     /// Understands with the connections in `db`, looking up through `graph`.
     #[must_use]
     pub fn new(db: Db, sealer: Sealer, graph: Graph) -> Self {
-        Self { db, sealer, lookups: Lookups::new(graph) }
+        Self { db, sealer, lookups: Lookups::new(graph), answering: Arc::default() }
     }
 
     /// The database.

@@ -2,7 +2,7 @@
 
 use entity::id::{MemberId, SiteId};
 use entity::kinds::{ItemStatus, Platform};
-use entity::{activity, item, link_code, member_handle, member_login, member_profile, person};
+use entity::{activity, direct_reply, item, link_code, member_handle, member_login, member_profile, person};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, Condition, DbErr, EntityTrait, QueryFilter, QuerySelect as _, QueryTrait as _, Value,
@@ -35,7 +35,7 @@ async fn erase_once(database: &Db, site: SiteId, member: MemberId) -> Result<(),
     Ok(())
 }
 
-/// Takes the handle off the persons whom the member has proven to be.
+/// Takes the handle off the persons whom the member has proven to be, and forgets what they were to be answered.
 async fn empty_persons(tx: &Tx, site: SiteId, member: MemberId) -> Result<(), DbErr> {
     let proven = handles::of_member(tx.conn(), site, member).await?;
     let proven = proven.into_iter().filter_map(|row| Some((row.platform, row.person?)));
@@ -52,7 +52,12 @@ async fn empty_persons(tx: &Tx, site: SiteId, member: MemberId) -> Result<(), Db
             .col_expr(person::Column::Handle, Expr::val(Value::String(None)))
             .filter(person::Column::SiteId.eq(site))
             .filter(person::Column::Platform.eq(platform))
-            .filter(person::Column::ExternalId.eq(external_id))
+            .filter(person::Column::ExternalId.eq(external_id.as_str()))
+            .exec(tx.conn())
+            .await?;
+        direct_reply::Entity::delete_many()
+            .filter(direct_reply::Column::SiteId.eq(site))
+            .filter(direct_reply::Column::Person.eq(external_id))
             .exec(tx.conn())
             .await?;
     }
