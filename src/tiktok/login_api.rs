@@ -1,13 +1,15 @@
-//! The page to which `TikTok` sends a member back. It is no part of the document.
+//! Where `TikTok` sends a member back to. It is no part of the document.
 
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{Endpoint, Request, Response};
 use url::form_urlencoded;
 
-use super::logins::LoginError;
 use crate::app::App;
 
-/// The end of a member's login.
+/// What says, on the page of the site, that the member declined.
+const ERROR: &str = "tiktokError";
+
+/// Leads a member who comes back from `TikTok` on to the page of the site, which ends the login in the member's name.
 pub struct CallbackEndpoint {
     /// The running service.
     pub app: App,
@@ -22,59 +24,34 @@ impl Endpoint for CallbackEndpoint {
             let mut pairs = form_urlencoded::parse(query.as_bytes());
             pairs.find(|(given, _)| given == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
         };
-        if !parameter("error").is_empty() {
-            return Ok(page(
-                StatusCode::OK,
-                "Nothing was connected",
-                "You did not allow it. You can begin again at any time.",
-            ));
-        }
         let (state, code) = (parameter("state"), parameter("code"));
-        if state.is_empty() || code.is_empty() {
-            return Ok(page(
-                StatusCode::BAD_REQUEST,
-                "Nothing was connected",
-                "This is not the end of a login.",
-            ));
+        let Some(mut back) = self.app.tiktok.return_url(&state) else {
+            return Ok(unknown());
+        };
+        if !parameter("error").is_empty() {
+            back.query_pairs_mut().append_pair(ERROR, "access_denied");
+        } else if code.is_empty() {
+            return Ok(unknown());
+        } else {
+            back.query_pairs_mut().append_pair("tiktokState", &state).append_pair("tiktokCode", &code);
         }
-        Ok(match self.app.tiktok.finish_login(&state, &code).await {
-            Ok(()) => page(
-                StatusCode::OK,
-                "Your TikTok account is connected",
-                "Your posts are found by themselves from now on. You can close this window.",
-            ),
-            Err(LoginError::State) => page(
-                StatusCode::BAD_REQUEST,
-                "Nothing was connected",
-                "This login is unknown or took too long. Please begin again.",
-            ),
-            Err(LoginError::Store(error)) => {
-                tracing::error!(%error, "a login with TikTok could not be stored");
-                page(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Nothing was connected",
-                    "Please try again in a moment.",
-                )
-            }
-            Err(error) => {
-                tracing::info!(%error, "a login with TikTok failed");
-                page(
-                    StatusCode::BAD_REQUEST,
-                    "Nothing was connected",
-                    "TikTok did not confirm the login. Please begin again.",
-                )
-            }
-        })
+        let Ok(location) = HeaderValue::try_from(back.as_str()) else { return Ok(unknown()) };
+        let mut response = Response::builder().status(StatusCode::SEE_OTHER).finish();
+        response.headers_mut().insert(header::LOCATION, location);
+        Ok(guarded(response))
     }
 }
 
 /// A page of fixed words: nothing that came with the request is on it.
-fn page(status: StatusCode, title: &str, text: &str) -> Response {
-    let html = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>{title}</title></head>\n<body><h1>{title}</h1><p>{text}</p></body>\n</html>\n"
-    );
-    let mut response = Response::builder().status(status).content_type("text/html; charset=utf-8").body(html);
+fn unknown() -> Response {
+    let html = "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width\"><title>Nothing was connected</title></head>\n<body><h1>Nothing was connected</h1>\
+         <p>This login is unknown or took too long. Please begin again.</p></body>\n</html>\n";
+    let response = Response::builder().status(StatusCode::BAD_REQUEST);
+    guarded(response.content_type("text/html; charset=utf-8").body(html))
+}
+
+fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

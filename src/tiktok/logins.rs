@@ -2,6 +2,9 @@
 //!
 //! A refresh token works once. So a new one is stored before anything uses what came with it, only whoever holds the lease of a login renews its
 //! tokens ([`super::poller`]), and only if the login still has the token that was used.
+//!
+//! Whoever comes back from `TikTok` need not be the member who began: anybody can be sent a link. So the callback only leads on to the
+//! site's own page, and the login ends with a call that the same member makes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,6 +15,7 @@ use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ColumnTrait as _, Condition, DbErr, EntityTrait as _, QueryFilter as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use url::Url;
 
 use super::calls::{CallError, encoded};
 use super::{Tiktok, words};
@@ -44,8 +48,8 @@ pub enum LoginError {
     /// The operator has no app.
     #[error("this installation has no TikTok app")]
     NotConfigured,
-    /// The callback is not the end of a login that began here.
-    #[error("this login is unknown or took too long; begin again")]
+    /// It is not the end of a login that this member began.
+    #[error("this login is unknown, took too long, or was begun by somebody else; begin again")]
     State,
     /// `TikTok` did not take the code.
     #[error(transparent)]
@@ -64,6 +68,8 @@ struct State {
     site: SiteId,
     member: MemberId,
     verifier: String,
+    /// The page of the site that the member comes back to.
+    return_url: String,
     expires_at: Timestamp,
 }
 
@@ -103,11 +109,22 @@ pub fn challenge(verifier: &str) -> String {
 }
 
 impl Tiktok {
-    /// Where `member` logs in, and until when.
-    pub fn begin_login(&self, site: SiteId, member: MemberId) -> Result<(String, Timestamp), LoginError> {
+    /// Where `member` logs in, to come back to `return_url`, and until when.
+    pub fn begin_login(
+        &self,
+        site: SiteId,
+        member: MemberId,
+        return_url: &Url,
+    ) -> Result<(String, Timestamp), LoginError> {
         let client_key = self.client()?.0;
         let expires_at = self.db.now().plus_ms(LOGIN_MS);
-        let state = State { site, member, verifier: seal::new_secret("")?, expires_at };
+        let state = State {
+            site,
+            member,
+            verifier: seal::new_secret("")?,
+            return_url: return_url.to_string(),
+            expires_at,
+        };
         let challenge = challenge(&state.verifier);
         let state = serde_json::to_vec(&state).unwrap_or_default();
         let state = URL_SAFE_NO_PAD.encode(self.sealer.seal(STATE_PURPOSE, &state)?);
@@ -123,10 +140,22 @@ impl Tiktok {
         Ok((format!("{}/v2/auth/authorize/?{query}", self.settings.urls.www), expires_at))
     }
 
-    /// Ends the login that came back with `state` and `code`: from now on the member's posts are read.
-    pub async fn finish_login(&self, state: &str, code: &str) -> Result<(), LoginError> {
+    /// The page of the site to which whoever came back with `state` is led on.
+    #[must_use]
+    pub fn return_url(&self, state: &str) -> Option<Url> {
+        Url::parse(&self.state(state)?.return_url).ok()
+    }
+
+    /// Ends the login of `member` that came back with `state` and `code`: from now on the member's posts are read.
+    pub async fn finish_login(
+        &self,
+        (site, member): (SiteId, MemberId),
+        state: &str,
+        code: &str,
+    ) -> Result<(), LoginError> {
         let (client_key, secret) = self.client()?;
-        let state = self.state(state).ok_or(LoginError::State)?;
+        let state = self.state(state).filter(|state| (state.site, state.member) == (site, member));
+        let state = state.ok_or(LoginError::State)?;
         let form = [
             ("client_key", client_key),
             ("client_secret", secret),

@@ -1,7 +1,9 @@
 //! The member's own `TikTok`: links to posts, and the login.
 
+use entity::id::SiteId;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
+use url::Url;
 
 use super::links::LinkError;
 use super::logins::LoginError;
@@ -10,6 +12,7 @@ use crate::http::Tag;
 use crate::http::auth::SiteCaller;
 use crate::http::body::Body;
 use crate::http::problem::Problem;
+use crate::http::wire::Empty;
 
 /// The operations.
 pub struct MyTiktokApi {
@@ -62,6 +65,25 @@ struct TiktokLoginResponse {
     tiktok_login: TiktokLogin,
 }
 
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct BeginTiktokLoginRequest {
+    /// The page of the site that the member comes back to; its origin must be one of the site's `allowedOrigins`.
+    #[oai(validator(max_length = 500))]
+    return_url: String,
+}
+
+/// What came back to the page.
+#[derive(Debug, Object)]
+struct CompleteTiktokLoginRequest {
+    /// The parameter `tiktokState`.
+    #[oai(validator(min_length = 1, max_length = 2000))]
+    state: String,
+    /// The parameter `tiktokCode`.
+    #[oai(validator(min_length = 1, max_length = 2000))]
+    code: String,
+}
+
 #[OpenApi(prefix_path = "/me/v1", tag = "Tag::Sources")]
 impl MyTiktokApi {
     /// Hand in a TikTok post
@@ -90,15 +112,45 @@ impl MyTiktokApi {
 
     /// Log in with TikTok
     ///
-    /// The member opens the address in a browser and allows there that their profile and posts are read: that proves the handle, and
-    /// their posts are found by themselves from then on.
+    /// The member opens the address in a browser, allows there that their profile and posts are read, and comes back to `returnUrl`
+    /// with the parameters `tiktokState` and `tiktokCode`, or `tiktokError`. The page ends the login with both, in the member's
+    /// name: so nobody can be talked into giving their TikTok account to somebody else.
     #[oai(path = "/tiktok-login", method = "post", operation_id = "beginTiktokLogin")]
-    async fn begin_tiktok_login(&self, caller: SiteCaller) -> Result<Json<TiktokLoginResponse>, Problem> {
+    async fn begin_tiktok_login(
+        &self,
+        caller: SiteCaller,
+        body: Body<BeginTiktokLoginRequest>,
+    ) -> Result<Json<TiktokLoginResponse>, Problem> {
         let (site, member) = caller.member()?;
-        let (authorize_url, expires_at) = self.app.tiktok.begin_login(site, member)?;
+        let return_url = self.return_url(site, &body.0.return_url).await?;
+        let (authorize_url, expires_at) = self.app.tiktok.begin_login(site, member, &return_url)?;
         Ok(Json(TiktokLoginResponse {
             tiktok_login: TiktokLogin { authorize_url, expires_date: expires_at.to_rfc3339() },
         }))
+    }
+
+    /// End a login with TikTok
+    ///
+    /// By the member who began it. From then on the handle is proven, and the member's posts are found by themselves.
+    #[oai(path = "/tiktok-login/complete", method = "post", operation_id = "completeTiktokLogin")]
+    async fn complete_tiktok_login(
+        &self,
+        caller: SiteCaller,
+        body: Body<CompleteTiktokLoginRequest>,
+    ) -> Result<Json<Empty>, Problem> {
+        self.app.tiktok.finish_login(caller.member()?, &body.0.state, &body.0.code).await?;
+        Ok(Json(Empty {}))
+    }
+}
+
+impl MyTiktokApi {
+    async fn return_url(&self, site: SiteId, text: &str) -> Result<Url, Problem> {
+        let wrong = |text: &str| Problem::invalid("returnUrl", "FORMAT", text);
+        let url = Url::parse(text).map_err(|_| wrong("is not a URL"))?;
+        if !self.app.origins.allow(&url.origin().ascii_serialization(), Some(site)).await? {
+            return Err(wrong("is not on one of the site's allowed origins"));
+        }
+        Ok(url)
     }
 }
 

@@ -100,6 +100,7 @@ const ROWS: &[(&str, Row)] = &[
     ("pushTiktokPosts", MANAGE),
     ("handInTiktokPost", ONLY_MEMBER),
     ("beginTiktokLogin", ONLY_MEMBER),
+    ("completeTiktokLogin", ONLY_MEMBER),
     ("createWebhookSubscription", SITE_ADMIN),
     ("listWebhookSubscriptions", SITE_ADMIN),
     ("getWebhookSubscription", SITE_ADMIN),

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::TestApp;
 use super::client::Answer;
 use super::receiver::Receiver;
+use super::tiktok::CODE;
 use super::world::{ALL_EVENTS, InstalledApp, Member, Site, text};
 use super::{ADMIN_KEY, keys};
 
@@ -49,6 +50,8 @@ pub struct Everything {
     pub activity_id: String,
     pub rule_id: String,
     pub hashtag_id: String,
+    /// A login of the member with `TikTok` under way; empty without an app there.
+    pub tiktok_state: String,
     pub receiver: Receiver,
 }
 
@@ -122,6 +125,15 @@ impl TestApp {
         text(&call.ok().await["activityRule"]["id"])
     }
 
+    /// Begins a login with `TikTok`; gives its state, or nothing if it cannot begin.
+    pub async fn tiktok_login(&self, member: &Member) -> String {
+        let body = json!({"returnUrl": "https://shop.example/me"});
+        let begun = self.call("POST", "/me/v1/tiktok-login").auth(&member.token).json(&body).send().await;
+        let url = url::Url::parse(begun.json()["tiktokLogin"]["authorizeUrl"].as_str().unwrap_or_default());
+        let state = url.ok().and_then(|url| url.query_pairs().into_owned().find(|(name, _)| name == "state"));
+        state.map_or_else(String::new, |(_, state)| state)
+    }
+
     /// A site with one of everything, made with keys of the site wherever they are enough.
     pub async fn everything(&self) -> Everything {
         let site = self.site().await;
@@ -175,6 +187,7 @@ impl TestApp {
             activity_id: self.activity_of(&site, &member.id, "mention:1").await,
             rule_id: self.rule(&site).await,
             hashtag_id: text(&hashtag["tiktokHashtag"]["id"]),
+            tiktok_state: self.tiktok_login(&member).await,
             site,
             member,
             account_id,
@@ -256,7 +269,6 @@ impl Everything {
             | "getSocialMediaSettings"
             | "getHealth"
             | "getMetrics"
-            | "beginTiktokLogin"
             | "getReadiness"
             | "getOpenapiDocument"
             | "getAccessTokenKeys"
@@ -358,6 +370,8 @@ impl Everything {
             }
             "createTiktokHashtag" => sending(json!({"tiktokHashtag": {"hashtag": "#NordbrewCoffee"}})),
             "handInTiktokPost" => sending(json!({"url": "https://vm.tiktok.com/ZM8AbCdEf/"})),
+            "beginTiktokLogin" => sending(json!({"returnUrl": "https://shop.example/me"})),
+            "completeTiktokLogin" => sending(json!({"state": self.tiktok_state, "code": CODE})),
             "pushTiktokPosts" => {
                 sending(json!({"source": "apify-tiktok-hashtag", "batch_id": "7", "items": [{
                 "external_id": "7397978000000000000", "author_handle": "@miarunsoslo",

@@ -24,26 +24,56 @@ const TOKENS: &str = "/v2/oauth/token/";
 const USER: &str = "/v2/user/info/";
 const VIDEOS: &str = "/v2/video/list/";
 
+/// The page of the site that members come back to.
+const PAGE: &str = "https://nordbrew.example/me?tab=social";
+
+/// The brewery with a front-end.
+async fn shop(app: &TestApp) -> Site {
+    let site = brewery(app).await;
+    app.front_end(&site, &["https://nordbrew.example"]).await;
+    site
+}
+
+async fn try_beginning(app: &TestApp, member: &Member, page: &str) -> Answer {
+    let body = json!({"returnUrl": page});
+    app.call("POST", "/me/v1/tiktok-login").auth(&member.token).json(&body).send().await
+}
+
 /// Where the member is sent, taken apart.
 async fn begin(app: &TestApp, member: &Member) -> HashMap<String, String> {
-    let body = app.call("POST", "/me/v1/tiktok-login").auth(&member.token).ok().await;
+    let body = try_beginning(app, member, PAGE).await.json();
     let url = url::Url::parse(&text(&body["tiktokLogin"]["authorizeUrl"])).unwrap();
     assert_eq!(url.path(), "/v2/auth/authorize/");
     url.query_pairs().into_owned().collect()
 }
 
-async fn come_back(app: &TestApp, state: &str, code: &str) -> Answer {
-    let query = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([("code", code), ("state", state)])
-        .finish();
+/// Comes back from `TikTok`.
+async fn come_back(app: &TestApp, parameters: &[(&str, &str)]) -> Answer {
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
     app.call("GET", &format!("/connect/tiktok/callback?{query}")).send().await
+}
+
+async fn complete(app: &TestApp, member: &Member, state: &str, code: &str) -> Answer {
+    let body = json!({"state": state, "code": code});
+    app.call("POST", "/me/v1/tiktok-login/complete").auth(&member.token).json(&body).send().await
+}
+
+/// Comes back from `TikTok`, is led on to the site's page, and ends the login there.
+async fn finish(app: &TestApp, member: &Member, state: &str, code: &str) -> Answer {
+    let back = come_back(app, &[("code", code), ("state", state)]).await;
+    assert_eq!(back.status.as_u16(), 303, "{}", back.text);
+    let page = url::Url::parse(back.headers["location"].to_str().unwrap()).unwrap();
+    assert_eq!((page.host_str(), page.path()), (Some("nordbrew.example"), "/me"));
+    let given: HashMap<String, String> = page.query_pairs().into_owned().collect();
+    assert_eq!(given["tab"], "social");
+    complete(app, member, &given["tiktokState"], &given["tiktokCode"]).await
 }
 
 /// A member who has logged in.
 async fn logged_in(app: &TestApp, site: &Site) -> Member {
     let mia = app.member(site, "mia").await;
     let state = begin(app, &mia).await["state"].clone();
-    assert_eq!(come_back(app, &state, CODE).await.status.as_u16(), 200);
+    assert_eq!(finish(app, &mia, &state, CODE).await.status.as_u16(), 200);
     mia
 }
 
@@ -84,7 +114,7 @@ fn the_challenge_is_in_hexadecimal() {
 on_both! {
     options: options().await,
     async fn a_login_proves_the_handle_and_finds_the_posts(app: &TestApp) {
-        let site = brewery(app).await;
+        let site = shop(app).await;
         reward_mentions(app, &site).await;
         let mia = app.member(&site, "mia").await;
         app.claim_on_tiktok(&site, &mia, "mia.with.a.typo").await;
@@ -93,9 +123,8 @@ on_both! {
         assert_eq!(asked["redirect_uri"], "http://127.0.0.1/connect/tiktok/callback");
         assert_eq!(asked["scope"], "user.info.basic,user.info.profile,user.info.stats,video.list");
         assert_eq!((asked["response_type"].as_str(), asked["code_challenge_method"].as_str()), ("code", "S256"));
-        let done = come_back(app, &asked["state"], CODE).await;
-        assert_eq!(done.status.as_u16(), 200);
-        assert!(done.text.contains("Your TikTok account is connected"), "{}", done.text);
+        let done = finish(app, &mia, &asked["state"], CODE).await;
+        assert_eq!((done.status.as_u16(), done.json()), (200, json!({})));
         let tiktok = Tiktok::of(app);
         let form: HashMap<String, String> = url::form_urlencoded::parse(tiktok.asked(TOKENS)[0].body.as_bytes()).into_owned().collect();
         assert_eq!(challenge(&form["code_verifier"]), asked["code_challenge"]);
@@ -127,7 +156,7 @@ on_both! {
 on_both! {
     options: options().await,
     async fn g8_a_new_refresh_token_is_stored_before_it_is_used(app: &TestApp) {
-        let site = brewery(app).await;
+        let site = shop(app).await;
         logged_in(app, &site).await;
         let tiktok = Tiktok::of(app);
         poll(app).await;
@@ -158,7 +187,7 @@ on_both! {
 on_both! {
     options: options().await,
     async fn g8_two_who_look_at_once_renew_once(app: &TestApp) {
-        let site = brewery(app).await;
+        let site = shop(app).await;
         logged_in(app, &site).await;
         poll(app).await;
         app.clock.advance_ms(3 * HOUR);
@@ -172,7 +201,7 @@ on_both! {
 on_both! {
     options: options().await,
     async fn a_dead_login_is_asked_no_more_until_the_member_logs_in_again(app: &TestApp) {
-        let site = brewery(app).await;
+        let site = shop(app).await;
         let mia = logged_in(app, &site).await;
         poll(app).await;
         app.clock.advance_ms(3 * HOUR);
@@ -188,7 +217,7 @@ on_both! {
         let tokens = mia_again.key(crate::support::ADMIN_KEY, &site.id).ok().await;
         let mia = Member { token: text(&tokens["access_token"]), ..mia };
         let state = begin(app, &mia).await["state"].clone();
-        come_back(app, &state, CODE).await;
+        finish(app, &mia, &state, CODE).await;
         assert_eq!(login(app).await.dead_since, None);
         assert_eq!(poll(app).await, 1);
     }
@@ -197,7 +226,7 @@ on_both! {
 on_both! {
     options: options().await,
     async fn who_takes_back_the_permission_is_unlinked(app: &TestApp) {
-        let site = brewery(app).await;
+        let site = shop(app).await;
         // What was sent before the login has nothing to do with it.
         let removed = payload_text("webhook_authorization_removed");
         app.clock.advance_ms(1000);
@@ -225,7 +254,7 @@ on_both! {
 on_both! {
     options: options().await,
     async fn g7_without_the_profile_nothing_is_proven(app: &TestApp) {
-        let site = brewery(app).await;
+        let site = shop(app).await;
         let tiktok = Tiktok::of(app);
         tiktok.allow("user.info.basic,video.list");
         tiktok.always(USER, 200, payload("user_info_basic_scope"));
@@ -246,13 +275,13 @@ on_both! {
 on_both! {
     options: options().await,
     async fn g7_the_first_proof_of_a_handle_wins(app: &TestApp) {
-        let site = brewery(app).await;
+        let site = shop(app).await;
         let mia = logged_in(app, &site).await;
         poll(app).await;
         let twin = app.member(&site, "twin").await;
         app.claim_on_tiktok(&site, &twin, "miarunsoslo").await;
         let state = begin(app, &twin).await["state"].clone();
-        come_back(app, &state, CODE).await;
+        finish(app, &twin, &state, CODE).await;
         poll(app).await;
         let proven: Vec<_> = handles(app).await.into_iter().filter(|row| row.person.is_some()).collect();
         assert_eq!(proven.len(), 1);
@@ -263,7 +292,7 @@ on_both! {
 on_both! {
     options: options().await,
     async fn g7_a_login_wakes_what_waited_for_the_handle(app: &TestApp) {
-        let site = brewery(app).await;
+        let site = shop(app).await;
         reward_mentions(app, &site).await;
         push(app, &site, &json!({"items": [post(app, "miarunsoslo", 2, 1)]})).await;
         work(app).await;
@@ -277,26 +306,29 @@ on_both! {
 on_both! {
     options: options().await,
     async fn g6_a_login_that_did_not_begin_here_is_refused(app: &TestApp) {
-        let site = brewery(app).await;
+        let site = shop(app).await;
         let mia = app.member(&site, "mia").await;
         let state = begin(app, &mia).await["state"].clone();
         let mut changed = state.clone().into_bytes();
         changed[40] = if changed[40] == b'A' { b'B' } else { b'A' };
-        for wrong in ["x", "%", &"A".repeat(5_000), &String::from_utf8(changed).unwrap()] {
-            let answer = come_back(app, wrong, CODE).await;
+        for wrong in ["x", "%", &"A".repeat(2_000), &"A".repeat(5_000), &String::from_utf8(changed).unwrap()] {
+            let answer = come_back(app, &[("state", wrong), ("code", CODE)]).await;
             assert_eq!(answer.status.as_u16(), 400, "{wrong}");
             assert!(answer.text.contains("unknown or took too long"), "{}", answer.text);
+            assert_eq!(complete(app, &mia, wrong, CODE).await.status.as_u16(), 400, "{wrong}");
         }
-        assert_eq!(come_back(app, &state, "another").await.status.as_u16(), 400);
-        for query in ["", "?code=x", "?state=x", "?state=%ff&code=%00"] {
+        assert_eq!(finish(app, &mia, &state, "another").await.error(), (428, "TIKTOK_UNAVAILABLE".to_owned()));
+        for query in ["", "?code=x", "?state=x", "?state=%ff&code=%00", "?error=access_denied"] {
             let answer = app.call("GET", &format!("/connect/tiktok/callback{query}")).send().await;
             assert_eq!(answer.status.as_u16(), 400, "{query}");
         }
-        let declined = app.call("GET", "/connect/tiktok/callback?error=access_denied&error_description=%3Cscript%3E").send().await;
-        assert_eq!(declined.status.as_u16(), 200);
-        assert!(!declined.text.contains("<script>"));
+        assert_eq!(come_back(app, &[("state", &state)]).await.status.as_u16(), 400);
+        let declined = come_back(app, &[("error", "<script>"), ("state", &state)]).await;
+        assert_eq!(declined.status.as_u16(), 303);
+        assert_eq!(declined.headers["location"], format!("{PAGE}&tiktokError=access_denied"));
         app.clock.advance_ms(HOUR / 4);
-        assert_eq!(come_back(app, &state, CODE).await.status.as_u16(), 400, "it took too long");
+        let late = complete(app, &mia, &state, CODE).await;
+        assert_eq!(late.violations(), [("state".to_owned(), "FORMAT".to_owned())], "it took too long");
         let all = member_login::Entity::find().all(app.app.db.read()).await.unwrap();
         assert!(all.is_empty());
     }
@@ -304,10 +336,55 @@ on_both! {
 
 on_both! {
     async fn without_an_app_nobody_logs_in(app: &TestApp) {
-        let site = app.site().await;
+        let site = shop(app).await;
         let mia = app.member(&site, "mia").await;
-        let answer = app.call("POST", "/me/v1/tiktok-login").auth(&mia.token).send().await;
+        let answer = try_beginning(app, &mia, PAGE).await;
         assert_eq!(answer.error(), (428, "TIKTOK_NOT_CONFIGURED".to_owned()));
         assert_eq!(poll(app).await, 0);
+    }
+}
+
+on_both! {
+    options: options().await,
+    /// Somebody who is talked into another member's login gives nothing away.
+    async fn g7_a_login_is_ended_by_the_member_who_began_it(app: &TestApp) {
+        let site = shop(app).await;
+        let mallory = app.member(&site, "mallory").await;
+        let mia = app.member(&site, "mia").await;
+        let state = begin(app, &mallory).await["state"].clone();
+        let refused = finish(app, &mia, &state, CODE).await;
+        assert_eq!(refused.violations(), [("state".to_owned(), "FORMAT".to_owned())]);
+        // Nor does a member of another site with the same name.
+        let other = shop(app).await;
+        let twin = app.member(&other, "mallory").await;
+        assert_eq!(complete(app, &twin, &state, CODE).await.status.as_u16(), 400);
+        assert!(Tiktok::of(app).asked(TOKENS).is_empty(), "the code was not used");
+        assert_eq!(member_login::Entity::find().all(app.app.db.read()).await.unwrap(), []);
+    }
+}
+
+on_both! {
+    options: options().await,
+    async fn a_login_leads_back_to_a_page_of_the_site_only(app: &TestApp) {
+        let site = shop(app).await;
+        let mia = app.member(&site, "mia").await;
+        for page in [
+            "",
+            "/me",
+            "https://nordbrew.example.evil.example/me",
+            "https://nordbrew.example:444/me",
+            "http://nordbrew.example/me",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "https://evil.example/?https://nordbrew.example",
+            "https://nordbrew.example@evil.example/",
+        ] {
+            let answer = try_beginning(app, &mia, page).await;
+            assert_eq!(answer.violations(), [("returnUrl".to_owned(), "FORMAT".to_owned())], "{page}");
+        }
+        // Another site's front-end is none of this one.
+        let other = app.site().await;
+        let stranger = app.member(&other, "mia").await;
+        assert_eq!(try_beginning(app, &stranger, PAGE).await.status.as_u16(), 400);
     }
 }
