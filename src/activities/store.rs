@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::db::Tx;
 use crate::rows::{Rows, Write};
+use crate::webhooks::retention;
 
 /// Rows that one query looks up.
 const PART_MAX: usize = 256;
@@ -146,6 +147,9 @@ pub async fn change_message(
             .filter(activity::Column::Id.eq(activity.id))
             .exec(tx.conn())
             .await?;
+        if text.is_none() {
+            retention::forget_message(tx, activity.site_id, activity.id).await?;
+        }
     }
     Ok(())
 }

@@ -344,6 +344,16 @@ pub fn activity_recorded(
     event(tx, EventType::ActivityRecorded, &subject, &body, identity)
 }
 
+/// `data` of an `activity_recorded` without what the activity says in words, if it says anything.
+#[must_use]
+pub fn without_message(data: &str) -> String {
+    let mut data: Value = serde_json::from_str(data).unwrap_or_default();
+    if let Some(said) = data.pointer_mut("/createdEvent/entity/properties/message") {
+        *said = "".into();
+    }
+    data.to_string()
+}
+
 /// `wix.loyalty.v1.account_created`, `account_updated` or `account_points_updated` for `row` as it now is. Takes the
 /// account's next sequence number.
 pub fn account_changed(

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use entity::id::{AccountId, MemberId, SiteId, Timestamp};
-use entity::{attempt, event, retention, site};
+use entity::id::{AccountId, ActivityId, MemberId, SiteId, Timestamp};
+use entity::{attempt, event, retention, signed_event, site};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseBackend, DbErr, EntityTrait, QueryFilter, QueryOrder as _,
@@ -17,6 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::endpoints;
+use super::event::without_message;
 use super::log::EventFilter;
 use super::replays::first_id;
 use crate::db::{Db, Tx};
@@ -209,8 +210,31 @@ pub async fn expunge(db: &Db, site: SiteId, about: About) -> Result<u64, DbErr> 
     }
 }
 
+/// Takes what the activity `id` says in words from its events, as the message was unsent. What is still to be sent is sent without.
+pub async fn forget_message(tx: &Tx, site: SiteId, id: ActivityId) -> Result<(), DbErr> {
+    let events = event::Entity::find()
+        .filter(event::Column::EntityId.eq(id.0))
+        .filter(event::Column::SiteId.eq(site))
+        .all(tx.conn())
+        .await?;
+    for event in events {
+        event::Entity::update_many()
+            .col_expr(event::Column::Data, Expr::val(without_message(&event.data)))
+            .filter(event::Column::SiteId.eq(site))
+            .filter(event::Column::Id.eq(event.id))
+            .exec(tx.conn())
+            .await?;
+        // It is signed anew if it is sent again.
+        signed_event::Entity::delete_many()
+            .filter(signed_event::Column::EventId.eq(event.id))
+            .exec(tx.conn())
+            .await?;
+    }
+    Ok(())
+}
+
 async fn expunge_some(tx: &Tx, events: &[event::Model]) -> Result<(), DbErr> {
-    use entity::{delivery, signed_event};
+    use entity::delivery;
     let ids: Vec<Uuid> = events.iter().map(|event| event.id.0).collect();
     let deliveries: Vec<(entity::id::DeliveryId, entity::id::SubscriptionId)> = delivery::Entity::find()
         .select_only()

@@ -2,13 +2,17 @@
 
 use entity::id::Timestamp;
 use entity::kinds::{ConnectionLogin, MentionType};
+use entity::{event, raw_delivery};
 use followpoints::activities::Fate;
+use followpoints::inbox;
 use followpoints::profiles::attributes::Facts;
 use sea_orm::ActiveValue::Set;
+use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _};
 use serde_json::{Value, json};
 
-use super::stage::{Stage, caption_mention, ignored, later, message, messaging, properties, seen};
+use super::stage::{Stage, caption_mention, ignored, later, message, messaging, properties, seen, split};
 use crate::on_both;
+use crate::support::dump::dump;
 use crate::support::graph::{BRAND, Fault, Graph, payload};
 
 const MIA: &str = "5512034987760112";
@@ -336,6 +340,40 @@ on_both! {
                 let is_nothing = matches!(fate, Fate::Ignored { .. });
                 assert!(is_nothing, "{kind} {payload}: {fate:?}");
             }
+        }
+    }
+}
+
+on_both! {
+    options: Graph::options().await,
+    async fn what_was_unsent_is_erased_from_the_call_that_brought_it(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        // A member, so that what was said is told, too.
+        let member = app.member(&stage.site, "u-1").await;
+        let body = json!({"profile": {"instagramHandle": "mia.runs.oslo"}});
+        app.call("PATCH", "/me/v1/profile").auth(&member.token).json(&body).ok().await;
+        for (mid, text) in [("m-1", "i regret this"), ("m-2", "i stand by this")] {
+            let body = message(mid, text);
+            let things = split(&body);
+            inbox::store(&app.app.db, "instagram", body.to_string().as_bytes(), &things).await.unwrap();
+        }
+        stage.work().await;
+        let told = event::Entity::find().filter(event::Column::Data.contains("i regret this"));
+        assert_eq!(told.count(app.app.db.read()).await.unwrap(), 1);
+        stage.receive(&[messaging(&json!({
+            "sender": {"id": "5512034987760112"}, "recipient": {"id": BRAND}, "timestamp": 1_722_513_101_000_i64,
+            "message": {"mid": "m-1", "is_deleted": true},
+        }))])
+        .await;
+        stage.work().await;
+        let calls = raw_delivery::Entity::find().order_by_asc(raw_delivery::Column::Id).all(app.app.db.read());
+        let bodies: Vec<bool> = calls.await.unwrap().into_iter().map(|call| call.body.is_some()).collect();
+        assert_eq!(bodies, [false, true], "the call of the message that stands is kept");
+        let rows = dump(&app.app.db).await.concat().to_lowercase();
+        for (text, is_kept) in [("i regret this", false), ("i stand by this", true)] {
+            // As bytes are written.
+            let hex = text.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
+            assert_eq!((rows.contains(text), rows.contains(&hex)), (is_kept, is_kept), "{text}");
         }
     }
 }

@@ -207,7 +207,7 @@ pub fn caption_mention(media: &str) -> Value {
 }
 
 /// What the splitter makes of a body.
-fn split(body: &Value) -> Vec<NewItem> {
+pub fn split(body: &Value) -> Vec<NewItem> {
     let body = body.get(0).unwrap_or(body);
     let mut items = Vec::new();
     for entry in body["entry"].as_array().unwrap() {
