@@ -1,13 +1,16 @@
 //! Follows that a platform tells: proven by a code, or seen from a handle that is only claimed; once for ever.
 
+use entity::account;
 use followpoints::follows::evidence;
-use followpoints::points::verify;
+use followpoints::points::{self, Booking, verify};
+use followpoints::{accounts, rows};
 use futures_util::future::join_all;
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait as _, EntityTrait as _};
 use serde_json::json;
 
 use super::stage::{MIA, Says, Stage, done, follow};
 use crate::on_both;
+use crate::support::TestApp;
 
 const FOLLOWER: Says = Says { follows: Some(true), followers: Some(12_480), ..MIA };
 const STRANGER: Says = Says { follows: Some(false), ..MIA };
@@ -161,6 +164,37 @@ on_both! {
             assert_eq!(stage.balance(&member).await, balance, "nothing is given or taken twice");
             app.clock.advance_ms(-days * 24 * 3_600_000);
         }
+        let report = verify::verify(app.app.db.read(), |_| {}).await.unwrap();
+        assert!(report.faults.is_empty(), "{report:?}");
+    }
+}
+
+/// Takes points from the member by hand.
+async fn take(app: &TestApp, points: i64) {
+    let tx = app.app.db.write().await.unwrap();
+    let mut account = account::Entity::find().one(tx.conn()).await.unwrap().unwrap();
+    let booking = Booking {
+        amount: -points,
+        description: "Spent".to_owned(),
+        channel: None,
+        key: "by hand".to_owned(),
+    };
+    let entry = points::book(&tx, &mut account, booking);
+    let writes = vec![points::insertion(&tx, &[entry]), accounts::points_update(&tx, &[&account])];
+    rows::write_all(tx.conn(), writes).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+on_both! {
+    async fn g4_what_was_spent_is_not_taken_back(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        set(&stage, "unfollow_policy = 'REVERSE', reverse_within_days = 30").await;
+        let member = app.member(&stage.site, "u-1").await;
+        let code = stage.code(&member).await;
+        stage.see("message:m1", stage.message(&FOLLOWER, "m1", &code)).await;
+        take(app, 20).await;
+        stage.see("message:m2", stage.message(&STRANGER, "m2", "bye")).await;
+        assert_eq!(stage.balance(&member).await, 0);
         let report = verify::verify(app.app.db.read(), |_| {}).await.unwrap();
         assert!(report.faults.is_empty(), "{report:?}");
     }

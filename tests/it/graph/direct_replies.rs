@@ -1,6 +1,8 @@
 //! Answers to those whose message has proven their handle.
 
 use entity::direct_reply;
+use followpoints::instagram::understand::Instagram;
+use futures_util::future::join_all;
 use sea_orm::EntityTrait as _;
 use serde_json::{Value, json};
 
@@ -93,6 +95,21 @@ on_both! {
         stage.answers().await;
         assert_eq!(stage.sent(), [thanks()]);
         assert_eq!(stage.waiting().await, 0);
+    }
+}
+
+on_both! {
+    options: Graph::options().await,
+    async fn several_nodes_send_an_answer_once(app: &TestApp) {
+        let (stage, code) = linking(app).await;
+        stage.graph.fail("/messages", Some(1), Fault::sample("graph_error_1_unknown.json"));
+        stage.mia_writes("m-1", &code).await;
+        app.clock.advance_ms(MINUTE_MS);
+        let node = || Instagram::new(app.app.db.clone(), app.app.sealer.clone(), app.app.instagram.graph().clone());
+        let sent = join_all((0..8).map(|_| async move { node().answer_due().await.unwrap() })).await;
+        assert!(sent.iter().sum::<usize>() <= 1, "{sent:?}");
+        stage.answers().await;
+        assert_eq!(stage.sent(), [thanks(), thanks()], "the one that failed, and one");
     }
 }
 

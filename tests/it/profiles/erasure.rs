@@ -2,7 +2,7 @@
 
 use entity::id::{ActivityId, EventId, ItemId, SiteId};
 use entity::kinds::{ActivityOutcome, ActivityType, ItemStatus, Platform};
-use entity::{activity, event, item, link_code, member_handle, member_profile, person};
+use entity::{activity, direct_reply, event, item, link_code, member_handle, member_profile, person};
 use followpoints::db::Tx;
 use sea_orm::EntityTrait as _;
 use serde_json::{Value, json};
@@ -111,8 +111,30 @@ async fn known(app: &TestApp, site: &Site, name: &str) -> (Member, ActivityId) {
     prove(app, site, &member, Platform::Instagram, &format!("person of {name}")).await.unwrap();
     tell(app, site, &member).await;
     app.call("POST", CODES).auth(&member.token).json(&json!({"channel": "INSTAGRAM"})).ok().await;
-    let activity = message(app, site, &member, &format!("person of {name}"), &handle).await;
+    let person = format!("person of {name}");
+    let activity = message(app, site, &member, &person, &handle).await;
+    reply_to(app, site, &person).await;
     (member, activity)
+}
+
+/// An answer that is not sent yet.
+async fn reply_to(app: &TestApp, site: &Site, person: &str) {
+    let tx = app.app.db.write().await.unwrap();
+    let row = direct_reply::Model {
+        item_id: ItemId(tx.new_id()),
+        site_id: site_id(site),
+        account: "brand".to_owned(),
+        person: person.to_owned(),
+        message: "Thanks!".to_owned(),
+        attempts: 1,
+        due_at: tx.now().plus_ms(60_000),
+        expires_at: tx.now().plus_ms(3_600_000),
+    };
+    direct_reply::Entity::insert(direct_reply::ActiveModel::from(row))
+        .exec_without_returning(tx.conn())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
 }
 
 on_both! {
@@ -139,6 +161,8 @@ on_both! {
         assert_eq!(member_handle::Entity::find().all(db).await.unwrap().len(), 1);
         assert_eq!(member_profile::Entity::find().all(db).await.unwrap().len(), 1);
         assert_eq!(link_code::Entity::find().all(db).await.unwrap().len(), 1);
+        let replies = direct_reply::Entity::find().all(db).await.unwrap();
+        assert_eq!(replies.iter().map(|reply| reply.person.as_str()).collect::<Vec<_>>(), ["person of u-2"]);
         assert_eq!(activity::Entity::find().all(db).await.unwrap().len(), 2, "that there was something stays");
         assert_eq!(app.account(&member).await["points"]["balance"], 50);
 
