@@ -257,7 +257,7 @@ impl Social {
         let platforms: Vec<Box<dyn Understand>> = vec![Box::new(instagram.clone()), Box::new(tiktok.clone())];
         let sources = Sources::new(db.clone(), recorder, platforms);
         upkeep.spawn(sources.clone().run());
-        let tags = TagPoller::new(instagram.clone());
+        let tags = TagPoller::new(instagram.clone(), config.platforms.meta.tags_minutes);
         upkeep.spawn(tags.clone().run());
         upkeep.spawn(instagram.clone().answer());
         upkeep.spawn(read_tiktok(tiktok.clone()));

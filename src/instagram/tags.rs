@@ -23,8 +23,6 @@ use crate::db::Tx;
 use crate::inbox::{self, NewItem, Settled, Stored};
 use crate::rows;
 
-/// How often the tags of a connection are read, in milliseconds.
-pub const POLL_EVERY_MS: i64 = 10 * 60_000;
 /// Pages that are read each time.
 pub const PAGES_MAX: usize = 5;
 /// Pages that are read the first time: what is not marked then would count as new later.
@@ -44,15 +42,17 @@ const PERMISSIONS: &str = "instagram_manage_comments,instagram_basic";
 #[derive(Clone)]
 pub struct TagPoller {
     instagram: Instagram,
+    /// Pause between two readings of a connection's tags, in milliseconds.
+    every_ms: i64,
     /// One round at a time: whoever asks for one when it ends has everything read that was due.
     working: Arc<Mutex<()>>,
 }
 
 impl TagPoller {
-    /// One that is not running yet.
+    /// One that is not running yet, and reads every connection so often.
     #[must_use]
-    pub fn new(instagram: Instagram) -> Self {
-        Self { instagram, working: Arc::default() }
+    pub fn new(instagram: Instagram, every_minutes: u32) -> Self {
+        Self { instagram, every_ms: i64::from(every_minutes) * 60_000, working: Arc::default() }
     }
 
     /// Reads until the task is dropped.
@@ -72,7 +72,7 @@ impl TagPoller {
         let _working = self.working.lock().await;
         let mut new = 0;
         loop {
-            let due = brands::claim_polls(self.instagram.db(), POLLS_MAX, POLL_EVERY_MS).await?;
+            let due = brands::claim_polls(self.instagram.db(), POLLS_MAX, self.every_ms).await?;
             if due.is_empty() {
                 return Ok(new);
             }

@@ -13,6 +13,8 @@ pub struct MetaSettings {
     pub config_id: Option<String>,
     /// Whether the apps are in development mode, in which only what their own testers do arrives. Meta tells no app so.
     pub is_development: bool,
+    /// Minutes between two readings of what the brands are tagged on.
+    pub tags_minutes: u32,
     /// Version of the Graph API: `v26.0`.
     pub version: String,
     /// Where they are reached.
@@ -91,6 +93,9 @@ pub enum PlatformSettingsError {
     /// Not a version.
     #[error("FOLLOWPOINTS_META_VERSION must look like v26.0")]
     Version,
+    /// Not a number of minutes.
+    #[error("FOLLOWPOINTS_META_TAGS_MINUTES must be a whole number from 1 to 1440")]
+    TagsMinutes,
     /// Not a mode.
     #[error("FOLLOWPOINTS_META_MODE must be live or development")]
     Mode,
@@ -100,7 +105,7 @@ pub enum PlatformSettingsError {
 const SECRET_MIN: usize = 16;
 
 /// Every setting of the platforms with its default.
-pub const NAMES: [(&str, &str); 21] = [
+pub const NAMES: [(&str, &str); 22] = [
     ("FOLLOWPOINTS_META_APP_ID", ""),
     ("FOLLOWPOINTS_META_APP_SECRETS", ""),
     ("FOLLOWPOINTS_META_VERIFY_TOKEN", ""),
@@ -109,6 +114,7 @@ pub const NAMES: [(&str, &str); 21] = [
     ("FOLLOWPOINTS_META_INSTAGRAM_APP_SECRETS", ""),
     ("FOLLOWPOINTS_META_INSTAGRAM_VERIFY_TOKEN", ""),
     ("FOLLOWPOINTS_META_MODE", "live"),
+    ("FOLLOWPOINTS_META_TAGS_MINUTES", "10"),
     ("FOLLOWPOINTS_META_VERSION", "v26.0"),
     ("FOLLOWPOINTS_META_GRAPH_URL", "https://graph.facebook.com"),
     ("FOLLOWPOINTS_META_INSTAGRAM_GRAPH_URL", "https://graph.instagram.com"),
@@ -144,6 +150,7 @@ impl PlatformSettings {
             },
             config_id: text(given, "FOLLOWPOINTS_META_CONFIG_ID"),
             is_development: is_development(given)?,
+            tags_minutes: tags_minutes(given)?,
             version: version(given)?,
             urls: MetaUrls {
                 graph: url(given, "FOLLOWPOINTS_META_GRAPH_URL")?,
@@ -220,6 +227,12 @@ fn is_development(given: &BTreeMap<String, String>) -> Result<bool, PlatformSett
     }
 }
 
+fn tags_minutes(given: &BTreeMap<String, String>) -> Result<u32, PlatformSettingsError> {
+    let name = "FOLLOWPOINTS_META_TAGS_MINUTES";
+    let minutes = text(given, name).unwrap_or_else(|| default(name).to_owned()).parse();
+    minutes.ok().filter(|minutes| (1..=1_440).contains(minutes)).ok_or(PlatformSettingsError::TagsMinutes)
+}
+
 fn version(given: &BTreeMap<String, String>) -> Result<String, PlatformSettingsError> {
     let version = text(given, "FOLLOWPOINTS_META_VERSION")
         .unwrap_or_else(|| default("FOLLOWPOINTS_META_VERSION").to_owned());
@@ -228,5 +241,52 @@ fn version(given: &BTreeMap<String, String>) -> Result<String, PlatformSettingsE
     match numbers {
         Some((major, minor)) if is_number(major) && is_number(minor) => Ok(version),
         _ => Err(PlatformSettingsError::Version),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, text: &str) -> Result<PlatformSettings, PlatformSettingsError> {
+        PlatformSettings::new(&BTreeMap::from([(name.to_owned(), text.to_owned())]))
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        for (name, text, expected) in [
+            ("FOLLOWPOINTS_META_MODE", "dev", PlatformSettingsError::Mode),
+            ("FOLLOWPOINTS_META_TAGS_MINUTES", "0", PlatformSettingsError::TagsMinutes),
+            ("FOLLOWPOINTS_META_TAGS_MINUTES", "1441", PlatformSettingsError::TagsMinutes),
+            ("FOLLOWPOINTS_META_TAGS_MINUTES", "ten", PlatformSettingsError::TagsMinutes),
+            ("FOLLOWPOINTS_META_VERSION", "26", PlatformSettingsError::Version),
+            (
+                "FOLLOWPOINTS_META_APP_SECRETS",
+                "short",
+                PlatformSettingsError::Secret("FOLLOWPOINTS_META_APP_SECRETS"),
+            ),
+            ("FOLLOWPOINTS_TIKTOK_URL", "tiktok", PlatformSettingsError::Url("FOLLOWPOINTS_TIKTOK_URL")),
+            (
+                "FOLLOWPOINTS_META_TAG_MINUTES",
+                "3",
+                PlatformSettingsError::Unknown("FOLLOWPOINTS_META_TAG_MINUTES".to_owned()),
+            ),
+        ] {
+            assert_eq!(read(name, text).err(), Some(expected), "{name}={text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_setting_is_its_default() -> Result<(), PlatformSettingsError> {
+        for name in ["FOLLOWPOINTS_META_MODE", "FOLLOWPOINTS_META_TAGS_MINUTES", "FOLLOWPOINTS_META_VERSION"]
+        {
+            let meta = read(name, " ")?.meta;
+            assert_eq!(
+                (meta.is_development, meta.tags_minutes, meta.version.as_str()),
+                (false, 10, "v26.0"),
+                "{name}"
+            );
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The poller of tags: pages, the first reading, and that nothing is read or counted twice.
 
 use entity::kinds::ItemStatus;
-use followpoints::instagram::tags::{POLL_EVERY_MS, SEEN_BEFORE};
+use followpoints::instagram::tags::SEEN_BEFORE;
 use sea_orm::ActiveValue::Set;
 use serde_json::{Value, json};
 
@@ -43,6 +43,8 @@ impl Stage<'_> {
     }
 }
 
+/// The pause between two readings unless the operator says otherwise.
+const POLL_EVERY_MS: i64 = 10 * 60_000;
 on_both! {
     options: Graph::options().await,
     async fn the_first_reading_marks_and_later_ones_tell_what_is_new(app: &TestApp) {
@@ -194,5 +196,19 @@ impl<'a> Stage<'a> {
     async fn afresh(self) -> Stage<'a> {
         self.set(|row| row.has_polled = Set(false)).await;
         self
+    }
+}
+
+on_both! {
+    options: {
+        let mut options = Graph::options().await;
+        options.platforms.push(("FOLLOWPOINTS_META_TAGS_MINUTES", "3".to_owned()));
+        options
+    },
+    async fn the_operator_says_how_often_tags_are_read(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        stage.set(|row| row.poll_due_at = Set(app.app.db.now())).await;
+        app.app.tags.poll_due().await.unwrap();
+        assert_eq!(stage.connection().await.poll_due_at, app.app.db.now().plus_ms(3 * 60_000));
     }
 }
