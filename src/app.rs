@@ -280,13 +280,16 @@ async fn read_tiktok(tiktok: Tiktok) {
     }
 }
 
-/// Looks how connections are, now and then.
+/// Looks how connections are, and forgets what is to be forgotten, now and then.
 async fn check_connections(connections: Connections) {
     let mut ticks = interval_at(Instant::now() + CHECK_EVERY, CHECK_EVERY);
     loop {
         ticks.tick().await;
         if let Err(error) = connections.check_due().await {
             tracing::warn!(%error, "connections could not be checked; the next tick tries again");
+        }
+        if let Err(error) = connections.forget_due().await {
+            tracing::warn!(%error, "what is to be forgotten could not be; the next tick tries again");
         }
     }
 }

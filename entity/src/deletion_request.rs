@@ -18,6 +18,8 @@ pub struct Model {
     pub owner_id: String,
     /// Connections that were deleted.
     pub deleted_count: i32,
+    /// The platform's ids of the accounts whose things are still to be emptied, as a JSON list.
+    pub accounts: String,
     /// When it came.
     pub created_at: Timestamp,
     /// When it was done.

@@ -284,6 +284,7 @@ CREATE TABLE deletion_request (
     platform text NOT NULL,
     owner_id text NOT NULL,
     deleted_count integer NOT NULL,
+    accounts text NOT NULL,
     created_at bigint NOT NULL,
     done_at bigint
 )

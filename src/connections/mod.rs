@@ -2,7 +2,8 @@
 //!
 //! An owner makes an invitation, whose link works once ([`invitations`]). Whoever opens it logs in at the platform
 //! ([`flow`]), and the account that comes back is stored with its token in the transaction that uses the invitation up. From then on
-//! [`health`] looks after it, until it is deleted or the platform says that the person has withdrawn ([`withdrawal`]).
+//! [`health`] looks after it, until it is deleted or the platform says that the person has withdrawn ([`withdrawal`]); what it brought is
+//! forgotten if they want that.
 
 pub mod api;
 mod calls;
@@ -10,6 +11,7 @@ pub mod connect_api;
 mod connecting;
 mod facebook;
 pub mod flow;
+mod forgetting;
 pub mod health;
 mod instagram_login;
 pub mod invitation_api;

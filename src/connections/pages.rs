@@ -198,8 +198,8 @@ pub(super) fn deletion(request: Option<&deletion_request::Model>) -> Page {
     };
     let text = match request.done_at {
         Some(at) => format!(
-            "The request of {} was carried out at {}. What was connected with your login was deleted, with its tokens; that \
-             was {} in number.",
+            "The request of {} was carried out at {}. What was connected with your login was deleted, with its tokens and the \
+             content that came with it; that was {} in number.",
             request.created_at.to_rfc3339(),
             at.to_rfc3339(),
             request.deleted_count

@@ -44,7 +44,8 @@ impl Connections {
         Ok(rows.len())
     }
 
-    /// Deletes what this person has connected; gives the code under which they may look up that it was done.
+    /// Deletes what this person has connected; what it brought is emptied later ([`Connections::forget_due`]). Gives the code under
+    /// which they may look up that it was done.
     pub async fn forget(&self, login: ConnectionLogin, signed: &Signed) -> Result<String, StoreError> {
         let code = seal::new_secret(CODE_PREFIX)?;
         let tx = self.db.write().await?;
@@ -53,13 +54,15 @@ impl Connections {
             .filter(connection::Column::Id.is_in(rows.iter().map(|row| row.id)))
             .exec(tx.conn())
             .await?;
+        let accounts: serde_json::Value = rows.iter().map(|row| row.external_id.as_str()).collect();
         let request = deletion_request::Model {
             code: code.clone(),
             platform: Platform::Instagram,
             owner_id: signed.user_id.clone(),
             deleted_count: i32::try_from(rows.len()).unwrap_or(i32::MAX),
+            accounts: accounts.to_string(),
             created_at: tx.now(),
-            done_at: Some(tx.now()),
+            done_at: rows.is_empty().then(|| tx.now()),
         };
         deletion_request::Entity::insert(deletion_request::ActiveModel::from(request))
             .exec_without_returning(tx.conn())

@@ -2,17 +2,26 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
-use entity::id::Timestamp;
-use entity::kinds::ConnectionLogin;
+use entity::id::{ItemId, MemberId, SiteId, Timestamp};
+use entity::kinds::{ConnectionLogin, ItemStatus, Platform};
+use entity::{activity, item};
+use followpoints::access::Identity;
 use followpoints::connections::signed_request;
+use followpoints::inbox::{self, NewItem};
+use followpoints::webhooks::event;
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _,
+};
 use serde_json::{Value, json};
 
 use super::Browser;
 use crate::ingest::signature;
 use crate::on_both;
 use crate::support::client::Answer;
+use crate::support::dump::dump;
 use crate::support::graph::{BRAND, payload};
-use crate::support::world::text;
+use crate::support::sources;
+use crate::support::world::{Member, Site, text};
 use crate::support::{Options, TestApp};
 
 /// The secrets that the vectors are signed with.
@@ -195,8 +204,13 @@ on_both! {
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].login, ConnectionLogin::Instagram);
 
-        let page = Browser::new(app).get(&format!("/privacy/deletion?code={code}")).await;
+        let look = async || Browser::new(app).get(&format!("/privacy/deletion?code={code}")).await;
+        let page = look().await;
         assert_eq!(page.status.as_u16(), 200);
+        assert!(page.text.contains("is being carried out"), "{}", page.text);
+        assert_eq!(app.app.connections.forget_due().await.unwrap(), 1);
+        assert_eq!(app.app.connections.forget_due().await.unwrap(), 0);
+        let page = look().await;
         assert!(page.text.contains("was carried out at"), "{}", page.text);
         assert!(page.text.contains(&code), "{}", page.text);
         assert!(!page.text.contains("10223344556677889"), "whose it was is not shown");
@@ -209,5 +223,94 @@ on_both! {
         send(app, "instagram-login/data-deletion", &vector("deauthorize_ig_login")).await;
         assert_eq!(app.stored_connections().await, []);
         assert!(app.app.db.now() > Timestamp(0));
+    }
+}
+
+/// Has it told that the member said this in the thing `of`.
+async fn tell(app: &TestApp, site: &Site, member: &Member, of: ItemId) {
+    let tx = app.app.db.write().await.unwrap();
+    let mut row = sources::activity(&tx, &sources::item(&tx, site, "x"));
+    row.item_id = of;
+    row.member_id = Some(MemberId(member.id.parse().unwrap()));
+    row.properties = json!({"message": "regret 7"}).to_string();
+    let told = event::activity_recorded(&tx, &row, &Identity::Member(row.member_id.unwrap())).unwrap();
+    assert!(told.data.contains("regret 7"));
+    activity::Entity::insert(row.into_active_model()).exec_without_returning(tx.conn()).await.unwrap();
+    let stored = entity::event::Model {
+        site_id: told.site_id,
+        id: told.id,
+        event_type: told.kind.as_str().to_owned(),
+        entity_id: told.entity_id,
+        account_id: None,
+        sequence: 1,
+        data: told.data,
+        identity: told.identity,
+        occurred_at: tx.now(),
+    };
+    entity::event::Entity::insert(stored.into_active_model())
+        .exec_without_returning(tx.conn())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+}
+
+on_both! {
+    options: options(),
+    /// Deletion requests cover stored messages, too.
+    async fn what_an_account_brought_is_forgotten_with_it(app: &TestApp) {
+        app.clock.advance_ms(BEFORE_MS - app.app.db.now().0);
+        let site = app.site().await;
+        app.store(app.blank_connection(&site, BRAND)).await;
+        let member = app.member(&site, "u-1").await;
+        let said = |text: &str| json!({"message": {"mid": text, "text": text}}).to_string();
+        let mut kept = Vec::new();
+        // More than one step empties; some not worked on; and another account's.
+        for number in 0..450 {
+            let text = format!("regret {number}");
+            let account = if number == 449 { "17841460998870004" } else { BRAND };
+            let new = NewItem {
+                platform: Platform::Instagram,
+                account: account.to_owned(),
+                key: format!("message:{number}"),
+                kind: "message".to_owned(),
+                person: Some("5512034987760112".to_owned()),
+                handle: Some("mia.runs.oslo".to_owned()),
+                site: Some(SiteId(site.id.parse().unwrap())),
+                occurred_at: None,
+                payload: said(&text),
+            };
+            kept.extend(inbox::store(&app.app.db, "test", text.as_bytes(), &[new]).await.unwrap().new);
+        }
+        tell(app, &site, &member, kept[7].1).await;
+
+        send(app, "facebook-login/data-deletion", &vector("data_deletion_fb_login")).await;
+        // What comes afterwards, as somebody has connected the account again, is not meant.
+        app.clock.advance_ms(1);
+        let new = NewItem {
+            platform: Platform::Instagram,
+            account: BRAND.to_owned(),
+            key: "message:later".to_owned(),
+            kind: "message".to_owned(),
+            person: None,
+            handle: None,
+            site: None,
+            occurred_at: None,
+            payload: said("regret later"),
+        };
+        inbox::store(&app.app.db, "test", b"regret later", &[new]).await.unwrap();
+        assert_eq!(app.app.connections.forget_due().await.unwrap(), 1);
+
+        let mut left: Vec<String> = Vec::new();
+        for row in dump(&app.app.db).await {
+            // As it is, and as bytes are written.
+            let row = row.to_lowercase().replace("726567726574", "regret");
+            left.extend(row.contains("regret").then(|| row.split(':').next().unwrap().to_owned()));
+        }
+        assert_eq!(left, ["item", "item", "raw_delivery", "raw_delivery"], "another account's, and the later one");
+        let open = item::Entity::find()
+            .filter(item::Column::Account.eq(BRAND))
+            .filter(item::Column::ItemKey.ne("message:later"))
+            .filter(item::Column::Status.ne(ItemStatus::Done));
+        assert_eq!(open.count(app.app.db.read()).await.unwrap(), 0, "nothing of them is worked on any more");
     }
 }

@@ -1,0 +1,114 @@
+//! What an account's webhooks brought, once its person wants to be forgotten: the words go, wherever they are stored, a little at a time.
+//! That there was something stays, and so do the points that it earned, which are the members'.
+
+use entity::id::{ItemId, Timestamp};
+use entity::kinds::ItemStatus;
+use entity::{activity, deletion_request, item, raw_delivery};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
+
+use super::Connections;
+use crate::db::Tx;
+use crate::webhooks::retention;
+
+/// Things that one transaction empties.
+const AT_ONCE: u64 = 200;
+/// What is said of things that were not worked on yet.
+const FORGOTTEN: &str = "whoever connected the account wants to be forgotten";
+
+impl Connections {
+    /// Carries out the demands that are not carried out yet; says how many those were. Any number of nodes may do so at once.
+    pub async fn forget_due(&self) -> Result<usize, DbErr> {
+        let open = deletion_request::Entity::find()
+            .filter(deletion_request::Column::DoneAt.is_null())
+            .all(self.db.read())
+            .await?;
+        for request in &open {
+            let accounts: Vec<String> = serde_json::from_str(&request.accounts).unwrap_or_default();
+            for account in accounts {
+                let mut after = String::new();
+                while let Some(reached) = self.empty_some(request, &account, &after).await? {
+                    after = reached;
+                }
+            }
+            self.mark_done(request).await?;
+        }
+        Ok(open.len())
+    }
+
+    /// Empties things of `account` that came before the demand, behind the key `after`; gives how far that is, or `None` at the end.
+    async fn empty_some(
+        &self,
+        request: &deletion_request::Model,
+        account: &str,
+        after: &str,
+    ) -> Result<Option<String>, DbErr> {
+        let tx = self.db.write().await?;
+        let items = item::Entity::find()
+            .filter(item::Column::Platform.eq(request.platform))
+            .filter(item::Column::Account.eq(account))
+            .filter(item::Column::ItemKey.gt(after))
+            .filter(item::Column::ReceivedAt.lte(request.created_at))
+            .order_by_asc(item::Column::ItemKey)
+            .limit(AT_ONCE)
+            .all(tx.conn())
+            .await?;
+        let Some(last) = items.last() else { return Ok(None) };
+        empty(&tx, &items).await?;
+        tx.commit().await?;
+        Ok(Some(last.item_key.clone()))
+    }
+
+    async fn mark_done(&self, request: &deletion_request::Model) -> Result<(), DbErr> {
+        let tx = self.db.write().await?;
+        deletion_request::Entity::update_many()
+            .col_expr(deletion_request::Column::DoneAt, Expr::val(Some(tx.now().0)))
+            .col_expr(deletion_request::Column::Accounts, Expr::val("[]"))
+            .filter(deletion_request::Column::Code.eq(&request.code))
+            .exec(tx.conn())
+            .await?;
+        tx.commit().await
+    }
+}
+
+async fn empty(tx: &Tx, items: &[item::Model]) -> Result<(), DbErr> {
+    let ids: Vec<ItemId> = items.iter().map(|item| item.id).collect();
+    let nobody = || Expr::val(None::<String>);
+    item::Entity::update_many()
+        .col_expr(item::Column::Payload, Expr::val("{}"))
+        .col_expr(item::Column::Handle, nobody())
+        .col_expr(item::Column::Person, nobody())
+        .filter(item::Column::Id.is_in(ids.iter().copied()))
+        .exec(tx.conn())
+        .await?;
+    item::Entity::update_many()
+        .col_expr(item::Column::Status, Expr::val(ItemStatus::Done.as_str()))
+        .col_expr(item::Column::Reason, Expr::val(FORGOTTEN))
+        .col_expr(item::Column::ExpiresAt, Expr::val(None::<Timestamp>))
+        .filter(item::Column::Id.is_in(ids.iter().copied()))
+        .filter(item::Column::Status.ne(ItemStatus::Done))
+        .exec(tx.conn())
+        .await?;
+    raw_delivery::Entity::update_many()
+        .col_expr(raw_delivery::Column::Body, Expr::val(None::<Vec<u8>>))
+        .filter(raw_delivery::Column::Id.is_in(items.iter().filter_map(|item| item.delivery_id)))
+        .exec(tx.conn())
+        .await?;
+    let told = activity::Entity::find()
+        .filter(activity::Column::ItemId.is_in(ids.iter().copied()))
+        .all(tx.conn())
+        .await?;
+    for activity in &told {
+        retention::forget_message(tx, activity.site_id, activity.id).await?;
+    }
+    activity::Entity::update_many()
+        .col_expr(activity::Column::Properties, Expr::val("{}"))
+        .col_expr(activity::Column::Handle, nobody())
+        .col_expr(activity::Column::Person, nobody())
+        .filter(activity::Column::ItemId.is_in(ids))
+        .exec(tx.conn())
+        .await?;
+    Ok(())
+}
