@@ -13,6 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use sea_orm::DbErr;
 use serde_json::Value;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::answers::Media;
 use super::brands::{self, Notes};
@@ -57,8 +58,8 @@ impl TagPoller {
 
     /// Reads until the task is dropped.
     pub async fn run(self) {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = interval_at(Instant::now() + TICK, TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             if let Err(error) = self.poll_due().await {
