@@ -5,6 +5,7 @@ mod direct_replies;
 mod errors;
 mod limits;
 mod meanings;
+mod noise;
 mod replies;
 mod samples;
 mod stage;

@@ -3,7 +3,7 @@
 mod callbacks;
 mod crash;
 mod instagram;
-mod mutations;
+pub mod mutations;
 mod signatures;
 mod splitting;
 mod tiktok_signature;

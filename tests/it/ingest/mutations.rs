@@ -19,7 +19,7 @@ const ROUNDS: usize = 6_000;
 const SENT: usize = 800;
 
 /// Changes JSON at random.
-struct Mutator(Dice);
+pub struct Mutator(Dice);
 
 impl Mutator {
     fn byte(&mut self) -> u8 {
@@ -64,7 +64,7 @@ impl Mutator {
     }
 
     /// Changes one thing somewhere in `value`.
-    fn change(&mut self, value: &mut Value) {
+    pub fn change(&mut self, value: &mut Value) {
         match value {
             Value::Object(fields) if !fields.is_empty() && self.0.below(6) > 0 => {
                 let name = fields.keys().nth(self.0.below(fields.len())).unwrap().clone();
@@ -130,7 +130,8 @@ impl Mutator {
     }
 }
 
-fn dice() -> (Mutator, u64) {
+/// From the seed that is asked for.
+pub fn dice() -> (Mutator, u64) {
     let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     println!("SEED={seed}");
     (Mutator(Dice(seed)), seed)

@@ -3,11 +3,11 @@
 use entity::kinds::ItemStatus;
 use serde_json::Value;
 
-use super::{BUSINESS, DEVELOPER, brewery, connect, send, states, work};
+use super::{BUSINESS, DEVELOPER, HOUR, brewery, connect, send, states, work};
 use crate::on_both;
 use crate::support::ADMIN_KEY;
 use crate::support::dice::Dice;
-use crate::support::tiktok::{BUSINESS_SECRET, DEVELOPER_SECRET, options, payload};
+use crate::support::tiktok::{BUSINESS_SECRET, DEVELOPER_SECRET, Tiktok, options, payload};
 
 /// Changed bodies of each fixture.
 const ROUNDS: usize = 60;
@@ -22,6 +22,12 @@ const WEBHOOKS: [(&str, &str, &str); 10] = [
     (DEVELOPER, DEVELOPER_SECRET, "webhook_authorization_removed_reason_text"),
     (DEVELOPER, DEVELOPER_SECRET, "webhook_portability_ready"),
     (DEVELOPER, DEVELOPER_SECRET, "webhook_video_publish_completed"),
+];
+
+/// Lists of what concerns a brand, and an answer with some.
+const LISTS: [(&str, &str); 2] = [
+    ("/open_api/v1.3/business/mention/video/list/", "business_mention_video_list"),
+    ("/open_api/v1.3/business/mention/hashtag/video/list/", "business_mention_hashtag_video_list"),
 ];
 
 /// Changes JSON at random.
@@ -140,6 +146,31 @@ on_both! {
             }
         }
         work(app).await;
+        assert!(states(app).await.iter().all(|(_, status, _)| *status != ItemStatus::Waiting));
+    }
+}
+
+on_both! {
+    options: options().await,
+    async fn no_changed_answer_stops_the_reading(app: &TestApp) {
+        let site = brewery(app).await;
+        connect(app, &site).await;
+        let tiktok = Tiktok::of(app);
+        let mut dice = Mutator(Dice(seed()));
+        for (path, name) in LISTS {
+            for round in 0..ROUNDS / 2 {
+                let mut answer = payload(name);
+                for _ in 0..=dice.0.below(4) {
+                    dice.change(&mut answer);
+                }
+                tiktok.always(path, 200, answer.clone());
+                // Beyond every pause that an answer may have asked for.
+                app.clock.advance_ms(HOUR);
+                let read = app.app.tiktok.poll_due().await;
+                assert!(read.is_ok(), "{name} round {round}: {read:?} for {answer}");
+            }
+            work(app).await;
+        }
         assert!(states(app).await.iter().all(|(_, status, _)| *status != ItemStatus::Waiting));
     }
 }
