@@ -20,7 +20,7 @@ pub const CHANNELS: [&str; 5] = ["X", "INSTAGRAM", "FACEBOOK", "LINKEDIN", "TIKT
 /// Calls at once.
 const CALLS: usize = 16;
 /// After which a member repeats a call that nobody answers: else all would wait at a node that sleeps.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(8);
 const SECRET: &str = "a shared secret of the site, 32 bytes or more";
 
 /// A site of a service, wherever that is at the moment.
@@ -263,7 +263,7 @@ async fn work(shop: Arc<Shop>, state: Arc<State>) {
             return;
         }
         let follow = shop.follow(number / CHANNELS.len(), CHANNELS[number % CHANNELS.len()]);
-        let id = tokio::time::timeout(WAIT, follow).await.expect("an answer comes in time");
+        let id = tokio::time::timeout(2 * WAIT, follow).await.expect("an answer comes in time");
         let mut acknowledged = state.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
         assert_eq!(acknowledged.insert(number, id), None);
         drop(acknowledged);
