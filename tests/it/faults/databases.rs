@@ -119,7 +119,8 @@ async fn g2_g3_a_file_that_may_not_grow_loses_nothing_and_service_goes_on_when_i
     drive.wait_for(40).await;
 
     limit_files(process.pid(), "4096");
-    process.wait_until_said("a batch of follows failed", 2).await;
+    // Members who were never seen fail before they follow.
+    process.wait_until_said("request failed", 2).await;
     let count = drive.count();
     limit_files(process.pid(), "unlimited");
     drive.wait_for(count + 40).await;
@@ -174,7 +175,7 @@ async fn g2_g3_a_full_disk_loses_nothing_and_service_goes_on_when_there_is_room(
     let filled =
         Command::new("dd").args(["if=/dev/zero", "bs=4096", "status=none"]).arg(of).output().unwrap();
     assert!(!filled.status.success(), "the disk is full");
-    process.wait_until_said("a batch of follows failed", 2).await;
+    process.wait_until_said("request failed", 2).await;
     let count = drive.count();
     std::fs::remove_file(ballast).unwrap();
     drive.wait_for(count + 40).await;
