@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -91,7 +92,7 @@ impl Installation {
         let log = Log::default();
         let (found, address) = oneshot::channel();
         let lines = log.clone();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut found = Some(found);
             for line in BufReader::new(errors).lines().map_while(Result::ok) {
                 if let Some(address) = serving_at(&line)
@@ -102,7 +103,7 @@ impl Installation {
                 lines.push(line);
             }
         });
-        let mut process = Process { child, url: String::new(), log };
+        let mut process = Process { child, url: String::new(), log, reader: Some(reader) };
         let address = tokio::time::timeout(WAIT, address).await.expect("the service starts in time");
         process.url = format!("http://{}", address.expect("the service says where it listens"));
         process
@@ -133,6 +134,8 @@ pub struct Process {
     child: Child,
     pub url: String,
     log: Log,
+    /// Ends when the log does, which is when the process has ended.
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Process {
@@ -140,6 +143,14 @@ impl Process {
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// SIGKILL; then everything it has ever logged.
+    pub fn kill_and_read(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        self.log.text()
     }
 
     pub fn pid(&self) -> u32 {
@@ -152,7 +163,7 @@ impl Process {
         assert!(sent.unwrap().success(), "SIG{name}");
     }
 
-    /// How many lines of its log have `text`.
+    /// How many lines of its log, as far as it has been read, have `text`.
     pub fn said(&self, text: &str) -> usize {
         self.log.text().lines().filter(|line| line.contains(text)).count()
     }
