@@ -282,34 +282,35 @@ pub async fn renew(db: &Db, node: Uuid) -> Result<Option<Timestamp>, DbErr> {
 
 const ORPHANED: &str = "owner IS NOT NULL AND NOT EXISTS (SELECT 1 FROM node WHERE node.id = endpoint.owner)";
 
-/// Which nodes may be dead: their life has run out, or they are silent. A life that ends far ahead was entered before the
-/// clock was set back: its node may be gone for long.
-fn suspect(now: Timestamp) -> String {
+/// Which nodes but `me` may be dead: their life has run out, or they are silent. A life that ends far ahead was entered before
+/// the clock was set back: its node may be gone for long.
+fn suspect(me: Uuid, now: Timestamp) -> String {
     let (silent, ahead) = (now.plus_ms(LEASE_MS - SILENCE_MS).0, now.plus_ms(2 * LEASE_MS).0);
-    format!("(alive_until <= {silent} OR alive_until > {ahead})")
+    format!("id <> '{me}' AND (alive_until <= {silent} OR alive_until > {ahead})")
 }
 
 /// Which of those are dead. Whoever ends, however suddenly, is disconnected by the system and loses its lock.
-fn dead(now: Timestamp) -> String {
+fn dead(me: Uuid, now: Timestamp) -> String {
     let (over, ahead) = (now.0, now.plus_ms(2 * LEASE_MS).0);
     format!(
         "{} AND (alive_until <= {over} OR alive_until > {ahead} \
          OR pg_try_advisory_xact_lock({SESSION_LOCKS}, session))",
-        suspect(now)
+        suspect(me, now)
     )
 }
 
-/// Removes the nodes that are dead, and frees what is owned by no living node.
-pub async fn bury_dead(db: &Db) -> Result<(), DbErr> {
+/// Removes the nodes that are dead, and frees what is owned by no living node. `me`, which does this, is not, although its clock
+/// may have jumped since it last renewed its life: burying itself would only have its tries repeated.
+pub async fn bury_dead(db: &Db, me: Uuid) -> Result<(), DbErr> {
     let look = format!(
         "SELECT 1 WHERE EXISTS (SELECT 1 FROM node WHERE {}) OR EXISTS (SELECT 1 FROM endpoint WHERE {ORPHANED})",
-        suspect(db.now())
+        suspect(me, db.now())
     );
     if db.read().query_one_raw(Statement::from_string(db.backend(), look)).await?.is_none() {
         return Ok(());
     }
     let tx = db.write().await?;
-    node::Entity::delete_many().filter(Expr::cust(dead(tx.now()))).exec(tx.conn()).await?;
+    node::Entity::delete_many().filter(Expr::cust(dead(me, tx.now()))).exec(tx.conn()).await?;
     free_orphans(&tx).await?;
     tx.commit().await
 }

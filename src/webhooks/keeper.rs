@@ -98,8 +98,11 @@ impl Dispatcher {
             state.node
         };
         db.keep_time().await?;
-        match endpoints::renew(db, node).await? {
-            Some(alive_until) => self.lock().alive_until = alive_until,
+        let node = match endpoints::renew(db, node).await? {
+            Some(alive_until) => {
+                self.lock().alive_until = alive_until;
+                node
+            }
             None => {
                 tracing::warn!("this node was taken for dead; it starts anew");
                 let node = db.new_id();
@@ -107,11 +110,12 @@ impl Dispatcher {
                 let mut state = self.lock();
                 state.disown_all();
                 (state.node, state.alive_until) = (node, alive_until);
+                node
             }
-        }
+        };
         // From before the renewal on: should the clock have jumped meanwhile, the life that it gave may be over.
         self.lock().renew_at = now.plus_ms(RENEW_MS);
-        endpoints::bury_dead(db).await
+        endpoints::bury_dead(db, node).await
     }
 
     /// Looks through everything that is this node's, now and then, and through some at a time.

@@ -138,10 +138,10 @@ async fn g3_a_node_that_sleeps_through_its_life_loses_its_endpoints_and_its_late
     assert_eq!((late.attempt_count, late.schedule_step), (1, 1));
     two.first.clock.advance_ms(14_999);
     assert!(endpoints::renew(&b.db, b.id).await.unwrap().is_some());
-    endpoints::bury_dead(&b.db).await.unwrap();
+    endpoints::bury_dead(&b.db, b.id).await.unwrap();
     assert_eq!(b.take().await, [], "the first is alive");
     two.first.clock.advance_ms(1);
-    endpoints::bury_dead(&b.db).await.unwrap();
+    endpoints::bury_dead(&b.db, b.id).await.unwrap();
     let [quick] = b.take().await[..] else { panic!("the first is dead") };
     assert_eq!((quick.fence, a.take().await), (3, Vec::new()));
     assert_eq!(endpoints::renew(&a.db, a.id).await.unwrap(), None, "it learns that it was taken for dead");
@@ -183,11 +183,27 @@ async fn g3_what_a_node_takes_while_it_is_buried_is_freed_by_the_next_look() {
     let Some(two) = Two::new().await else { return };
     two.first.clock.advance_ms(15_000);
     assert!(endpoints::renew(&two.b.db, two.b.id).await.unwrap().is_some());
-    endpoints::bury_dead(&two.b.db).await.unwrap();
+    endpoints::bury_dead(&two.b.db, two.b.id).await.unwrap();
     assert_eq!(two.a.take().await.len(), 1, "it does not know that it is dead");
     assert_eq!(two.b.take().await, []);
-    endpoints::bury_dead(&two.b.db).await.unwrap();
+    endpoints::bury_dead(&two.b.db, two.b.id).await.unwrap();
     assert_eq!(two.b.take().await.len(), 1);
+    two.first.app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g3_a_node_whose_clock_jumps_after_it_renewed_its_life_does_not_bury_itself() {
+    let Some(two) = Two::new().await else { return };
+    let (a, b) = (&two.a, &two.b);
+    assert_eq!(a.take().await.len(), 1);
+    for jump_ms in [15_000, -600_000] {
+        assert!(endpoints::renew(&a.db, a.id).await.unwrap().is_some());
+        two.first.clock.advance_ms(jump_ms);
+        endpoints::bury_dead(&a.db, a.id).await.unwrap();
+        assert!(endpoints::renew(&a.db, a.id).await.unwrap().is_some(), "{jump_ms}");
+        assert_eq!(two.endpoint().await.owner, Some(a.id));
+    }
+    assert_eq!(endpoints::renew(&b.db, b.id).await.unwrap(), None, "the other was taken for dead");
     two.first.app.stop().await;
 }
 
@@ -197,7 +213,7 @@ async fn g3_a_node_whose_process_ended_is_dead_after_three_seconds_of_silence() 
     let connected = two.a.connect(two.first.database_url()).await;
     assert_eq!(two.a.take().await.len(), 1);
     let look = async || {
-        endpoints::bury_dead(&two.b.db).await.unwrap();
+        endpoints::bury_dead(&two.b.db, two.b.id).await.unwrap();
         two.b.take().await.len()
     };
     two.first.clock.advance_ms(14_000);
