@@ -99,7 +99,7 @@ impl World {
             let row = rows.remove(&key).unwrap_or_else(|| panic!("no delivery of event {event} for {index}"));
             let seen = (row.status.as_str(), i64::from(row.attempt_count));
             match delivery.or_else.take() {
-                Some(before) if before == seen => (delivery.status, delivery.attempts) = before,
+                Some(untried) if (untried.status, untried.attempts) == seen => *delivery = *untried,
                 _ => {}
             }
             let expected = (delivery.status, delivery.attempts);

@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use super::model::Model;
+use super::model::{Model, Site};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
+/// A receiver that accepts nothing for so long, of which two deliveries were exhausted so far apart, is given up.
+const FAILING_MAX: i64 = 5 * 24 * HOUR;
+const EXHAUSTED_APART: i64 = 12 * HOUR;
 /// Wix's resends.
 const RESENDS: [i64; 12] = [
     MINUTE,
@@ -49,9 +52,49 @@ pub struct Subscription {
     pub kinds: BTreeSet<&'static str>,
     pub state: Listening,
     pub revision: i64,
+    pub health: Health,
+}
+
+/// How a receiver did since it last accepted something.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    /// The earliest that it may have failed first.
+    failing_since: Option<i64>,
+    /// The earliest that a delivery may have been exhausted first, and the latest that one was last.
+    exhausted: Option<(i64, i64)>,
+}
+
+impl Health {
+    /// It was tried at some instant of `when`, and that was the end of `delivery` or not.
+    fn note(&mut self, delivery: &Delivery, when: &RangeInclusive<i64>) {
+        if delivery.status == "DELIVERED" {
+            *self = Self::default();
+            return;
+        }
+        self.failing_since.get_or_insert(*when.start());
+        if delivery.status == "EXHAUSTED" {
+            self.exhausted.get_or_insert((*when.start(), 0)).1 = *when.end();
+        }
+    }
+
+    fn may_be_given_up(&self, now: i64) -> bool {
+        let is_long = self.failing_since.is_some_and(|since| now - since >= FAILING_MAX);
+        is_long && self.exhausted.is_some_and(|(first, last)| last - first >= EXHAUSTED_APART)
+    }
 }
 
 impl Subscription {
+    pub fn new(id: String, receiver: usize, kinds: BTreeSet<&'static str>) -> Self {
+        Self { id, receiver, kinds, state: Listening::Enabled, revision: 1, health: Health::default() }
+    }
+
+    pub fn enable(&mut self) {
+        if !self.is_enabled() {
+            self.health = Health::default();
+        }
+        self.state = Listening::Enabled;
+    }
+
     pub fn is_enabled(&self) -> bool {
         self.state == Listening::Enabled
     }
@@ -69,8 +112,8 @@ pub struct Delivery {
     pub created: i64,
     /// Requests beyond the attempts on record that crashes may have caused.
     pub spare: i64,
-    /// Status and attempts before a 410. Once one request is answered so, no more are sent: this one may not have been.
-    pub or_else: Option<(&'static str, i64)>,
+    /// What it is if it was not tried, as its subscription was disabled before its turn came: by a 410, or given up.
+    pub or_else: Option<Box<Self>>,
 }
 
 impl Delivery {
@@ -110,26 +153,41 @@ impl Delivery {
 }
 
 impl Model {
-    /// Everything that is due is tried, at some instant between `since` and now.
-    pub fn settle(&mut self, moods: &[Mood], since: i64) {
+    /// Everything that is due is tried, at some instant between `since` and now; the service has disabled the subscriptions with
+    /// the ids `disabled`.
+    pub fn settle(&mut self, moods: &[Mood], since: i64, disabled: &BTreeSet<String>) {
         let when = since..=self.now;
-        for site in &mut self.sites {
+        for Site { subscriptions, deliveries, .. } in &mut self.sites {
+            let may_be = |subscriptions: &[Subscription]| -> Vec<bool> {
+                subscriptions.iter().map(|of| of.health.may_be_given_up(self.now)).collect()
+            };
+            let before = may_be(subscriptions);
             let mut gone = BTreeSet::new();
-            for ((_, index), delivery) in &mut site.deliveries {
-                let subscription = &site.subscriptions[*index];
+            for ((_, index), delivery) in deliveries {
+                let subscription = &mut subscriptions[*index];
                 if delivery.is_waiting() && subscription.is_enabled() && *delivery.due.end() <= self.now {
                     let mood = moods[subscription.receiver];
+                    if disabled.contains(&subscription.id) {
+                        delivery.or_else = Some(Box::new(delivery.clone()));
+                    }
                     if mood == Mood::Gone {
-                        delivery.or_else = Some((delivery.status, delivery.attempts));
                         gone.insert(*index);
                     }
                     delivery.tried(mood, &when);
+                    subscription.health.note(delivery, &when);
                 }
             }
-            // However many requests were answered so, it is disabled once.
-            for index in gone {
-                site.subscriptions[index].state = Listening::Disabled;
-                site.subscriptions[index].revision += 1;
+            let after = may_be(subscriptions);
+            for (index, subscription) in subscriptions.iter_mut().enumerate() {
+                let is_disabled = disabled.contains(&subscription.id);
+                assert!(is_disabled || !gone.contains(&index), "{} is gone", subscription.id);
+                if subscription.is_enabled() && is_disabled {
+                    let may_be = gone.contains(&index) || before[index] || after[index];
+                    assert!(may_be, "{} is disabled too early: {:?}", subscription.id, subscription.health);
+                    // However many requests were answered so, it is disabled once.
+                    subscription.state = Listening::Disabled;
+                    subscription.revision += 1;
+                }
             }
         }
     }

@@ -67,7 +67,8 @@ impl World {
         }
         self.settle().await;
         let moods = self.receivers.moods();
-        self.model.settle(&moods, since.unwrap_or(self.model.now));
+        let disabled = self.disabled().await;
+        self.model.settle(&moods, since.unwrap_or(self.model.now), &disabled);
         self.check().await;
     }
 
@@ -276,8 +277,7 @@ impl World {
         let made = answer.json()["webhookSubscription"].clone();
         assert_eq!((&made["status"], &made["revision"]), (&json!("ENABLED"), &json!("1")));
         let id = text(&made["id"]);
-        let subscription = Subscription { id, receiver, kinds, state: Listening::Enabled, revision: 1 };
-        self.model.sites[site].subscriptions.push(subscription);
+        self.model.sites[site].subscriptions.push(Subscription::new(id, receiver, kinds));
     }
 
     async fn change(&mut self, site: usize, number: usize, change: Change) {
@@ -295,7 +295,7 @@ impl World {
         }
         subscription.revision += 1;
         match change {
-            Change::Enable => subscription.state = Listening::Enabled,
+            Change::Enable => subscription.enable(),
             Change::Disable => subscription.state = Listening::Disabled,
             Change::Kinds(mask) => subscription.kinds = kinds(mask),
         }
@@ -351,22 +351,34 @@ impl World {
         assert_answer(&answer, &Expected::Body(expected));
     }
 
+    async fn enable_all(&mut self) {
+        for site in 0..self.model.sites.len() {
+            for subscription in 0..self.model.sites[site].subscriptions.len() {
+                if self.model.sites[site].subscriptions[subscription].state == Listening::Disabled {
+                    self.take(&Step::Change { site, subscription, change: Change::Enable }).await;
+                }
+            }
+        }
+    }
+
     /// The first receiver fails for good, the others get well, and time passes until nothing waits any more.
     pub async fn finish(&mut self) {
         for receiver in 0..RECEIVERS {
             let mood = if receiver == 0 { Mood::Fails(500, 0) } else { Mood::Accepts(200) };
             self.take(&Step::Mood { receiver, mood }).await;
         }
+        self.enable_all().await;
         for site in 0..self.model.sites.len() {
-            for subscription in 0..self.model.sites[site].subscriptions.len() {
-                self.take(&Step::Change { site, subscription, change: Change::Enable }).await;
-            }
             for delivery in 0..self.model.sites[site].deliveries.len().min(REDELIVERED_AT_THE_END) {
                 self.take(&Step::Redeliver { site, delivery }).await;
             }
         }
-        for _ in 0..RESENDS {
-            self.take(&Step::Clock { ms: LONGEST_WAIT_MS }).await;
+        // Some receivers are given up meanwhile; then the owner insists once more.
+        for _ in 0..2 * RESENDS {
+            if self.model.waiting() > 0 {
+                self.take(&Step::Clock { ms: LONGEST_WAIT_MS }).await;
+                self.enable_all().await;
+            }
         }
         assert_eq!(self.model.waiting(), 0, "everything is delivered, exhausted or cancelled");
         for site in 0..self.model.sites.len() {

@@ -1,8 +1,9 @@
 //! The real side: the service on its database, the callers with their tokens, the receivers; and the model beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use entity::kinds::SubscriptionStatus;
 use sea_orm::{ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, Statement};
 use serde_json::{Value, json};
 
@@ -188,6 +189,14 @@ impl World {
         let is_sent = tokio::time::timeout(ENOUGH, nothing_due).await.is_ok();
         let stuck = if is_sent { String::new() } else { self.stuck().await };
         assert!(is_sent, "what is due is not sent: {stuck}");
+    }
+
+    /// The ids of the subscriptions that are disabled, by their owner or by the service.
+    pub async fn disabled(&self) -> BTreeSet<String> {
+        let is_disabled = entity::subscription::Column::Status.eq(SubscriptionStatus::Disabled);
+        let query = entity::subscription::Entity::find().filter(is_disabled);
+        let rows = query.all(self.app().app.db.read()).await.unwrap();
+        rows.iter().map(|row| row.id.to_string()).collect()
     }
 
     /// What waits, and who is to see to it.
