@@ -39,7 +39,7 @@ use crate::webhooks::custom_headers::CustomHeaders;
 use crate::webhooks::dispatcher::{self, Dispatcher};
 use crate::webhooks::sending::Ways;
 use crate::webhooks::signing::Signer;
-use crate::webhooks::{delivery, retention, secrets};
+use crate::webhooks::{delivery, partitions, retention, secrets};
 
 /// How often accounts on `TikTok` are looked for whose reading is due.
 const READ_EVERY: Duration = Duration::from_secs(30);
@@ -152,6 +152,7 @@ impl App {
         let db = Db::open(&config.database_url, Arc::clone(&seams.clock), seams.ids).await?;
         db.check_schema().await?;
         db.keep_time().await.map_err(OpenError::Unreachable)?;
+        partitions::make(&db).await.map_err(OpenError::Unreachable)?;
         let sealer = config.sealer.clone();
         let tokens = AccessTokens::load(&db, &sealer).await?;
         let client = Client::new(Setup {
@@ -307,6 +308,7 @@ async fn clean_up(db: Db, kept: retention::Retention, first: Duration) {
             link_codes::delete_expired(&tx).await?;
             tx.commit().await?;
             let held = delivery::expire_held(&db).await?;
+            partitions::make(&db).await?;
             let removed = retention::clean_up(&db, kept).await?;
             Ok::<_, DbErr>((tokens, held, removed, inbox::clean_up::clean_up(&db, kept.events).await?))
         };

@@ -29,7 +29,8 @@ impl MigratorTrait for Migrator {
 }
 
 /// Runs `statements`, which are separated by a line holding `;;`. Placeholders: `{uuid}`, `{bytes}`, `{clustered}` for tables that
-/// SQLite keeps in one tree by primary key, and `{include_id}` for what the indexes of such a table have anyway.
+/// SQLite keeps in one tree by primary key, `{include_id}` for what the indexes of such a table have anyway,
+/// and `{range column}` for those that PostgreSQL keeps in parts.
 async fn run(manager: &SchemaManager<'_>, statements: &str) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     let sqlite = connection.get_database_backend() == DatabaseBackend::Sqlite;
@@ -43,8 +44,32 @@ async fn run(manager: &SchemaManager<'_>, statements: &str) -> Result<(), DbErr>
                 .replace("{bytes}", bytes)
                 .replace("{clustered}", clustered)
                 .replace("{include_id}", include_id);
-            connection.execute_unprepared(&sql).await?;
+            connection.execute_unprepared(&ranged(&sql, sqlite)).await?;
         }
+    }
+    Ok(())
+}
+
+/// `sql` with `{range column}` written out: PostgreSQL keeps such a table in parts by that column, which is in its primary key.
+fn ranged(sql: &str, sqlite: bool) -> String {
+    let Some((before, (column, after))) =
+        sql.split_once("{range ").and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+    else {
+        return sql.to_owned();
+    };
+    let range = if sqlite { String::new() } else { format!(" PARTITION BY RANGE ({column})") };
+    format!("{before}{range}{after}")
+}
+
+/// Makes, on PostgreSQL, the part of each of `tables` that takes what no other part does.
+async fn make_rests(manager: &SchemaManager<'_>, tables: &[&str]) -> Result<(), DbErr> {
+    let connection = manager.get_connection();
+    if connection.get_database_backend() == DatabaseBackend::Sqlite {
+        return Ok(());
+    }
+    for table in tables {
+        let sql = format!("CREATE TABLE {table}_rest PARTITION OF {table} DEFAULT");
+        connection.execute_unprepared(&sql).await?;
     }
     Ok(())
 }

@@ -92,7 +92,7 @@ CREATE TABLE event (
     identity text NOT NULL,
     occurred_at bigint NOT NULL,
     PRIMARY KEY (site_id, id)
-)
+){range id}
 ;;
 CREATE INDEX event_entity ON event (entity_id, id)
 ;;
@@ -103,7 +103,7 @@ CREATE TABLE signed_event (
     token text NOT NULL,
     expires_at bigint NOT NULL,
     PRIMARY KEY (event_id, app_id)
-)
+){range event_id}
 ;;
 CREATE TABLE delivery (
     site_id {uuid} NOT NULL,
@@ -144,13 +144,14 @@ CREATE TABLE attempt (
     response_headers text,
     response_body text,
     PRIMARY KEY (delivery_id, number)
-){clustered}
+){clustered}{range delivery_id}
 ";
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        crate::run(manager, TABLES).await
+        crate::run(manager, TABLES).await?;
+        crate::make_rests(manager, &["event", "signed_event", "attempt"]).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {

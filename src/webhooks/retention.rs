@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::endpoints;
 use super::event::without_message;
 use super::log::EventFilter;
+use super::partitions;
 use super::replays::first_id;
 use crate::db::{Db, Tx};
 use crate::rows::Rows;
@@ -52,6 +53,14 @@ impl Default for Retention {
     }
 }
 
+impl Retention {
+    /// Until when what is kept for `kept` is too old at `now`.
+    #[must_use]
+    pub fn before(self, now: Timestamp, kept: Duration) -> Timestamp {
+        now.plus_ms(-i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
 /// What was taken away.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Removed {
@@ -59,14 +68,18 @@ pub struct Removed {
     pub answers: u64,
     /// Deliveries, with their tries.
     pub deliveries: u64,
-    /// Events, with their tokens.
+    /// Events, with their tokens, that were deleted one by one.
     pub events: u64,
+    /// Tables of PostgreSQL with the events, tokens or tries of a week.
+    pub partitions: u64,
 }
 
-/// Takes away everything that is too old. Any number of nodes may do so at once.
+/// Takes away everything that is too old. Any number of nodes may do so at once. On PostgreSQL events and tries go by the week, as soon
+/// as the last of a week is too old.
 pub async fn clean_up(db: &Db, retention: Retention) -> Result<Removed, DbErr> {
+    let before = |kept| retention.before(db.now(), kept);
     let mut removed =
-        Removed { answers: empty_answers(db, before(db, retention.answers)).await?, ..Removed::default() };
+        Removed { answers: empty_answers(db, before(retention.answers)).await?, ..Removed::default() };
     let mut after = Uuid::nil();
     loop {
         let sites: Vec<Uuid> = site::Entity::find()
@@ -78,17 +91,16 @@ pub async fn clean_up(db: &Db, retention: Retention) -> Result<Removed, DbErr> {
             .into_tuple()
             .all(db.read())
             .await?;
-        let Some(last) = sites.last() else { return Ok(removed) };
+        let Some(last) = sites.last() else { break };
         after = *last;
         for site in sites {
-            removed.deliveries += delete_deliveries(db, site, before(db, retention.deliveries)).await?;
-            removed.events += delete_events(db, site, before(db, retention.events)).await?;
+            removed.deliveries += delete_deliveries(db, site, before(retention.deliveries)).await?;
+            removed.events += delete_events(db, site, before(retention.events)).await?;
         }
     }
-}
-
-fn before(db: &Db, kept: Duration) -> Timestamp {
-    db.now().plus_ms(-i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
+    // When the deliveries that needed them are gone.
+    removed.partitions = partitions::drop_old(db, retention).await?;
+    Ok(removed)
 }
 
 /// Runs `sql` with `values`, whose parameters are numbered, and says how many rows it changed.
@@ -141,7 +153,8 @@ async fn delete_deliveries(db: &Db, site: Uuid, end: Timestamp) -> Result<u64, D
         let old = "SELECT id FROM delivery WHERE site_id = $1 AND id < $2 AND finished_at IS NOT NULL ORDER BY id LIMIT $3";
         let values: [Value; 3] =
             [site.into(), first_id(end).into(), i64::try_from(AT_ONCE).unwrap_or(0).into()];
-        run(&tx, &format!("DELETE FROM attempt WHERE delivery_id IN ({old})"), &values).await?;
+        let attempts = partitions::rest(db.backend(), "attempt");
+        run(&tx, &format!("DELETE FROM {attempts} WHERE delivery_id IN ({old})"), &values).await?;
         let some =
             run(&tx, &format!("DELETE FROM delivery WHERE site_id = $1 AND id IN ({old})"), &values).await?;
         tx.commit().await?;
@@ -157,13 +170,16 @@ async fn delete_events(db: &Db, site: Uuid, end: Timestamp) -> Result<u64, DbErr
     let mut deleted = 0;
     loop {
         let tx = db.write().await?;
-        let old = "SELECT id FROM event WHERE site_id = $1 AND id < $2 AND NOT EXISTS \
-                   (SELECT 1 FROM delivery d WHERE d.event_id = event.id) ORDER BY id LIMIT $3";
+        let [events, tokens] = ["event", "signed_event"].map(|table| partitions::rest(db.backend(), table));
+        let old = format!(
+            "SELECT id FROM {events} e WHERE site_id = $1 AND id < $2 AND NOT EXISTS \
+             (SELECT 1 FROM delivery d WHERE d.event_id = e.id) ORDER BY id LIMIT $3"
+        );
         let values: [Value; 3] =
             [site.into(), first_id(end).into(), i64::try_from(AT_ONCE).unwrap_or(0).into()];
-        run(&tx, &format!("DELETE FROM signed_event WHERE event_id IN ({old})"), &values).await?;
+        run(&tx, &format!("DELETE FROM {tokens} WHERE event_id IN ({old})"), &values).await?;
         let some =
-            run(&tx, &format!("DELETE FROM event WHERE site_id = $1 AND id IN ({old})"), &values).await?;
+            run(&tx, &format!("DELETE FROM {events} WHERE site_id = $1 AND id IN ({old})"), &values).await?;
         tx.commit().await?;
         deleted += some;
         if some < AT_ONCE {

@@ -79,7 +79,8 @@ async fn migrated(connection: &DatabaseConnection, backend: Backend) -> Tables {
                JOIN information_schema.key_column_usage k USING (constraint_schema, constraint_name) \
                WHERE p.constraint_type = 'PRIMARY KEY' AND p.table_name = c.table_name \
                AND k.column_name = c.column_name), 0::bigint) AS key \
-             FROM information_schema.columns c WHERE c.table_schema = 'public'"
+             FROM information_schema.columns c WHERE c.table_schema = 'public' \
+             AND NOT (SELECT relispartition FROM pg_class WHERE oid = format('%I', c.table_name)::regclass)"
         }
     };
     let mut tables = Tables::new();

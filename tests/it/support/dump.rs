@@ -25,7 +25,8 @@ pub async fn dump(db: &Db) -> Vec<String> {
 fn tables(backend: DatabaseBackend) -> &'static str {
     match backend {
         DatabaseBackend::Postgres => {
-            "SELECT tablename::text AS name FROM pg_tables WHERE schemaname = 'public'"
+            "SELECT relname::text AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace \
+             AND relkind IN ('r', 'p') AND NOT relispartition"
         }
         _ => "SELECT name FROM sqlite_master WHERE type = 'table'",
     }

@@ -4,15 +4,17 @@
 use std::time::Duration;
 
 use entity::{attempt, delivery, event, signed_event};
+use followpoints::webhooks::partitions::{self, WEEK_MS};
 use followpoints::webhooks::retention::{Removed, Retention, clean_up};
-use sea_orm::{EntityTrait as _, PaginatorTrait as _};
+use futures_util::future::join_all;
+use sea_orm::{ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _, Statement};
 use serde_json::{Value, json};
 
 use super::{DELIVERIES, deliveries, installed_site, new_follower, patch_subscription, subscribe_with};
 use crate::on_both;
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::world::{ALL_EVENTS, text};
-use crate::support::{ADMIN_KEY, TestApp};
+use crate::support::{ADMIN_KEY, Backend, TestApp};
 
 const DAY: Duration = Duration::from_hours(24);
 const KEPT: Retention =
@@ -29,11 +31,18 @@ async fn counts(app: &TestApp) -> [u64; 4] {
 }
 
 fn removed(answers: u64, deliveries: u64, events: u64) -> Removed {
-    Removed { answers, deliveries, events }
+    Removed { answers, deliveries, events, partitions: 0 }
+}
+
+/// On PostgreSQL events and tries go by the week. At the last instant of one they go when they would one by one.
+fn to_the_end_of_the_week(app: &TestApp) {
+    app.clock.advance_ms(WEEK_MS - 1 - app.app.db.now().0 % WEEK_MS);
 }
 
 on_both! {
     async fn answers_deliveries_and_events_go_one_after_the_other_and_what_waits_stays(app: &TestApp) {
+        to_the_end_of_the_week(app);
+        let by_week = app.backend() == Backend::Postgres;
         let (site, installed) = installed_site(app).await;
         let receiver = Receiver::start().await;
         app.subscribe(&site, &installed, &ALL_EVENTS, &receiver.url).await;
@@ -53,16 +62,88 @@ on_both! {
             assert_eq!((row.status_code, row.response_headers, row.request_headers), (Some(200), None, None));
         }
         app.clock.advance_ms(24 * 3_600_000);
-        assert_eq!(clean_up(db, KEPT).await.unwrap(), removed(0, 4, 0));
+        let tries = u64::from(by_week);
+        assert_eq!(clean_up(db, KEPT).await.unwrap(), Removed { partitions: tries, ..removed(0, 4, 0) });
         assert_eq!(counts(app).await, [0, 1, 4, 4]);
         app.clock.advance_ms(24 * 3_600_000);
-        assert_eq!(clean_up(db, KEPT).await.unwrap(), removed(0, 0, 3), "one event still waits to be sent");
-        assert_eq!(counts(app).await, [0, 1, 1, 1]);
+        // One event still waits to be sent, and keeps its week.
+        let (gone, left) = if by_week { (0, 4) } else { (3, 1) };
+        assert_eq!(clean_up(db, KEPT).await.unwrap(), removed(0, 0, gone));
+        assert_eq!(counts(app).await, [0, 1, left, left]);
 
         patch_subscription(app, &site, &text(&held["id"]), &json!({"status": "ENABLED"})).await;
         app.drain().await;
         assert_eq!(receiver.count(), 5);
         assert_eq!(deliveries(app, &site).await[0]["status"], "DELIVERED");
+        assert_eq!(counts(app).await, [1, 1, left, left], "its try has a place, though its week is gone");
+        let (gone, tables) = if by_week { (0, 2) } else { (1, 0) };
+        assert_eq!(clean_up(db, KEPT).await.unwrap(), Removed { partitions: tables, ..removed(0, 1, gone) });
+        assert_eq!(counts(app).await, [0; 4]);
+        // What happens from now on is kept again.
+        new_follower(app, &site, "u-2").await;
+        app.drain().await;
+        assert_eq!(counts(app).await, [5, 5, 4, 4]);
+    }
+}
+
+on_both! {
+    async fn what_no_week_was_made_for_goes_one_by_one(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        app.subscribe(&site, &installed, &ALL_EVENTS, &receiver.url).await;
+        // Nobody has looked after the database for months.
+        app.clock.advance_ms(20 * WEEK_MS);
+        let member = app.member(&site, "u-1").await;
+        app.follow(&member, "X").await;
+        app.drain().await;
+        assert_eq!(counts(app).await, [4, 4, 4, 4]);
+        app.clock.advance_ms(72 * 3_600_000);
+        let db = &app.app.db;
+        // The weeks of the start are empty and over.
+        let partitions = if app.backend() == Backend::Postgres { 15 } else { 0 };
+        assert_eq!(clean_up(db, KEPT).await.unwrap(), Removed { partitions, ..removed(4, 4, 0) });
+        assert_eq!(counts(app).await, [0, 0, 4, 4]);
+        app.clock.advance_ms(1);
+        assert_eq!(clean_up(db, KEPT).await.unwrap(), removed(0, 0, 4));
+        assert_eq!(counts(app).await, [0; 4]);
+    }
+}
+
+on_both! {
+    /// Several nodes look after one database.
+    async fn weeks_are_made_once_and_ahead(app: &TestApp) {
+        if app.backend() != Backend::Postgres {
+            return;
+        }
+        let db = &app.app.db;
+        let tables = async || -> Vec<String> {
+            let sql = "SELECT relname::text AS name FROM pg_class WHERE relispartition AND relkind = 'r' ORDER BY 1";
+            let rows = db.read().query_all_raw(Statement::from_string(db.backend(), sql)).await.unwrap();
+            rows.iter().map(|row| row.try_get("", "name").unwrap()).collect()
+        };
+        let week = db.now().0 / WEEK_MS;
+        let expected = |weeks: std::ops::RangeInclusive<i64>| {
+            let mut expected: Vec<String> = ["attempt", "event", "signed_event"]
+                .iter()
+                .flat_map(|of| {
+                    let weeks = weeks.clone().map(move |week| format!("{of}_w{week}"));
+                    weeks.chain([format!("{of}_rest")])
+                })
+                .collect();
+            expected.sort_unstable();
+            expected
+        };
+        assert_eq!(tables().await, expected(week..=week + 4));
+        app.clock.advance_ms(2 * WEEK_MS);
+        for done in join_all((0..4).map(|_| partitions::make(db))).await {
+            done.unwrap();
+        }
+        assert_eq!(tables().await, expected(week..=week + 6));
+        app.clock.advance_ms(2 * WEEK_MS);
+        for done in join_all((0..4).map(|_| partitions::drop_old(db, KEPT))).await {
+            done.unwrap();
+        }
+        assert_eq!(tables().await, expected(week + 3..=week + 6), "three days are kept, in whole weeks");
     }
 }
 
