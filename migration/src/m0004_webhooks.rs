@@ -100,7 +100,8 @@ CREATE TABLE signed_event (
     event_id {uuid} NOT NULL,
     app_id {uuid} NOT NULL,
     key_id text NOT NULL,
-    token text NOT NULL,
+    signature text NOT NULL,
+    input_hash bigint NOT NULL,
     expires_at bigint NOT NULL,
     PRIMARY KEY (event_id, app_id)
 ){range event_id}

@@ -8,16 +8,14 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use entity::id::{AppId, DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
 use entity::subscription;
 use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, DbErr, FromQueryResult as _, QueryResult, Statement};
-use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::queues::Want;
-use super::{Job, Lease, OutgoingEvent, SharedToken, SignedToken};
+use super::{Job, Lease, OutgoingEvent, SharedToken, Signature};
 use crate::db::Db;
 use crate::rows::Rows;
 use crate::sites::config::Target;
@@ -257,14 +255,15 @@ async fn read_events(
         .await?;
     for row in &rows {
         let id: EventId = row.try_get("", "event_id")?;
-        let said = (Arc::new(outgoing_event(id, row)?), Arc::new(stored_token(row)?));
+        let token = SharedToken { stored: stored_signature(row)?, ..SharedToken::default() };
+        let said = (Arc::new(outgoing_event(id, row)?), Arc::new(token));
         told.insert((id, row.try_get("", "app_id")?), said);
     }
     Ok(())
 }
 
 const EVENTS: &str = "SELECT r.event_id, r.app_id, e.event_type, e.data, e.identity, e.occurred_at, \
-     t.key_id, t.token, t.expires_at \
+     t.key_id, t.signature, t.input_hash, t.expires_at \
      FROM {rows} r JOIN event e ON e.site_id = r.site_id AND e.id = r.event_id \
      LEFT JOIN signed_event t ON t.event_id = r.event_id AND t.app_id = r.app_id";
 
@@ -278,14 +277,12 @@ fn outgoing_event(id: EventId, row: &QueryResult) -> Result<OutgoingEvent, DbErr
     })
 }
 
-fn stored_token(row: &QueryResult) -> Result<SharedToken, DbErr> {
-    let Some(token) = row.try_get::<Option<String>>("", "token")? else {
-        return Ok(SharedToken::default());
-    };
-    Ok(SharedToken(OnceCell::new_with(Some(SignedToken {
+fn stored_signature(row: &QueryResult) -> Result<Option<Signature>, DbErr> {
+    let Some(signature) = row.try_get("", "signature")? else { return Ok(None) };
+    Ok(Some(Signature {
         key_id: row.try_get("", "key_id")?,
-        token: Bytes::from(token),
+        signature,
+        input_hash: row.try_get("", "input_hash")?,
         expires_at: row.try_get("", "expires_at")?,
-        stored: true,
-    }))))
+    }))
 }

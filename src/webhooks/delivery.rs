@@ -11,7 +11,7 @@ use entity::kinds::{DeliveryStatus, SubscriptionStatus};
 use entity::{delivery, endpoint, subscription};
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect as _, QueryTrait as _};
 
-use super::{Job, SignedToken, endpoints, health};
+use super::{Job, Signature, SignedToken, endpoints, health};
 use crate::db::{Db, Tx};
 use crate::outbound::Timings;
 use crate::rows::{self, Rows, Write};
@@ -121,7 +121,7 @@ pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<(), DbErr> 
     let accepted: Vec<&Outcome> =
         ours.into_iter().filter(|outcome| accepted.contains(&outcome.job.lease.delivery_id)).collect();
     let health = health::write(&changed(endpoints, &accepted));
-    rows::write_all(tx.conn(), vec![attempts_write(&accepted), tokens_write(outcomes), health]).await?;
+    rows::write_all(tx.conn(), vec![attempts_write(&accepted), signatures_write(outcomes), health]).await?;
     tx.commit().await
 }
 
@@ -189,24 +189,25 @@ fn micros(part: Option<Duration>) -> Option<i64> {
     part.map(|part| i64::try_from(part.as_micros()).unwrap_or(i64::MAX))
 }
 
-fn tokens_write(outcomes: &[Outcome]) -> Write {
+fn signatures_write(outcomes: &[Outcome]) -> Write {
     let mut seen = HashSet::new();
-    let tokens: Vec<(&Job, &SignedToken)> = outcomes
+    let tokens: Vec<(&Job, &Signature)> = outcomes
         .iter()
-        .filter_map(|outcome| outcome.new_token.as_ref().map(|token| (&outcome.job, token)))
+        .filter_map(|outcome| outcome.new_token.as_ref().map(|token| (&outcome.job, &*token.signature)))
         .filter(|(job, _)| seen.insert((job.event.id, job.target.app_id)))
         .collect();
     Rows::new(&tokens)
         .uuid("event_id", |(job, _)| job.event.id.0)
         .uuid("app_id", |(job, _)| job.target.app_id.0)
-        .text("key_id", |(_, token)| token.key_id.as_str())
-        .text("token", |(_, token)| String::from_utf8_lossy(&token.token))
-        .int("expires_at", |(_, token)| token.expires_at.0)
+        .text("key_id", |(_, signature)| signature.key_id.as_str())
+        .text("signature", |(_, signature)| signature.signature.as_str())
+        .int("input_hash", |(_, signature)| signature.input_hash)
+        .int("expires_at", |(_, signature)| signature.expires_at.0)
         .insert(
             "signed_event",
             " ON CONFLICT (event_id, app_id) DO UPDATE SET key_id = excluded.key_id, \
-             token = excluded.token, expires_at = excluded.expires_at \
-             WHERE signed_event.expires_at < excluded.expires_at",
+             signature = excluded.signature, input_hash = excluded.input_hash, expires_at = excluded.expires_at \
+             WHERE signed_event.expires_at <= excluded.expires_at",
         )
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use entity::id::{AccountId, DeliveryId, EventId, MemberId, SiteId, SubscriptionId, Timestamp};
 use entity::kinds::{DeliveryStatus, SubscriptionStatus};
-use entity::{account, activity, attempt, delivery, event, followed_channel, subscription};
+use entity::{account, activity, attempt, delivery, event, followed_channel, signed_event, subscription};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, FromQueryResult,
     IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait as _, Select,
@@ -12,8 +12,8 @@ use sea_orm::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::endpoints;
 use super::replays::first_id;
+use super::{Signature, endpoints, signing};
 use crate::db::Tx;
 use crate::rows::Rows;
 
@@ -84,6 +84,20 @@ pub async fn find_delivery(
         .all(db)
         .await?;
     Ok(Some((row, attempts)))
+}
+
+/// The token that the newest try of `row` sent, as far as it can still be told.
+pub async fn sent_token(db: &impl ConnectionTrait, row: &delivery::Model) -> Result<Option<String>, DbErr> {
+    if row.attempt_count == 0 {
+        return Ok(None);
+    }
+    let subscription = subscription::Entity::find_by_id(row.subscription_id).one(db).await?;
+    let event = event::Entity::find_by_id((row.site_id, row.event_id)).one(db).await?;
+    let (Some(subscription), Some(event)) = (subscription, event) else { return Ok(None) };
+    let found = signed_event::Entity::find_by_id((row.event_id, subscription.app_id)).one(db).await?;
+    let Some(signature) = found.map(Signature::from) else { return Ok(None) };
+    let token = signing::signed_before(&signature, &event.into(), &subscription.into());
+    Ok(token.ok().flatten().map(|token| String::from_utf8_lossy(&token).into_owned()))
 }
 
 /// Why a delivery was not sent again.

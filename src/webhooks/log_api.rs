@@ -96,6 +96,9 @@ struct WebhookDelivery {
     finished_date: Option<String>,
     /// Every try, oldest first; only when a single delivery is read.
     attempts: Option<Vec<Attempt>>,
+    /// What the newest try sent: the token, a compact JWS, the same in every try for 83 hours. Only when a single delivery is read,
+    /// and absent when it was not tried yet, its subscription was deleted or its event was emptied.
+    request_body: Option<String>,
 }
 
 impl From<delivery::Model> for WebhookDelivery {
@@ -111,6 +114,7 @@ impl From<delivery::Model> for WebhookDelivery {
             created_date: row.created_at.to_rfc3339(),
             finished_date: row.finished_at.map(Timestamp::to_rfc3339),
             attempts: None,
+            request_body: None,
         }
     }
 }
@@ -346,10 +350,14 @@ impl WebhookLogApi {
         /// The delivery.
         id: Path<Uuid>,
     ) -> Result<Json<DeliveryResponse>, Problem> {
-        let found = log::find_delivery(self.app.db.read(), caller.site()?, DeliveryId(id.0)).await?;
+        let db = self.app.db.read();
+        let found = log::find_delivery(db, caller.site()?, DeliveryId(id.0)).await?;
         let (row, attempts) = found.ok_or(RedeliverError::NotFound)?;
-        let mut webhook_delivery = WebhookDelivery::from(row);
-        webhook_delivery.attempts = Some(attempts.into_iter().map(Attempt::from).collect());
+        let webhook_delivery = WebhookDelivery {
+            request_body: log::sent_token(db, &row).await?,
+            attempts: Some(attempts.into_iter().map(Attempt::from).collect()),
+            ..WebhookDelivery::from(row)
+        };
         Ok(Json(DeliveryResponse { webhook_delivery }))
     }
 

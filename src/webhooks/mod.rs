@@ -59,6 +59,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use entity::id::{DeliveryId, EventId, SiteId, Timestamp};
+use entity::signed_event;
 pub use event::EventType;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -80,20 +81,49 @@ pub struct OutgoingEvent {
     pub occurred_at: Timestamp,
 }
 
+impl From<entity::event::Model> for OutgoingEvent {
+    fn from(row: entity::event::Model) -> Self {
+        let entity::event::Model { id, event_type, data, identity, occurred_at, .. } = row;
+        Self { id, event_type, data, identity, occurred_at }
+    }
+}
+
 /// The signed token of one event for one app, made by whoever needs it first.
 #[derive(Debug, Default)]
-pub struct SharedToken(OnceCell<SignedToken>);
+pub struct SharedToken {
+    token: OnceCell<SignedToken>,
+    /// What the database has of it.
+    stored: Option<Signature>,
+}
+
+/// What is stored of a token: the rest is made again of its event.
+#[derive(Debug, Clone)]
+pub struct Signature {
+    /// The key that signed it.
+    pub key_id: String,
+    /// The third part of the compact JWS.
+    pub signature: String,
+    /// What was signed, in short.
+    pub input_hash: i64,
+    /// When the token stops being valid.
+    pub expires_at: Timestamp,
+}
+
+impl From<signed_event::Model> for Signature {
+    fn from(row: signed_event::Model) -> Self {
+        let signed_event::Model { key_id, signature, input_hash, expires_at, .. } = row;
+        Self { key_id, signature, input_hash, expires_at }
+    }
+}
 
 /// A signed token.
 #[derive(Debug, Clone)]
 pub struct SignedToken {
-    /// The key that signed it.
-    pub key_id: String,
     /// Compact JWS, the request's body.
     pub token: Bytes,
-    /// When it stops being valid.
-    pub expires_at: Timestamp,
-    /// Whether the database already has it.
+    /// Its signature.
+    pub signature: Arc<Signature>,
+    /// Whether the database already has that.
     pub stored: bool,
 }
 

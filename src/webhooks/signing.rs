@@ -2,13 +2,15 @@
 //! webhook request is the compact JWS itself; its `data` claim, the envelope, the event and the identity are JSON texts
 //! within JSON texts.
 //!
-//! The key that was active when the event happened signs, `iat` is the event's time, and PKCS#1 signatures are
-//! deterministic: signing again gives the same bytes.
+//! The key that was active when the event happened signs, and `iat` is the event's time. Only the signature is stored, a fifth of
+//! the token: a resend makes the rest again of the event and is the very same token. Should it come out otherwise, because the event
+//! has lost its words or this program writes tokens in another way than the one that signed, it is signed anew.
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -20,7 +22,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::signature_headers::HeaderSigner;
-use super::{Job, OutgoingEvent, SignedToken};
+use super::{Job, OutgoingEvent, Signature, SignedToken};
 use crate::apps::keys::{self, SigningKey};
 use crate::db::Db;
 use crate::seal::{SealError, Sealer};
@@ -118,12 +120,21 @@ impl Signer {
 
     /// The token of the job's event for its app; made at most once per event and app, unless it has expired.
     pub async fn token(&self, job: &Job) -> Result<SignedToken, SigningError> {
-        let token = job.token.0.get_or_try_init(|| self.sign_new(job, job.event.occurred_at)).await?;
+        let token = job.token.token.get_or_try_init(|| self.first_token(job)).await?;
         let now = self.db.now();
-        if token.expires_at > now {
+        if token.signature.expires_at > now {
             return Ok(token.clone());
         }
         self.sign_new(job, now).await
+    }
+
+    async fn first_token(&self, job: &Job) -> Result<SignedToken, SigningError> {
+        if let Some(signature) = &job.token.stored
+            && let Some(token) = signed_before(signature, &job.event, &job.target)?
+        {
+            return Ok(SignedToken { token, signature: Arc::new(signature.clone()), stored: true });
+        }
+        self.sign_new(job, job.event.occurred_at).await
     }
 
     async fn sign_new(&self, job: &Job, at: Timestamp) -> Result<SignedToken, SigningError> {
@@ -160,6 +171,56 @@ fn sign(
     target: &Target,
     at: Timestamp,
 ) -> Result<SignedToken, SigningError> {
+    let iat = at.seconds();
+    let mut token = signing_input(&key.id, event, target, iat)?;
+    let input_hash = hash(&token);
+    let mut signature = vec![0; key.pair.public_modulus_len()];
+    key.pair
+        .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), token.as_bytes(), &mut signature)
+        .map_err(|_| SigningError::Sign)?;
+    let signature = Signature {
+        key_id: key.id.clone(),
+        signature: URL_SAFE_NO_PAD.encode(&signature),
+        input_hash,
+        expires_at: Timestamp((iat + TOKEN_LIFE_S) * 1000),
+    };
+    complete(&mut token, &signature);
+    Ok(SignedToken { token: Bytes::from(token), signature: Arc::new(signature), stored: false })
+}
+
+/// The token of `event` for `target` that has `signature`; `None` if something else was signed.
+pub(super) fn signed_before(
+    signature: &Signature,
+    event: &OutgoingEvent,
+    target: &Target,
+) -> Result<Option<Bytes>, SigningError> {
+    let iat = signature.expires_at.seconds() - TOKEN_LIFE_S;
+    let mut token = signing_input(&signature.key_id, event, target, iat)?;
+    if hash(&token) != signature.input_hash {
+        return Ok(None);
+    }
+    complete(&mut token, signature);
+    Ok(Some(Bytes::from(token)))
+}
+
+fn complete(token: &mut String, signature: &Signature) {
+    token.push('.');
+    token.push_str(&signature.signature);
+}
+
+/// Nobody gains by a text with the hash of another one: both are ours.
+fn hash(input: &str) -> i64 {
+    let digest = digest(&SHA256, input.as_bytes());
+    digest.as_ref().first_chunk().map_or(0, |first| i64::from_be_bytes(*first))
+}
+
+/// The first two parts of the compact JWS, issued at `iat` in seconds.
+fn signing_input(
+    key_id: &str,
+    event: &OutgoingEvent,
+    target: &Target,
+    iat: i64,
+) -> Result<String, SigningError> {
     let text = |value: serde_json::Result<String>| value.map_err(|_| SigningError::Sign);
     let envelope = text(serde_json::to_string(&Envelope {
         event_type: &event.event_type,
@@ -168,7 +229,6 @@ fn sign(
         identity: &event.identity,
         account_info: AccountInfo { site_id: target.site_id.0 },
     }))?;
-    let iat = at.seconds();
     let claims = text(serde_json::to_string(&Claims {
         data: envelope,
         iss: WEBHOOK_ISSUER,
@@ -177,25 +237,11 @@ fn sign(
         iat,
         exp: iat + TOKEN_LIFE_S,
     }))?;
-    let header = text(serde_json::to_string(&Header { alg: "RS256", typ: "JWT", kid: &key.id }))?;
-    let token = compact_rs256(&key.pair, &header, &claims)?;
-    Ok(SignedToken {
-        key_id: key.id.clone(),
-        token: Bytes::from(token),
-        expires_at: Timestamp((iat + TOKEN_LIFE_S) * 1000),
-        stored: false,
-    })
-}
-
-fn compact_rs256(pair: &RsaKeyPair, header: &str, claims: &str) -> Result<String, SigningError> {
-    let mut token = String::with_capacity((header.len() + claims.len() + pair.public_modulus_len()) * 3 / 2);
-    URL_SAFE_NO_PAD.encode_string(header, &mut token);
-    token.push('.');
-    URL_SAFE_NO_PAD.encode_string(claims, &mut token);
-    let mut signature = vec![0; pair.public_modulus_len()];
-    pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), token.as_bytes(), &mut signature)
-        .map_err(|_| SigningError::Sign)?;
-    token.push('.');
-    URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
-    Ok(token)
+    let header = text(serde_json::to_string(&Header { alg: "RS256", typ: "JWT", kid: key_id }))?;
+    // With room for the signature of a key of 4,096 bits.
+    let mut input = String::with_capacity((header.len() + claims.len()) * 4 / 3 + 700);
+    URL_SAFE_NO_PAD.encode_string(header, &mut input);
+    input.push('.');
+    URL_SAFE_NO_PAD.encode_string(claims, &mut input);
+    Ok(input)
 }

@@ -65,13 +65,7 @@ impl Node {
             attempt_count: row.attempt_count,
             schedule_step: row.schedule_step,
             order_key: None,
-            event: Arc::new(OutgoingEvent {
-                id: event.id,
-                event_type: event.event_type,
-                data: event.data,
-                identity: event.identity,
-                occurred_at: event.occurred_at,
-            }),
+            event: Arc::new(OutgoingEvent::from(event)),
             token: Arc::default(),
             target: Arc::new(Target::from(subscription)),
         }

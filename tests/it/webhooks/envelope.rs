@@ -2,12 +2,13 @@
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
 use super::{FOLLOWED, installed_site, jws_header, kid, new_follower, unfold};
 use crate::on_both;
 use crate::support::TestApp;
-use crate::support::receiver::Receiver;
+use crate::support::receiver::{Receiver, Reply};
 use crate::support::world::{ALL_EVENTS, InstalledApp, Member, Site, text};
 
 const ACCOUNT_FQDN: &str = "wix.loyalty.v1.account";
@@ -197,5 +198,32 @@ on_both! {
         assert_eq!(mine["data"]["data"], theirs["data"]["data"]);
         assert_eq!(text(&mine["data"]["instanceId"]), installed.instance_id);
         assert_eq!(text(&theirs["data"]["instanceId"]), other.instance_id);
+    }
+}
+
+on_both! {
+    async fn an_event_whose_words_have_changed_since_it_was_signed_is_signed_anew(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        receiver.answer([Reply::status(500), Reply::status(500)]);
+        app.subscribe(&site, &installed, &[FOLLOWED], &receiver.url).await;
+        new_follower(app, &site, "u-1").await;
+        app.drain().await;
+
+        // As another version of this program might have it.
+        let tx = app.app.db.write().await.unwrap();
+        let changed = "UPDATE event SET data = replace(data, '\"channel\":\"X\"', '\"channel\":\"Y\"')";
+        tx.conn().execute_unprepared(changed).await.unwrap();
+        tx.commit().await.unwrap();
+        app.clock.advance_ms(66_000);
+        app.drain().await;
+        app.clock.advance_ms(660_000);
+        app.drain().await;
+
+        let bodies = receiver.bodies();
+        let channel = |body: &str| unfold(body)["data"]["data"]["createdEvent"]["entity"]["channel"].clone();
+        assert_eq!((channel(&bodies[0]), channel(&bodies[1])), (json!("X"), json!("Y")));
+        assert!(bodies.iter().all(|body| is_proven(body, &pem_key(&installed), &installed)));
+        assert_eq!(bodies[1..], [bodies[1].clone(), bodies[1].clone()], "the new one is kept");
     }
 }

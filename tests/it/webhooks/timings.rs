@@ -12,7 +12,7 @@ use super::{
     subscribe_with,
 };
 use crate::on_both;
-use crate::support::receiver::{Receiver, Reply};
+use crate::support::receiver::{Gate, Receiver, Reply};
 use crate::support::world::{Site, text};
 use crate::support::{ADMIN_KEY, Options, TestApp};
 
@@ -110,5 +110,59 @@ on_both! {
         let attempt = &tested["webhookTest"]["attempt"];
         assert_eq!(attempt["requestHeaders"]["host"], host);
         assert_eq!(parts(attempt), ["firstByteMs", "totalMs"], "a test uses the same connections");
+    }
+}
+
+on_both! {
+    async fn the_body_is_told_as_it_was_sent(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        receiver.answer([Reply::status(500)]);
+        let subscription = app.subscribe(&site, &installed, &[FOLLOWED], &receiver.url).await;
+        new_follower(app, &site, "u-1").await;
+        app.drain().await;
+
+        let delivery = delivery_of(app, &site, &subscription).await;
+        let path = format!("{DELIVERIES}/{}", text(&delivery["id"]));
+        let told = async || {
+            let read = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
+            read["webhookDelivery"]["requestBody"].clone()
+        };
+        assert_eq!(told().await, receiver.bodies()[0]);
+        let listed = app.admin_list(&site, DELIVERIES, "webhookDeliveries").await;
+        assert_eq!(listed[0].get("requestBody"), None, "a page of them would be long");
+        // The token of 11:51:41.431 has expired: another one is sent.
+        app.clock.advance_ms(300_000_000);
+        app.drain().await;
+        assert_ne!(told().await, receiver.bodies()[0]);
+        assert_eq!(told().await, receiver.bodies()[1]);
+
+        let events = app.admin_list(&site, "/admin/v1/events", "events").await;
+        let account = events.iter().find_map(|event| event["accountId"].as_str()).unwrap();
+        let body = json!({"accountId": account});
+        app.call("POST", "/admin/v1/events/expunge").key(ADMIN_KEY, &site.id).json(&body).ok().await;
+        assert_eq!(told().await, Value::Null, "its words are gone");
+    }
+}
+
+on_both! {
+    async fn no_body_is_told_of_what_was_not_sent_yet(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        let gate = Gate::closed();
+        receiver.answer([Reply::status(200), Reply::status(200).behind(&gate)]);
+        let more = json!({"timeoutMs": 15_000, "maxInFlight": 1});
+        app.subscribe(&site, &installed, &[FOLLOWED], &receiver.url).await;
+        let slow = text(&subscribe_with(app, &site, &installed, &receiver.url, &more).await["id"]);
+        new_follower(app, &site, "u-1").await;
+        receiver.wait_for(2).await;
+        // The other subscription of the same app has sent the same event.
+        let path = format!("{DELIVERIES}/{}", text(&delivery_of(app, &site, &slow).await["id"]));
+        let pending = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
+        gate.open();
+        app.drain().await;
+        let sent = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
+        assert_eq!(pending["webhookDelivery"].get("requestBody"), None, "{pending}");
+        assert_eq!(sent["webhookDelivery"]["requestBody"], receiver.bodies()[0]);
     }
 }
