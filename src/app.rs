@@ -21,7 +21,7 @@ use crate::db::{Db, OpenError};
 use crate::follows::{Follows, WorkersError, evidence};
 use crate::http::limits::Limits;
 use crate::ids::{IdGenerator, RandomIds};
-use crate::inbox;
+use crate::inbox::{self, intake::Intake};
 use crate::instagram::graph::Graph;
 use crate::instagram::tags::TagPoller;
 use crate::instagram::understand::Instagram;
@@ -123,6 +123,8 @@ pub struct App {
     pub follows: Follows,
     /// Webhooks on their way.
     pub dispatcher: Dispatcher,
+    /// Stores what platforms send.
+    pub intake: Intake,
     /// The work on what platforms sent.
     pub sources: Sources,
     /// Instagram, as the connected accounts show it.
@@ -192,6 +194,7 @@ impl App {
         let admin_key = config.admin_key.as_deref();
         Ok(Self {
             follows: Follows::start(&db, &configs, &dispatcher).await?,
+            intake: Intake::start(&db),
             authenticator: Authenticator::new(db.clone(), tokens.clone(), issuers, admin_key),
             grants: Grants::new(db.clone(), tokens.clone()),
             origins: Origins::new(db.clone()),

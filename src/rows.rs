@@ -11,6 +11,7 @@ use sea_orm::{ConnectionTrait, DatabaseBackend, DbErr, QueryResult, Statement};
 use uuid::Uuid;
 
 enum Cells {
+    Bytes(Vec<Vec<u8>>),
     Uuid(Vec<Uuid>),
     UuidOrNull(Vec<Option<Uuid>>),
     Int(Vec<i64>),
@@ -32,6 +33,7 @@ impl Cells {
             (array(ty, cells), Some(array(ArrayType::Bool, present)))
         }
         match self {
+            Self::Bytes(cells) => ("bytea", array(ArrayType::Bytes, cells), None),
             Self::Uuid(cells) => ("uuid", array(ArrayType::Uuid, cells), None),
             Self::Int(cells) => ("bigint", array(ArrayType::BigInt, cells), None),
             Self::Text(cells) => ("text", array(ArrayType::String, cells), None),
@@ -52,6 +54,7 @@ impl Cells {
 
     fn split_off(&mut self, at: usize) -> Self {
         match self {
+            Self::Bytes(cells) => Self::Bytes(cells.split_off(at)),
             Self::Uuid(cells) => Self::Uuid(cells.split_off(at)),
             Self::Int(cells) => Self::Int(cells.split_off(at)),
             Self::Text(cells) => Self::Text(cells.split_off(at)),
@@ -69,6 +72,7 @@ impl Cells {
             }
         }
         match self {
+            Self::Bytes(cells) => put(cells, values, first, width),
             Self::Uuid(cells) => put(cells, values, first, width),
             Self::Int(cells) => put(cells, values, first, width),
             Self::Text(cells) => put(cells, values, first, width),
@@ -149,6 +153,12 @@ impl<'a, T> Rows<'a, T> {
     #[must_use]
     pub const fn new(items: &'a [T]) -> Self {
         Self { items, table: Table { columns: Vec::new(), constants: Vec::new(), len: items.len() } }
+    }
+
+    /// Adds a column of byte strings.
+    #[must_use]
+    pub fn bytes(self, name: &'static str, cell: impl Fn(&'a T) -> Vec<u8>) -> Self {
+        self.add(name, |items| Cells::Bytes(items.iter().map(cell).collect()))
     }
 
     /// Adds a column of ids.

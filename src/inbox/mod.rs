@@ -1,11 +1,14 @@
-//! The inbox: what platforms send is stored, with every thing in it by itself, before it is acknowledged. A thing that comes again, alone or
-//! in another batch, is known by its key and counts once.
+//! The inbox: what platforms send is stored, with every thing in it by itself, before it is acknowledged ([`intake`]). A thing that comes
+//! again, alone or in another batch, is known by its key and counts once.
 //!
 //! A thing that is not done has a time at which it is worked on next. Whoever takes it moves that time ahead by a lease, so that a
 //! crash leads to another try. What comes of it is written in the transaction that marks it done ([`settle`]).
 
 pub mod clean_up;
+pub mod intake;
 pub mod items;
+
+use std::collections::HashSet;
 
 use entity::id::{ItemId, RawDeliveryId, SiteId, Timestamp};
 use entity::item;
@@ -49,48 +52,96 @@ pub struct NewItem {
 }
 
 /// What was stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Keys of the things that were new, for platform and account.
     pub new: Vec<(String, ItemId)>,
 }
 
-/// Stores a call's body as it came, and its things; those known already are left as they are. When this returns, it may be
-/// acknowledged.
-pub async fn store(db: &Db, source: &str, body: &[u8], items: &[NewItem]) -> Result<Stored, DbErr> {
-    let tx = db.write().await?;
-    let delivery = RawDeliveryId(tx.new_id());
-    let sql = match db.backend() {
-        DatabaseBackend::Postgres => {
-            "INSERT INTO raw_delivery (id, source, body, item_count, received_at) VALUES ($1, $2, $3, $4, $5)"
-        }
-        _ => "INSERT INTO raw_delivery (id, source, body, item_count, received_at) VALUES (?, ?, ?, ?, ?)",
-    };
-    let count = i32::try_from(items.len()).unwrap_or(i32::MAX);
-    let values: [Value; 5] =
-        [delivery.0.into(), source.into(), body.to_vec().into(), count.into(), tx.now().0.into()];
-    tx.conn().execute_raw(Statement::from_sql_and_values(db.backend(), sql, values)).await?;
-    let stored = add(&tx, Some(delivery), items).await?;
-    tx.commit().await?;
-    Ok(stored)
+/// What a platform sent in one request.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Where it came in.
+    pub source: &'static str,
+    /// Its body as it came.
+    pub body: Vec<u8>,
+    /// The things in it.
+    pub items: Vec<NewItem>,
 }
 
-/// Adds things that a poller has found, or that came in a call, in the caller's transaction.
-pub async fn add(tx: &Tx, delivery: Option<RawDeliveryId>, items: &[NewItem]) -> Result<Stored, DbErr> {
-    let mut new = Vec::new();
-    for part in items.chunks(CLAIM_MAX) {
+/// Stores a call's body and its things; those known already are left as they are. When this returns, it may be acknowledged.
+pub async fn store(db: &Db, call: &Call) -> Result<Stored, DbErr> {
+    let stored = store_together(db, std::slice::from_ref(call)).await?;
+    Ok(stored.into_iter().next().unwrap_or_default())
+}
+
+/// Stores `calls` in one transaction; says of each what was new. Of a thing that is in several, the first has it.
+async fn store_together(db: &Db, calls: &[Call]) -> Result<Vec<Stored>, DbErr> {
+    let tx = db.write().await?;
+    let raw: Vec<(RawDeliveryId, &Call)> =
+        calls.iter().map(|call| (RawDeliveryId(tx.new_id()), call)).collect();
+    let deliveries = Rows::new(&raw)
+        .uuid("id", |(id, _)| id.0)
+        .text("source", |(_, call)| call.source)
+        .bytes("body", |(_, call)| call.body.clone())
+        .int("item_count", |(_, call)| i64::try_from(call.items.len()).unwrap_or(i64::MAX))
+        .same_int("received_at", tx.now().0)
+        .insert("raw_delivery", "");
+    rows::write_all(tx.conn(), vec![deliveries]).await?;
+    let items: Vec<(ItemId, Option<RawDeliveryId>, &NewItem)> = raw
+        .iter()
+        .flat_map(|(id, call)| call.items.iter().map(|item| (ItemId(tx.new_id()), Some(*id), item)))
+        .collect();
+    let new = insert(&tx, &items).await?;
+    tx.commit().await?;
+    let mut rest = items.as_slice();
+    let stored_of = |call: &Call| {
+        let (own, after) = rest.split_at(call.items.len());
+        rest = after;
+        Stored::of(own, &new)
+    };
+    Ok(calls.iter().map(stored_of).collect())
+}
+
+/// Adds things that a poller has found, in the caller's transaction.
+pub async fn add(tx: &Tx, items: &[NewItem]) -> Result<Stored, DbErr> {
+    let items: Vec<(ItemId, Option<RawDeliveryId>, &NewItem)> =
+        items.iter().map(|item| (ItemId(tx.new_id()), None, item)).collect();
+    let new = insert(tx, &items).await?;
+    Ok(Stored::of(&items, &new))
+}
+
+impl Stored {
+    /// Those of `items` that are in `new`.
+    fn of(items: &[(ItemId, Option<RawDeliveryId>, &NewItem)], new: &HashSet<ItemId>) -> Self {
+        let is_new = items.iter().filter(|(id, ..)| new.contains(id));
+        Self { new: is_new.map(|(id, _, item)| (item.key.clone(), *id)).collect() }
+    }
+}
+
+/// Inserts those of `items` that are not known, with their ids and what they came in; gives the ids of these.
+async fn insert(
+    tx: &Tx,
+    items: &[(ItemId, Option<RawDeliveryId>, &NewItem)],
+) -> Result<HashSet<ItemId>, DbErr> {
+    let mut sorted = items.to_vec();
+    // Transactions that store the same things wait for each other in one direction only.
+    sorted
+        .sort_by(|(.., a), (.., b)| (a.platform, &a.account, &a.key).cmp(&(b.platform, &b.account, &b.key)));
+    let mut new = HashSet::with_capacity(items.len());
+    for part in sorted.chunks(CLAIM_MAX) {
         let rows = Rows::new(part)
-            .uuid("id", |_| tx.new_id())
-            .text("platform", |item| item.platform.as_str())
-            .text("account", |item| item.account.as_str())
-            .text("item_key", |item| item.key.as_str())
-            .text("kind", |item| item.kind.as_str())
-            .text_or_null("person", |item| item.person.as_deref())
-            .text_or_null("handle", |item| item.handle.as_deref())
-            .text("payload", |item| item.payload.as_str())
-            .int_or_null("occurred_at", |item| item.occurred_at.map(|at| at.0))
-            .uuid_or_null("delivery_id", |_| delivery.map(|id| id.0))
-            .uuid_or_null("site_id", |item| item.site.map(|id| id.0))
+            .uuid("id", |(id, ..)| id.0)
+            .text("platform", |(.., item)| item.platform.as_str())
+            .text("account", |(.., item)| item.account.as_str())
+            .text("item_key", |(.., item)| item.key.as_str())
+            .text("kind", |(.., item)| item.kind.as_str())
+            .text_or_null("person", |(.., item)| item.person.as_deref())
+            .text_or_null("handle", |(.., item)| item.handle.as_deref())
+            .text("payload", |(.., item)| item.payload.as_str())
+            .int_or_null("occurred_at", |(.., item)| item.occurred_at.map(|at| at.0))
+            .uuid_or_null("delivery_id", |(_, delivery, _)| delivery.map(|id| id.0))
+            .uuid_or_null("site_id", |(.., item)| item.site.map(|id| id.0))
             .same_text("status", ItemStatus::Waiting.as_str())
             .same_int("attempts", 0)
             .same_int("due_at", tx.now().0)
@@ -101,14 +152,14 @@ pub async fn add(tx: &Tx, delivery: Option<RawDeliveryId>, items: &[NewItem]) ->
                  delivery_id, site_id, status, attempts, due_at, received_at) \
                  SELECT id, platform, account, item_key, kind, person, handle, payload, occurred_at, delivery_id, \
                  site_id, status, attempts, due_at, received_at FROM {rows} AS r WHERE true \
-                 ON CONFLICT (platform, account, item_key) DO NOTHING RETURNING item_key, id",
+                 ON CONFLICT (platform, account, item_key) DO NOTHING RETURNING id",
             )
             .await?;
         for row in rows {
-            new.push((row.try_get("", "item_key")?, row.try_get("", "id")?));
+            new.insert(row.try_get("", "id")?);
         }
     }
-    Ok(Stored { new })
+    Ok(new)
 }
 
 /// Takes what is due, the oldest first, for [`LEASE_MS`].

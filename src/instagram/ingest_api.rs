@@ -12,7 +12,7 @@ use super::signature::{self, SIGNATURE_HEADER};
 use super::{kinds::Kind, payload};
 use crate::app::App;
 use crate::http::problem::Problem;
-use crate::inbox;
+use crate::inbox::Call;
 use crate::seal;
 use crate::sources::settings::{AppSettings, MetaSettings};
 
@@ -136,12 +136,14 @@ async fn receive(
         Problem::forbidden(error.to_string())
     })?;
     let items = payload::split(&body);
-    let stored = inbox::store(&app.db, login.source(), &body, &items).await.map_err(|error| {
+    let unknown = items.iter().filter(|item| item.kind == Kind::Unknown.as_str()).count();
+    let received = items.len();
+    let call = Call { source: login.source(), body: body.into(), items };
+    let stored = app.intake.store(call).await.map_err(|error| {
         tracing::error!(source = login.source(), %error, "a webhook could not be stored; the platform sends it again");
         Problem::busy()
     })?;
-    let unknown = items.iter().filter(|item| item.kind == Kind::Unknown.as_str()).count();
-    let (received, new) = (items.len(), stored.new.len());
+    let new = stored.new.len();
     app.sources.wake();
     tracing::debug!(source = login.source(), secret, received, new, unknown, "a webhook was taken in");
     Ok(Json(json!({"received": received})))

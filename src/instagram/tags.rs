@@ -106,7 +106,7 @@ impl TagPoller {
         }
         let items: Vec<NewItem> = media.iter().filter_map(|media| new_item(&row, media)).collect();
         let tx = db.write().await?;
-        let stored = inbox::add(&tx, None, &items).await?;
+        let stored = inbox::add(&tx, &items).await?;
         if !row.has_polled && brands::mark_polled(&tx, row.id).await? {
             let marked = marked(&tx, &row, &stored);
             rows::write_all(tx.conn(), vec![inbox::settle(&marked)]).await?;

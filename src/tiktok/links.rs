@@ -8,7 +8,7 @@ use super::Tiktok;
 use super::adapters::oembed;
 use super::calls::CallError;
 use super::post::Post;
-use crate::inbox;
+use crate::inbox::{self, Call};
 use crate::profiles::handles;
 
 /// The entrance, as raw deliveries name it.
@@ -65,7 +65,8 @@ impl Tiktok {
         if let Some(reason) = post.is_too_old(self.db.now()).or(early) {
             return Err(LinkError::TooOld(reason));
         }
-        let stored = inbox::store(&self.db, SOURCE, link.as_str().as_bytes(), &[post.item(site)]).await?;
+        let call = Call { source: SOURCE, body: link.as_str().into(), items: vec![post.item(site)] };
+        let stored = inbox::store(&self.db, &call).await?;
         Ok((post, stored.new.first().map(|(_, id)| *id)))
     }
 }

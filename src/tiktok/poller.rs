@@ -272,7 +272,7 @@ async fn prove(tx: &Tx, login: &member_login::Model, user: &User) -> Result<bool
         occurred_at: Some(tx.now()),
         payload: payload.to_string(),
     };
-    let stored = inbox::add(tx, None, std::slice::from_ref(&item)).await?;
+    let stored = inbox::add(tx, std::slice::from_ref(&item)).await?;
     let id = match stored.new.first() {
         Some((_, id)) => Some(*id),
         None => known(tx, &item).await?,
@@ -293,7 +293,7 @@ async fn known(tx: &Tx, new: &NewItem) -> Result<Option<ItemId>, DbErr> {
 
 /// Adds what was found; unless the account was read before, only to know it later. Says how many were new.
 async fn add(tx: &Tx, items: &[NewItem], counts: bool) -> Result<usize, DbErr> {
-    let stored = inbox::add(tx, None, items).await?;
+    let stored = inbox::add(tx, items).await?;
     if !counts {
         let marked: Vec<Settled> = stored.new.iter().map(|(_, id)| marked(*id, tx.now())).collect();
         rows::write_all(tx.conn(), vec![inbox::settle(&marked)]).await?;

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::post::{self, Post};
 use crate::db::{Db, Tx};
-use crate::inbox::{self, CLAIM_MAX};
+use crate::inbox::intake::{Intake, IntakeError};
+use crate::inbox::{CLAIM_MAX, Call};
 use crate::rows::{self, Rows};
 use crate::sites::config;
 
@@ -68,7 +69,12 @@ struct Judging {
 }
 
 /// Stores what is new of `posts`, which came in `body` for `site`; says for each in its order what became of it.
-pub async fn push(db: &Db, site: SiteId, body: &[u8], posts: &[Value]) -> Result<Vec<Pushed>, DbErr> {
+pub async fn push(
+    db: &Db,
+    intake: &Intake,
+    site: SiteId,
+    (body, posts): (Vec<u8>, &[Value]),
+) -> Result<Vec<Pushed>, IntakeError> {
     let read: Vec<Result<Post, String>> = posts.iter().map(Post::read).collect();
     let good: Vec<&Post> = read.iter().flatten().collect();
     let before = Before { known: known(db, site, &good).await?, claims: claims(db, site, &good).await? };
@@ -76,8 +82,8 @@ pub async fn push(db: &Db, site: SiteId, body: &[u8], posts: &[Value]) -> Result
     for (value, post) in posts.iter().zip(read) {
         judging.judge(site, db.now(), &before, value, post);
     }
-    let items: Vec<_> = judging.new.iter().map(|post| post.item(site)).collect();
-    let stored = inbox::store(db, SOURCE, body, &items).await?;
+    let items = judging.new.iter().map(|post| post.item(site)).collect();
+    let stored = intake.store(Call { source: SOURCE, body, items }).await?;
     let ids: HashMap<String, ItemId> = stored.new.into_iter().collect();
     for result in judging.results.iter_mut().filter(|result| is_new(result.status)) {
         let key = result.external_id.as_deref().map(|id| post::key(site, id)).unwrap_or_default();

@@ -17,6 +17,7 @@ use crate::http::Tag;
 use crate::http::auth::{SITE_HEADER, SiteCaller};
 use crate::http::body::Raw;
 use crate::http::problem::Problem;
+use crate::inbox::intake::IntakeError;
 use crate::sites;
 
 /// The operations.
@@ -131,6 +132,15 @@ impl From<Pushed> for TiktokPostResult {
     }
 }
 
+impl From<IntakeError> for Problem {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Busy(_) => Self::busy(),
+            IntakeError::Store(cause) => Self::from(cause),
+        }
+    }
+}
+
 #[OpenApi(tag = "Tag::Sources")]
 impl TiktokPostsApi {
     /// Push TikTok posts
@@ -150,7 +160,8 @@ impl TiktokPostsApi {
         };
         let request = body.parse()?;
         let posts: Vec<Value> = request.items.into_iter().map(|item| item.0).collect();
-        let results = push::push(&self.app.db, site, &body.bytes, &posts).await?;
+        let sent = (body.bytes, posts.as_slice());
+        let results = push::push(&self.app.db, &self.app.intake, site, sent).await?;
         self.app.sources.wake();
         let results = results.into_iter().map(TiktokPostResult::from).collect();
         Ok(Json(PushTiktokPostsResponse { batch_id: request.batch_id, results }))

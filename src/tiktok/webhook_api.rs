@@ -7,7 +7,7 @@ use super::signature::{self, SIGNATURE_HEADER};
 use super::webhook::{self, BODY_BYTES_MAX, Entrance};
 use crate::app::App;
 use crate::http::problem::Problem;
-use crate::inbox;
+use crate::inbox::Call;
 
 /// One of the entrances. Whatever was signed is answered 200, so that `TikTok` does not send it again.
 pub struct WebhookEndpoint {
@@ -35,7 +35,8 @@ impl Endpoint for WebhookEndpoint {
             .map_err(|error| Problem::forbidden(error.to_string()))?;
         let items = webhook::items(self.entrance, &body);
         let source = self.entrance.source();
-        inbox::store(&self.app.db, source, &body, &items).await.map_err(|error| {
+        let call = Call { source, body: body.into(), items };
+        self.app.intake.store(call).await.map_err(|error| {
             tracing::error!(source, %error, "a webhook could not be stored; the platform sends it again");
             Problem::busy()
         })?;

@@ -7,7 +7,7 @@ use entity::kinds::{ConnectionLogin, ItemStatus, Platform};
 use entity::{activity, item};
 use followpoints::access::Identity;
 use followpoints::connections::signed_request;
-use followpoints::inbox::{self, NewItem};
+use followpoints::inbox::{self, Call, NewItem};
 use followpoints::webhooks::event;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _,
@@ -279,7 +279,8 @@ on_both! {
                 occurred_at: None,
                 payload: said(&text),
             };
-            kept.extend(inbox::store(&app.app.db, "test", text.as_bytes(), &[new]).await.unwrap().new);
+            let call = Call { source: "test", body: text.into(), items: vec![new] };
+            kept.extend(inbox::store(&app.app.db, &call).await.unwrap().new);
         }
         tell(app, &site, &member, kept[7].1).await;
 
@@ -297,7 +298,8 @@ on_both! {
             occurred_at: None,
             payload: said("regret later"),
         };
-        inbox::store(&app.app.db, "test", b"regret later", &[new]).await.unwrap();
+        let call = Call { source: "test", body: b"regret later".into(), items: vec![new] };
+        inbox::store(&app.app.db, &call).await.unwrap();
         assert_eq!(app.app.connections.forget_due().await.unwrap(), 1);
 
         let mut left: Vec<String> = Vec::new();

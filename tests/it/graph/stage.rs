@@ -128,7 +128,7 @@ impl<'a> Stage<'a> {
     pub async fn receive(&self, bodies: &[Value]) {
         let items: Vec<NewItem> = bodies.iter().flat_map(split).collect();
         let tx = self.app.app.db.write().await.unwrap();
-        inbox::add(&tx, None, &items).await.unwrap();
+        inbox::add(&tx, &items).await.unwrap();
         tx.commit().await.unwrap();
     }
 

@@ -1,7 +1,9 @@
 //! Instagram's webhooks over HTTP: what is refused leaves nothing behind, and what is acknowledged is stored.
 
 use entity::{item, raw_delivery};
-use sea_orm::{EntityTrait as _, QueryOrder as _};
+use followpoints::inbox::Call;
+use futures_util::future::join_all;
+use sea_orm::{ConnectionTrait as _, EntityTrait as _, QueryOrder as _};
 use serde_json::{Value, json};
 
 use super::{
@@ -9,7 +11,7 @@ use super::{
     message, messaging, options, signature, webhooks,
 };
 use crate::on_both;
-use crate::support::{START, TestApp};
+use crate::support::{Backend, START, TestApp};
 
 async fn deliveries(app: &TestApp) -> Vec<raw_delivery::Model> {
     let query = raw_delivery::Entity::find().order_by_asc(raw_delivery::Column::Id);
@@ -186,6 +188,58 @@ on_both! {
             assert_eq!(items(app).await, before, "{body}");
         }
         assert_eq!(deliveries(app).await.len(), webhooks().len() + bodies.len());
+    }
+}
+
+on_both! {
+    options: options(),
+    async fn g6_calls_that_come_at_once_are_all_stored_and_what_is_in_several_counts_once(app: &TestApp) {
+        let bodies: Vec<String> = (0..40)
+            .map(|number| messaging(&[message(&format!("own-{number:02}")), message("shared")]).to_string())
+            .collect();
+        for answer in join_all(bodies.iter().map(|body| deliver(app, body.as_bytes()))).await {
+            assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({"received": 2})));
+        }
+        let (deliveries, items) = (deliveries(app).await, items(app).await);
+        assert_eq!((deliveries.len(), items.len()), (40, 41));
+        for (number, body) in bodies.iter().enumerate() {
+            let stored: Vec<_> =
+                deliveries.iter().filter(|row| row.body.as_deref() == Some(body.as_bytes())).collect();
+            assert_eq!(stored.len(), 1);
+            let key = format!("message:own-{number:02}");
+            let own = items.iter().find(|item| item.item_key == key).unwrap();
+            assert_eq!(own.delivery_id, Some(stored[0].id), "it belongs to the call that brought it");
+        }
+    }
+}
+
+on_both! {
+    async fn g6_a_call_that_cannot_be_stored_spoils_no_other(app: &TestApp) {
+        let refuse = match app.backend() {
+            Backend::Sqlite => {
+                "CREATE TRIGGER refuse BEFORE INSERT ON raw_delivery WHEN NEW.source = 'bad' \
+                 BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            }
+            Backend::Postgres => "ALTER TABLE raw_delivery ADD CONSTRAINT refuse CHECK (source <> 'bad')",
+        };
+        let tx = app.app.db.write().await.unwrap();
+        tx.conn().execute_unprepared(refuse).await.unwrap();
+        tx.commit().await.unwrap();
+        let call = |number: usize| Call {
+            source: if number == 7 { "bad" } else { "good" },
+            body: number.to_string().into(),
+            items: Vec::new(),
+        };
+        let results = join_all((0..20).map(|number| app.app.intake.store(call(number)))).await;
+        let refused: Vec<usize> = (0..20).filter(|number| results[*number].is_err()).collect();
+        assert_eq!(refused, [7]);
+        let mut stored: Vec<usize> = deliveries(app)
+            .await
+            .into_iter()
+            .map(|row| String::from_utf8(row.body.unwrap()).unwrap().parse().unwrap())
+            .collect();
+        stored.sort_unstable();
+        assert_eq!(stored, (0..20).filter(|number| *number != 7).collect::<Vec<_>>());
     }
 }
 
