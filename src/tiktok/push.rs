@@ -167,13 +167,16 @@ async fn known(db: &Db, site: SiteId, posts: &[&Post]) -> Result<HashMap<String,
             .same_text("platform", Platform::Tiktok.as_str())
             .query(
                 db.read(),
-                "SELECT item.item_key, item.id, item.payload FROM {rows} r JOIN item \
-                 ON item.platform = r.platform AND item.account = '' AND item.item_key = r.item_key",
+                // Not as a join: before PostgreSQL knows how many there are, it would read all of the platform's for it.
+                "SELECT r.item_key, \
+                 (SELECT i.id FROM item i WHERE i.platform = r.platform AND i.account = '' AND i.item_key = r.item_key) AS id, \
+                 (SELECT i.payload FROM item i WHERE i.platform = r.platform AND i.account = '' AND i.item_key = r.item_key) \
+                 AS payload FROM {rows} r",
             )
             .await?;
         for row in rows {
-            let found = Known { item: row.try_get("", "id")?, payload: row.try_get("", "payload")? };
-            known.insert(row.try_get("", "item_key")?, found);
+            let Some(item) = row.try_get("", "id")? else { continue };
+            known.insert(row.try_get("", "item_key")?, Known { item, payload: row.try_get("", "payload")? });
         }
     }
     Ok(known)
