@@ -1,16 +1,19 @@
 //! Serving: listen, answer, and stop without losing anything.
 
+mod idle;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use poem::listener::{Acceptor as _, Listener as _, TcpAcceptor, TcpListener};
 
+use self::idle::IdleAcceptor;
 use crate::app::App;
 use crate::http;
 
 /// How long running requests may take to end after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Connections without a request are closed after this time.
+/// Connections on which nothing moves are closed after this time.
 const IDLE: Duration = Duration::from_secs(75);
 
 /// Why it could not listen.
@@ -49,8 +52,8 @@ impl Bound {
 
     /// Answers until `stop` is done, lets running requests end, then stops the workers.
     pub async fn serve(self, app: &App, stop: impl Future<Output = ()>) -> std::io::Result<()> {
-        let served = poem::Server::new_with_acceptor(self.acceptor)
-            .idle_timeout(IDLE)
+        let acceptor = IdleAcceptor { inner: self.acceptor, limit: IDLE };
+        let served = poem::Server::new_with_acceptor(acceptor)
             .run_with_graceful_shutdown(http::endpoint(app), stop, Some(DRAIN))
             .await;
         app.stop().await;
