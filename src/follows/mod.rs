@@ -153,13 +153,13 @@ impl Follows {
         let writers = if db.backend() == sea_orm::DatabaseBackend::Sqlite { 1 } else { POSTGRES_WRITERS };
         let mut runs = Vec::with_capacity(writers);
         for _ in 0..writers {
-            let (db, configs, dispatcher) = (db.for_worker().await?, configs.clone(), dispatcher.clone());
+            let (db, configs, dispatcher) = (db.for_worker(1).await?, configs.clone(), dispatcher.clone());
             runs.push(move |follows: Vec<Follow>, turn| {
                 create_batch(db.clone(), configs.clone(), dispatcher.clone(), follows, turn)
             });
         }
         let creates = Gather::start_on_threads(LIMITS, "follows", runs)?;
-        let list_db = db.for_worker().await?;
+        let list_db = db.for_worker(1).await?;
         let list = move |asked: Vec<(SiteId, Subject)>, turn| {
             drop(turn);
             let db = list_db.clone();

@@ -132,7 +132,7 @@ impl Dispatcher {
         metrics: Metrics,
     ) -> Result<Self, StartError> {
         // The largest statements of all: only one connection should keep room for them.
-        let outcomes_db = db.for_worker().await?;
+        let outcomes_db = db.for_worker(1).await?;
         let (outcomes, unwritten) = mpsc::channel(OUTCOMES_QUEUE_MAX);
         let node = db.new_id();
         endpoints::recover(&db).await?;

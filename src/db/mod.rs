@@ -5,6 +5,8 @@
 //! takes the write lock at once (`BEGIN IMMEDIATE`) on the only writing connection; a commit is on disk
 //! (`synchronous=FULL`) before it returns.
 
+mod log;
+
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -48,10 +50,6 @@ const LISTEN_RETRY: Duration = Duration::from_secs(1);
 const MIGRATION_LOCK: i64 = 7_305_805_932_170;
 /// Times a transaction that lost a race is run, in all.
 pub const TRIES_MAX: usize = 5;
-/// How often what is in SQLite's write-ahead log is copied back.
-const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
-/// Pages in the log at which writers wait a moment so that it starts anew (64 MiB).
-const LOG_PAGES: i64 = 16_000;
 /// Pages in the log at which a writer copies them back itself, should nobody else do so (128 MiB).
 const LOG_PAGES_MAX: &str = "32000";
 
@@ -153,13 +151,13 @@ impl Db {
         }
     }
 
-    /// The same database for a worker that does one thing at a time. On PostgreSQL it gets a connection of its own, opened and
-    /// watched by the runtime that uses it; SQLite has but one writer.
-    pub async fn for_worker(&self) -> Result<Self, OpenError> {
+    /// The same database for a worker that uses so many `connections` at once. On PostgreSQL it gets connections of its own,
+    /// opened and watched by the runtime that uses them; SQLite has but one writer.
+    pub async fn for_worker(&self, connections: u32) -> Result<Self, OpenError> {
         if self.backend() == DatabaseBackend::Sqlite {
             return Ok(self.clone());
         }
-        let mut options = postgres_options(&self.url, 1);
+        let mut options = postgres_options(&self.url, connections);
         options.min_connections(0).connect_lazy(true);
         let own = Database::connect(options).await.map_err(OpenError::Unreachable)?;
         self.of_workers.lock().unwrap_or_else(PoisonError::into_inner).push(own.clone());
@@ -303,36 +301,6 @@ impl Db {
                 return Ok(());
             }
         }
-    }
-
-    /// Copies what SQLite has in its write-ahead log back into the file, again and again, beside the writer rather than in
-    /// its way. On PostgreSQL there is nothing to do.
-    pub async fn keep_log_short(&self) {
-        if self.backend() != DatabaseBackend::Sqlite {
-            return;
-        }
-        let mut ticks = tokio::time::interval(CHECKPOINT_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if let Err(error) = self.checkpoint().await {
-                tracing::warn!(%error, "the write-ahead log could not be copied back; it is tried again");
-            }
-        }
-    }
-
-    async fn checkpoint(&self) -> Result<(), DbErr> {
-        let pragma = |mode| {
-            let sql = format!("PRAGMA wal_checkpoint({mode})");
-            Statement::from_string(DatabaseBackend::Sqlite, sql)
-        };
-        let answer = self.reader.query_one_raw(pragma("PASSIVE")).await?;
-        let pages: i64 = answer.map(|row| row.try_get("", "log")).transpose()?.unwrap_or(0);
-        if pages >= LOG_PAGES {
-            // Nearly everything is copied by now, so the writer hardly waits.
-            self.reader.query_one_raw(pragma("RESTART")).await?;
-        }
-        Ok(())
     }
 }
 
