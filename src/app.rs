@@ -165,7 +165,7 @@ impl App {
             proxy: config.webhook_proxy.clone(),
         })?;
         let metrics = Metrics::new()?;
-        let signer = Signer::new(db.clone(), sealer.clone());
+        let signer = Signer::start(db.clone(), sealer.clone()).map_err(WorkersError::Thread)?;
         let streams = match &config.nats {
             Some(settings) => Some(Streams::connect(settings, outbound::trust(&config.extra_roots)?).await?),
             None => None,

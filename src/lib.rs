@@ -12,7 +12,7 @@
 //! | [`profiles`], [`activities`] | members' handles and attributes; what they do on platforms and what it earns |
 //! | [`webhooks`], [`apps`], [`outbound`], [`streams`] | events told to external systems, their keys, the ways out |
 //! | [`access`] | who calls, and the token endpoint |
-//! | [`app`], [`config`], [`db`], [`rows`], [`gather`], [`seal`], [`clock`], [`ids`], [`metrics`] | what they stand on |
+//! | [`app`], [`config`], [`db`], [`rows`], [`gather`], [`threads`], [`seal`], [`clock`], [`ids`], [`metrics`] | what they stand on |
 
 pub mod access;
 pub mod accounts;
@@ -42,5 +42,6 @@ pub mod server;
 pub mod sites;
 pub mod sources;
 pub mod streams;
+pub mod threads;
 pub mod tiktok;
 pub mod webhooks;

@@ -6,6 +6,7 @@
 //! the token: a resend makes the rest again of the event and is the very same token. Should it come out otherwise, because the event
 //! has lost its words or this program writes tokens in another way than the one that signed, it is signed anew.
 
+use std::io;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -18,7 +19,6 @@ use entity::id::{AppId, Timestamp};
 use quick_cache::sync::Cache;
 use sea_orm::DbErr;
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::signature_headers::HeaderSigner;
@@ -27,6 +27,7 @@ use crate::apps::keys::{self, SigningKey};
 use crate::db::Db;
 use crate::seal::{SealError, Sealer};
 use crate::sites::config::Target;
+use crate::threads::Threads;
 
 /// A token's life in seconds, as Wix issues it: longer than the whole schedule of resends.
 pub const TOKEN_LIFE_S: i64 = 300_000;
@@ -63,7 +64,7 @@ pub struct Signer {
     db: Db,
     sealer: Sealer,
     apps: Arc<Cache<AppId, Arc<AppKeys>>>,
-    threads: Arc<Semaphore>,
+    threads: Threads,
     /// Signs the headers of tries that want it.
     pub(super) headers: HeaderSigner,
 }
@@ -105,17 +106,15 @@ struct AccountInfo {
 pub const WEBHOOK_ISSUER: &str = "followpoints";
 
 impl Signer {
-    /// A signer that reads keys from `db` and opens them with `sealer`.
-    #[must_use]
-    pub fn new(db: Db, sealer: Sealer) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self {
+    /// A signer that reads keys from `db` and opens them with `sealer`, with threads of its own.
+    pub fn start(db: Db, sealer: Sealer) -> io::Result<Self> {
+        Ok(Self {
             headers: HeaderSigner::new(db.clone(), sealer.clone()),
             db,
             sealer,
             apps: Arc::new(Cache::new(APPS_CACHED_MAX)),
-            threads: Arc::new(Semaphore::new(cores)),
-        }
+            threads: Threads::start("signatures")?,
+        })
     }
 
     /// The token of the job's event for its app; made at most once per event and app, unless it has expired.
@@ -140,11 +139,8 @@ impl Signer {
     async fn sign_new(&self, job: &Job, at: Timestamp) -> Result<SignedToken, SigningError> {
         let key = self.key(job.target.app_id, at).await?;
         let (event, target) = (Arc::clone(&job.event), Arc::clone(&job.target));
-        // Signing takes long enough to hold up a thread that serves requests.
-        let _permit = self.threads.acquire().await.map_err(|_| SigningError::Sign)?;
-        tokio::task::spawn_blocking(move || sign(&key, &event, &target, at))
-            .await
-            .map_err(|_| SigningError::Sign)?
+        let signing = self.threads.run(move || sign(&key, &event, &target, at));
+        signing.await.map_err(|_| SigningError::Sign)?
     }
 
     /// The key of `app` that signs at `at`: the newest that was active by then, else the oldest.

@@ -43,6 +43,7 @@ const FOUNDATION: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("ids", &[]),
     ("gather", &[]),
+    ("threads", &[]),
     ("rows", &[]),
     ("seal", &[]),
     ("outbound", &["clock"]),
@@ -72,7 +73,7 @@ impl Source {
         self.path.ends_with("/api.rs") || self.path.ends_with("_api.rs")
     }
 
-    /// The module of the crate that the file belongs to: `follows` for `src/follows/batch.rs`, `db` for `src/db.rs`.
+    /// The module of the crate that the file belongs to: `follows` for `src/follows/batch.rs`, `rows` for `src/rows.rs`.
     fn module(&self) -> &str {
         let below = self.path.strip_prefix("src/").unwrap_or("");
         below.split('/').next().unwrap_or(below).trim_end_matches(".rs")
