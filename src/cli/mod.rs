@@ -5,9 +5,17 @@ mod demo;
 mod serve;
 mod webhooks;
 
+use std::env;
+use std::num::NonZeroUsize;
+
 use clap::{Parser, Subcommand};
 use followpoints::config::{Config, Settings};
 use followpoints::http::openapi;
+use followpoints::threads;
+use tokio::runtime::Runtime;
+
+/// Says how many threads serve requests.
+const THREADS: &str = "FOLLOWPOINTS_THREADS";
 
 /// Reward a site's members for following its social channels.
 ///
@@ -74,6 +82,19 @@ enum Command {
     Admin(admin::AdminCommand),
 }
 
+/// A thread less than there are cores serves requests, unless the operator says otherwise: batches, signatures and the embedded
+/// database have threads of their own, and on few cores all of them get in each other's way.
+fn runtime() -> Result<Runtime, String> {
+    let threads = match env::var(THREADS) {
+        Ok(text) => {
+            text.parse::<NonZeroUsize>().map_err(|_| format!("{THREADS} must be a number from 1 on"))?.get()
+        }
+        Err(_) => threads::cores().saturating_sub(1).max(1),
+    };
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads).enable_all().build().map_err(|error| format!("cannot start: {error}"))
+}
+
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> Result<(), String> {
     let arguments = Arguments::parse();
@@ -86,11 +107,7 @@ pub(crate) fn run() -> Result<(), String> {
         database_url: arguments.settings.database_url,
         public_url: arguments.settings.public_url,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let config = |settings| Config::from_env(settings).map_err(|error| error.to_string());
         // Before the configuration, which makes a key file beside a new database.
         let existing = |settings: Settings| {
@@ -99,7 +116,7 @@ pub(crate) fn run() -> Result<(), String> {
         };
         match arguments.command {
             Command::Serve { no_migrate } => serve::serve(config(settings)?, no_migrate).await,
-            Command::Demo { once } => demo::run(settings, once).await,
+            Command::Demo { once } => Box::pin(demo::run(settings, once)).await,
             Command::Migrate => serve::migrate(config(settings)?).await,
             Command::Openapi => Ok(()),
             Command::Verify => serve::verify(existing(settings)?).await,

@@ -209,6 +209,16 @@ fn a_port_that_is_taken_is_told() {
 }
 
 #[test]
+fn a_number_of_threads_that_is_none_is_told() {
+    for wrong in ["0", "two", "-1", ""] {
+        let mut sandbox = Sandbox::new();
+        sandbox.set("FOLLOWPOINTS_THREADS", wrong);
+        let refused = Ended::refused("FOLLOWPOINTS_THREADS must be a number from 1 on");
+        assert_eq!(sandbox.run(&["serve"]), refused, "{wrong:?}");
+    }
+}
+
+#[test]
 fn an_empty_database_is_not_served_without_migrating_it() {
     let behind = Ended::refused(
         "the database schema is 6 step(s) behind; run `followpoints migrate` with the same FOLLOWPOINTS_DATABASE_URL",
