@@ -52,12 +52,13 @@ pub(super) struct Plan {
     pub(super) fresh: FreshDeliveries,
 }
 
-/// Decides about `follows` in order.
+/// Decides about `follows` in order. `has_read` is called when everything is read that is needed for it.
 pub(super) async fn plan(
     tx: &Tx,
     configs: &SiteConfigs,
     dispatcher: &Dispatcher,
     follows: &[Follow],
+    has_read: impl FnOnce(),
 ) -> Result<Plan, FollowError> {
     let mut sites: Vec<SiteId> = follows.iter().map(|follow| follow.site).collect();
     sites.sort_unstable();
@@ -67,6 +68,7 @@ pub(super) async fn plan(
     let subjects: Vec<(SiteId, Subject)> =
         follows.iter().map(|follow| (follow.site, follow.subject)).collect();
     batch.read(tx, &subjects).await?;
+    has_read();
     let mut results = Vec::with_capacity(follows.len());
     for follow in follows {
         results.push(match batch.decide(tx, &configs, follow) {

@@ -291,9 +291,10 @@ async fn create_together(
         tries += 1;
         let done = async {
             let tx = database.write().await?;
-            let Plan { results, writes, fresh } = batch::plan(&tx, configs, dispatcher, follows).await?;
-            // The next batch is read while this one is written.
-            drop(turn.take());
+            // The next batch is read while this one is decided about and written.
+            let has_read = || drop(turn.take());
+            let Plan { results, writes, fresh } =
+                batch::plan(&tx, configs, dispatcher, follows, has_read).await?;
             rows::write_all(tx.conn(), writes).await?;
             tx.commit().await?;
             Ok::<_, FollowError>((results, fresh))
