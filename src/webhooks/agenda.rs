@@ -12,7 +12,7 @@ use super::queue::{Lane, Queue};
 pub(super) struct Noted {
     in_ring: [bool; Lane::COUNT],
     to_read: bool,
-    due: Option<Timestamp>,
+    due: [Option<Timestamp>; 2],
     idle: Option<Timestamp>,
 }
 
@@ -24,8 +24,8 @@ pub(super) struct Agenda {
     rings: [VecDeque<SubscriptionId>; Lane::COUNT],
     /// Those whose deliveries have to be read, and of these apart those whose breaker is open.
     to_read: [VecDeque<SubscriptionId>; 2],
-    /// Those of which a delivery in the database is due later.
-    due: BTreeSet<(Timestamp, SubscriptionId)>,
+    /// Those of which a delivery in the database is due later, and apart those whose breaker is open.
+    due: [BTreeSet<(Timestamp, SubscriptionId)>; 2],
     /// Those without work, and since when.
     idle: BTreeSet<(Timestamp, SubscriptionId)>,
 }
@@ -36,7 +36,7 @@ impl Agenda {
             now: Timestamp(0),
             rings: [const { VecDeque::new() }; Lane::COUNT],
             to_read: [const { VecDeque::new() }; 2],
-            due: BTreeSet::new(),
+            due: [const { BTreeSet::new() }; 2],
             idle: BTreeSet::new(),
         }
     }
@@ -59,14 +59,20 @@ impl Agenda {
             self.to_read[usize::from(queue.breaker.is_open())].push_back(subscription);
         }
         let due = queue.next_due.filter(|_| queue.fence.is_some());
-        move_to(&mut self.due, subscription, &mut queue.noted.due, due);
+        for is_open in [false, true] {
+            let due = due.filter(|_| queue.breaker.is_open() == is_open);
+            let place = usize::from(is_open);
+            move_to(&mut self.due[place], subscription, &mut queue.noted.due[place], due);
+        }
         let idle = (queue.fence.is_some() && queue.is_idle()).then(|| queue.noted.idle.unwrap_or(self.now));
         move_to(&mut self.idle, subscription, &mut queue.noted.idle, idle);
     }
 
     /// Forgets `queue` of `subscription`, which is no longer this node's.
     pub(super) fn forget(&mut self, subscription: SubscriptionId, queue: &mut Queue) {
-        move_to(&mut self.due, subscription, &mut queue.noted.due, None);
+        for (due, noted) in self.due.iter_mut().zip(&mut queue.noted.due) {
+            move_to(due, subscription, noted, None);
+        }
         move_to(&mut self.idle, subscription, &mut queue.noted.idle, None);
     }
 
@@ -90,10 +96,16 @@ impl Agenda {
         self.to_read[usize::from(is_open)].pop_front()
     }
 
-    /// An endpoint of which a delivery has become due, each once. Its queue has to be told that it is not due later any more.
-    pub(super) fn next_due(&mut self) -> Option<SubscriptionId> {
-        let is_due = self.due.first().is_some_and(|(at, _)| *at <= self.now);
-        if is_due { self.due.pop_first().map(|(_, subscription)| subscription) } else { None }
+    /// Whether there is an endpoint of which a delivery has become due, and whose breaker is open, or is not.
+    pub(super) fn has_due(&self, is_open: bool) -> bool {
+        self.due[usize::from(is_open)].first().is_some_and(|(at, _)| *at <= self.now)
+    }
+
+    /// Such an endpoint, each once. Its queue has to be told that it is not due later any more.
+    pub(super) fn next_due(&mut self, is_open: bool) -> Option<SubscriptionId> {
+        let is_due = self.has_due(is_open);
+        let due = &mut self.due[usize::from(is_open)];
+        if is_due { due.pop_first().map(|(_, subscription)| subscription) } else { None }
     }
 
     /// Up to `max` endpoints that have had no work for `idle_ms` milliseconds.
@@ -147,6 +159,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::webhooks::queue::Breaker;
 
     const START: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -166,9 +179,9 @@ mod tests {
         queue.next_due = Some(START.plus_ms(5));
         agenda.note(id(1), &mut queue);
         agenda.set_now(START.plus_ms(4));
-        assert_eq!(agenda.next_due(), None);
+        assert_eq!(agenda.next_due(false), None);
         agenda.set_now(START.plus_ms(5));
-        assert_eq!((agenda.next_due(), agenda.next_due()), (Some(id(1)), None));
+        assert_eq!([(); 2].map(|()| agenda.next_due(false)), [Some(id(1)), None]);
 
         // Another time takes the place of the first.
         for at in [9, 7] {
@@ -176,11 +189,24 @@ mod tests {
             agenda.note(id(1), &mut queue);
         }
         agenda.set_now(START.plus_ms(9));
-        assert_eq!((agenda.next_due(), agenda.next_due()), (Some(id(1)), None));
+        assert_eq!([(); 2].map(|()| agenda.next_due(false)), [Some(id(1)), None]);
         queue.next_due = Some(START);
         agenda.note(id(1), &mut queue);
         agenda.forget(id(1), &mut queue);
-        assert_eq!(agenda.next_due(), None, "it is not this node's any more");
+        assert_eq!(agenda.next_due(false), None, "it is not this node's any more");
+    }
+
+    #[test]
+    fn those_whose_breaker_is_open_are_due_apart() {
+        let (mut agenda, mut queue) = (Agenda::new(), owned());
+        agenda.set_now(START);
+        queue.next_due = Some(START);
+        for breaker in [Breaker::default(), Breaker::failing()] {
+            queue.breaker = breaker;
+            agenda.note(id(1), &mut queue);
+        }
+        assert_eq!([false, true].map(|is_open| agenda.has_due(is_open)), [false, true]);
+        assert_eq!([false, true].map(|is_open| agenda.next_due(is_open)), [None, Some(id(1))]);
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use entity::id::{SubscriptionId, Timestamp};
 use futures_util::FutureExt as _;
 use sea_orm::DbErr;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -35,15 +36,23 @@ const OUTCOMES_QUEUE_MAX: usize = 1_024;
 const OUTCOMES_RETRY: Duration = Duration::from_millis(200);
 /// Times that outcomes are written together before each is written alone.
 const OUTCOMES_TRIES_MAX: u32 = 5;
+/// Tries that start together at endpoints whose breaker is open, and the rest after them: 3,000 a second at the most.
+const PROBES_AT_ONCE: usize = 3;
+const PROBES_REST: Duration = Duration::from_millis(1);
+/// Connections to PostgreSQL for the looks for due deliveries: one that writes and one that reads meanwhile.
+const KEEPER_CONNECTIONS: u32 = 2;
 /// How long a stop waits for tries under way.
 const STOP_WAIT: Duration = Duration::from_secs(20);
 
 /// Why it could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A connection of its own could not be had.
+    /// Connections of its own could not be had.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Its thread.
+    #[error("cannot start a thread: {0}; check the limit on processes")]
+    Thread(#[from] io::Error),
     /// What an earlier process left could not be taken over.
     #[error("cannot read the deliveries that an earlier process left: {0}")]
     Recover(#[from] DbErr),
@@ -54,7 +63,9 @@ pub enum StartError {
 pub struct Dispatcher(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
-    pub(super) db: Db,
+    db: Db,
+    /// For what runs on the keeper's thread.
+    pub(super) keeper_db: Db,
     /// By which lock others know whether this process is connected.
     pub(super) session: i32,
     pub(super) configs: SiteConfigs,
@@ -65,6 +76,8 @@ pub(super) struct Inner {
     pub(super) wake: Notify,
     /// Tries after a failure may start.
     again: Notify,
+    /// Tries at endpoints whose breaker is open may start.
+    probe: Notify,
     idle: Notify,
     pub(super) looking: tokio::sync::Mutex<()>,
     started: Instant,
@@ -133,6 +146,7 @@ impl Dispatcher {
     ) -> Result<Self, StartError> {
         // The largest statements of all: only one connection should keep room for them.
         let outcomes_db = db.for_worker(1).await?;
+        let keeper_db = db.for_worker(KEEPER_CONNECTIONS).await?;
         let (outcomes, unwritten) = mpsc::channel(OUTCOMES_QUEUE_MAX);
         let node = db.new_id();
         endpoints::recover(&db).await?;
@@ -142,6 +156,7 @@ impl Dispatcher {
         let dispatcher = Self(Arc::new(Inner {
             state: Mutex::new(State::new(node, alive_until)),
             db,
+            keeper_db,
             session,
             configs,
             ways,
@@ -149,6 +164,7 @@ impl Dispatcher {
             outcomes,
             wake: Notify::new(),
             again: Notify::new(),
+            probe: Notify::new(),
             idle: Notify::new(),
             looking: tokio::sync::Mutex::default(),
             started: Instant::now(),
@@ -156,12 +172,20 @@ impl Dispatcher {
             loops: Mutex::default(),
             runtime: Handle::current(),
         }));
+        let (until, ended) = oneshot::channel();
+        let background = background(ended)?;
         {
             let mut loops = dispatcher.0.loops.lock().unwrap_or_else(PoisonError::into_inner);
-            loops.spawn(write_outcomes(dispatcher.clone(), outcomes_db, unwritten));
+            loops.spawn_on(write_outcomes(dispatcher.clone(), outcomes_db, unwritten), &background);
+            loops.spawn_on(keeper::tick(dispatcher.clone()), &background);
+            loops.spawn_on(keeper::listen(dispatcher.clone()), &background);
             loops.spawn(start_again(dispatcher.clone()));
-            loops.spawn(keeper::tick(dispatcher.clone()));
-            loops.spawn(keeper::listen(dispatcher.clone()));
+            loops.spawn(start_probes(dispatcher.clone()));
+            // The thread ends with this runtime at the latest.
+            loops.spawn(async move {
+                let _until: oneshot::Sender<()> = until;
+                std::future::pending::<()>().await;
+            });
         }
         Ok(dispatcher)
     }
@@ -294,33 +318,34 @@ impl Dispatcher {
 
     /// Starts the first tries that may start, and has the others started after them.
     pub(super) fn pump(&self) {
-        while self.start_one(&[Lane::Fresh]) {}
+        while self.start_one(Lane::Fresh) {}
         let state = self.lock();
-        if state.has_turns(Lane::Resends) || state.has_turns(Lane::Probes) {
-            self.0.again.notify_one();
+        for (lane, starter) in [(Lane::Resends, &self.0.again), (Lane::Probes, &self.0.probe)] {
+            if state.has_turns(lane) {
+                starter.notify_one();
+            }
         }
     }
 
-    /// Starts one try of the first of `lanes` that has any, and says whether there may be more.
-    fn start_one(&self, lanes: &[Lane]) -> bool {
+    /// Starts one try of `lane`, and says whether there may be more.
+    fn start_one(&self, lane: Lane) -> bool {
         let now = self.0.db.now();
         let (next, wants_more) = {
             let mut state = self.lock();
-            let found = lanes.iter().map(|lane| state.take(now, *lane)).find(|next| !next.is_nothing());
-            (found, std::mem::take(&mut state.wants_more))
+            (state.take(now, lane), std::mem::take(&mut state.wants_more))
         };
         if wants_more {
             self.wake();
         }
         match next {
-            Some(Next::Job(job, lane)) => {
+            Next::Job(job, lane) => {
                 self.0.runtime.spawn(run(self.clone(), job, lane));
             }
-            Some(Next::Later(subscription, at)) => {
+            Next::Later(subscription, at) => {
                 let wait = Duration::from_millis((at.0 - now.0).unsigned_abs());
                 self.0.runtime.spawn(resume(self.clone(), subscription, wait));
             }
-            Some(Next::Nothing) | None => return false,
+            Next::Nothing => return false,
         }
         true
     }
@@ -345,6 +370,15 @@ impl Dispatcher {
     }
 }
 
+/// A runtime with a thread of its own for what handles hundreds of deliveries in one go, which those that send one would have to
+/// wait for. It lives until `ended`.
+fn background(ended: oneshot::Receiver<()>) -> io::Result<Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new().name("webhooks".to_owned()).spawn(move || runtime.block_on(ended))?;
+    Ok(handle)
+}
+
 /// Has the endpoint of `subscription` go on after `wait`, when its rate allows it.
 async fn resume(dispatcher: Dispatcher, subscription: SubscriptionId, wait: Duration) {
     let _ = tokio::time::timeout(wait, std::future::pending::<()>()).await;
@@ -357,8 +391,24 @@ async fn resume(dispatcher: Dispatcher, subscription: SubscriptionId, wait: Dura
 async fn start_again(dispatcher: Dispatcher) {
     loop {
         dispatcher.0.again.notified().await;
-        while dispatcher.start_one(&[Lane::Probes, Lane::Resends]) {
+        while dispatcher.start_one(Lane::Resends) {
             tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Starts tries at endpoints whose breaker is open, a few at a time with rests in between, however many are due: nobody waits for
+/// what will most likely fail again.
+async fn start_probes(dispatcher: Dispatcher) {
+    let mut ticks = tokio::time::interval(PROBES_REST);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        dispatcher.0.probe.notified().await;
+        loop {
+            ticks.tick().await;
+            if (0..PROBES_AT_ONCE).any(|_| !dispatcher.start_one(Lane::Probes)) {
+                break;
+            }
         }
     }
 }

@@ -19,6 +19,9 @@ const RENEW_MS: i64 = 1_000;
 const REVIEW_MS: i64 = LEASE_MS;
 /// Times that one look reads what is due; then the node has to say again that it lives.
 const ROUNDS_MAX: usize = 32;
+/// Rest between two rounds when only endpoints are left whose breaker is open, so that reading for those who fail leaves room for
+/// everybody else, too.
+const PROBES_REST: Duration = Duration::from_millis(4);
 /// Endpoints that one look compares.
 const REVIEWED_AT_ONCE: usize = 512;
 
@@ -45,7 +48,7 @@ pub(super) async fn tick(dispatcher: Dispatcher) {
 pub(super) async fn listen(dispatcher: Dispatcher) {
     let woken = dispatcher.clone();
     let lock = (SESSION_LOCKS, dispatcher.0.session);
-    dispatcher.0.db.listen(CHANNEL, lock, move || woken.wake()).await;
+    dispatcher.0.keeper_db.listen(CHANNEL, lock, move || woken.wake()).await;
 }
 
 impl Dispatcher {
@@ -60,11 +63,11 @@ impl Dispatcher {
         // What was queued while this node's life had run out waits for somebody to start it.
         self.pump();
         self.review().await?;
-        match health::review(&self.0.db, &self.0.configs, self).await {
+        match health::review(&self.0.keeper_db, &self.0.configs, self).await {
             Ok(disabled) => disabled.into_iter().for_each(|subscription| self.requeue(subscription)),
             Err(error) => tracing::warn!(%error, "the health of receivers could not be reviewed"),
         }
-        let mut has_found = match replays::go_on(&self.0.db).await {
+        let mut has_found = match replays::go_on(&self.0.keeper_db).await {
             Ok(has_gone_on) => has_gone_on,
             Err(error) => {
                 tracing::warn!(%error, "a replay could not go on; the next look tries again");
@@ -77,6 +80,13 @@ impl Dispatcher {
             has_found |= has_read;
             if round == ROUNDS_MAX {
                 self.wake();
+            } else if self.lock().wants_only_probes()
+                && tokio::time::timeout(PROBES_REST, self.0.wake.notified()).await.is_ok()
+            {
+                // Whoever woke it wants the whole look.
+                has_found = true;
+                self.wake();
+                break;
             }
         }
         self.release_idle(false).await?;
@@ -85,7 +95,7 @@ impl Dispatcher {
 
     /// Renews this node's life when it is time, and buries others. If it was itself taken for dead, it starts anew.
     async fn stay_alive(&self) -> Result<(), DbErr> {
-        let db = &self.0.db;
+        let db = &self.0.keeper_db;
         if db.backend() == DatabaseBackend::Sqlite {
             return Ok(());
         }
@@ -120,7 +130,7 @@ impl Dispatcher {
 
     /// Looks through everything that is this node's, now and then, and through some at a time.
     async fn review(&self) -> Result<(), DbErr> {
-        let now = self.0.db.now();
+        let now = self.0.keeper_db.now();
         let (node, after) = {
             let mut state = self.lock();
             if state.reviewed.is_none() {
@@ -131,7 +141,7 @@ impl Dispatcher {
             }
             (state.node, state.reviewed)
         };
-        let owned = endpoints::owned_by(&self.0.db, node, after, REVIEWED_AT_ONCE).await?;
+        let owned = endpoints::owned_by(&self.0.keeper_db, node, after, REVIEWED_AT_ONCE).await?;
         let mut state = self.lock();
         state.reviewed =
             owned.last().filter(|_| owned.len() == REVIEWED_AT_ONCE).map(|owned| owned.subscription);
@@ -145,12 +155,12 @@ impl Dispatcher {
     async fn take_due(&self) -> Result<bool, DbErr> {
         let node = {
             let state = self.lock();
-            if state.room_of_new() == 0 || !state.is_alive(self.0.db.now()) {
+            if state.room_of_new() == 0 || !state.is_alive(self.0.keeper_db.now()) {
                 return Ok(false);
             }
             state.node
         };
-        let taken = endpoints::take_due(&self.0.db, node).await?;
+        let taken = endpoints::take_due(&self.0.keeper_db, node).await?;
         let mut state = self.lock();
         for endpoint in &taken {
             state.own(*endpoint);
@@ -160,11 +170,11 @@ impl Dispatcher {
 
     /// Reads what is due of some endpoints, and says whether there was anything; nothing if none are to be read.
     async fn read_due(&self) -> Result<Option<bool>, DbErr> {
-        let wants = self.lock().wants(self.0.db.now(), ENDPOINTS_MAX);
+        let wants = self.lock().wants(self.0.keeper_db.now(), ENDPOINTS_MAX);
         if wants.is_empty() {
             return Ok(None);
         }
-        let found = claims::read_due(&self.0.db, &wants, |due| self.lock().drop_held(due)).await;
+        let found = claims::read_due(&self.0.keeper_db, &wants, |due| self.lock().drop_held(due)).await;
         let (found, failed) = match found {
             Ok(found) => (Some(found), None),
             Err(error) => (None, Some(error)),
@@ -183,9 +193,10 @@ impl Dispatcher {
     pub(super) async fn release_idle(&self, all_at_once: bool) -> Result<(), DbErr> {
         let (node, idle) = {
             let mut state = self.lock();
-            let idle = if all_at_once { state.all_idle() } else { state.idle(self.0.db.now(), TAKEN_MAX) };
+            let idle =
+                if all_at_once { state.all_idle() } else { state.idle(self.0.keeper_db.now(), TAKEN_MAX) };
             (state.node, idle)
         };
-        endpoints::release(&self.0.db, node, &idle, |idle| self.lock().disown_idle(idle)).await
+        endpoints::release(&self.0.keeper_db, node, &idle, |idle| self.lock().disown_idle(idle)).await
     }
 }

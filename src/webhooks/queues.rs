@@ -27,8 +27,12 @@ pub(super) const HELD_MAX: usize = 20_000;
 const HELD_BY_PROBES_MAX: usize = HELD_MAX / 2;
 /// How long an endpoint without work stays with its node, in milliseconds.
 const IDLE_MS: i64 = 10_000;
-/// Jobs that one look may bring, about.
+/// Jobs that one round of a look may bring, about.
 const LOOK_MAX: usize = 1_024;
+/// Endpoints that one round finds due: whoever brings or asks for a job waits meanwhile.
+const DUE_MAX: usize = 256;
+/// The same, and jobs, for endpoints whose breaker is open: they are read as slowly as they are tried.
+const PROBES_DUE_MAX: usize = 16;
 
 /// Every queue, and what is on its way.
 pub(super) struct State {
@@ -95,12 +99,6 @@ pub(super) struct Want {
     pub(super) held: usize,
     /// Whether some have an order.
     pub(super) is_ordered: bool,
-}
-
-impl Next {
-    pub(super) const fn is_nothing(&self) -> bool {
-        matches!(self, Self::Nothing)
-    }
 }
 
 impl State {
@@ -214,6 +212,12 @@ impl State {
             queue.push(job);
             self.note(subscription);
         }
+    }
+
+    /// Whether all that is left to read is for endpoints whose breaker is open.
+    pub(super) fn wants_only_probes(&self) -> bool {
+        let has_wants = |is_open| self.agenda.reads(is_open) > 0 || self.agenda.has_due(is_open);
+        !has_wants(false) && has_wants(true)
     }
 
     /// Tries under way.
@@ -333,14 +337,15 @@ impl State {
             return Vec::new();
         }
         self.agenda.set_now(now);
-        while let Some(subscription) = self.agenda.next_due() {
-            let Some(queue) = self.queues.get_mut(&subscription) else { continue };
-            queue.next_due = None;
-            queue.has_more = true;
-            self.note(subscription);
-        }
         let mut wants = Vec::new();
         for is_open in [false, true] {
+            for _ in 0..if is_open { PROBES_DUE_MAX } else { DUE_MAX } {
+                let Some(subscription) = self.agenda.next_due(is_open) else { break };
+                let Some(queue) = self.queues.get_mut(&subscription) else { continue };
+                queue.next_due = None;
+                queue.has_more = true;
+                self.note(subscription);
+            }
             self.add_wants(is_open, max, &mut wants);
         }
         // Before the database is asked: what is written meanwhile sets it again.
@@ -355,7 +360,8 @@ impl State {
 
     /// Adds to `wants` endpoints whose breaker is open, or is not.
     fn add_wants(&mut self, is_open: bool, max: usize, wants: &mut Vec<Want>) {
-        let mut room_in_all = self.room_in_all(is_open).min(LOOK_MAX);
+        let look_max = if is_open { PROBES_DUE_MAX } else { LOOK_MAX };
+        let mut room_in_all = self.room_in_all(is_open).min(look_max);
         let reads = self.agenda.reads(is_open);
         // So that those that are behind go on side by side: what they tell is read, and signed, once for all of them.
         let share = room_in_all.checked_div(reads.min(max)).unwrap_or(0).max(1);
