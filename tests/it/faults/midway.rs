@@ -56,7 +56,9 @@ on_both_databases! {
         let mut process = installation.serve().await;
         let drive = followed(Shop::open(&process.url).await, 400).await;
         let shop = &drive.shop;
-        let late = Receiver::start().await;
+        // While nothing is answered, the replay rests before its end.
+        let (late, gate) = (Receiver::start().await, Gate::closed());
+        late.answer((0..64).map(|_| Reply::status(200).behind(&gate)));
         let made = shop.subscribe_with(&ALL_EVENTS, &late.url, json!({"timeoutMs": 15_000})).await;
         let subscription = text(&made["webhookSubscription"]["id"]);
         let body = json!({"since": "2024-01-01T00:00:00Z", "scope": "MISSING"});
@@ -70,6 +72,7 @@ on_both_databases! {
             assert_eq!(read().await["status"], "RUNNING");
             process = killed(process, &installation, shop).await;
         }
+        gate.open();
         until("the replay ends", async || read().await["status"] == "DONE").await;
         settled(shop).await;
 

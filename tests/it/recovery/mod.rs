@@ -66,7 +66,11 @@ async fn settled_while(shop: &Shop, progress: impl Fn() -> usize) {
     }
     let rows = shop.admin("GET", "/admin/v1/webhook-deliveries?limit=5&status=PENDING", None).await;
     let more = shop.admin("GET", "/admin/v1/webhook-deliveries?limit=5&status=RETRYING", None).await;
-    panic!("deliveries still wait: {rows} {more}");
+    let tries = match more["webhookDeliveries"][0]["id"].as_str() {
+        Some(failed) => shop.admin("GET", &format!("/admin/v1/webhook-deliveries/{failed}"), None).await,
+        None => Value::Null,
+    };
+    panic!("deliveries still wait: {tries} of {rows} {more}");
 }
 
 /// Every acknowledged follow is there, and every account has the points of its follows.
