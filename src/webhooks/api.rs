@@ -185,7 +185,7 @@ impl WebhookSubscriptionsApi {
         let App { db, dispatcher, .. } = &self.app;
         let row = subscriptions::find_subscription(db.read(), caller.site()?, id).await?;
         let job = trial::test_job(db, row.ok_or(SubscriptionError::NotFound)?, &caller.identity());
-        let (tried, accepted) = dispatcher.test(&job).await;
+        let (tried, accepted) = dispatcher.test(&job).await?;
         let event_id = job.event.id.0;
         let webhook_test = WebhookTest { event_id, accepted, attempt: Attempt::first(tried) };
         Ok(Json(TestSubscriptionResponse { webhook_test }))

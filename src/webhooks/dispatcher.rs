@@ -36,6 +36,8 @@ const OUTCOMES_QUEUE_MAX: usize = 1_024;
 const OUTCOMES_RETRY: Duration = Duration::from_millis(200);
 /// Times that outcomes are written together before each is written alone.
 const OUTCOMES_TRIES_MAX: u32 = 5;
+/// Pause before a delivery is read again for which the database did not tell what it needs.
+const UNTRIED_PAUSE: Duration = Duration::from_millis(500);
 /// Tries that start together at endpoints whose breaker is open, and the rest after them: 3,000 a second at the most.
 const PROBES_AT_ONCE: usize = 3;
 const PROBES_REST: Duration = Duration::from_millis(1);
@@ -350,23 +352,25 @@ impl Dispatcher {
         true
     }
 
-    /// Sends `job` now, past the queues, and writes nothing: what the receiver said, and whether it accepted.
-    pub async fn test(&self, job: &Job) -> (Try, bool) {
-        let tried = self.try_once(job).await;
-        (tried.attempt, tried.verdict == Verdict::Delivered)
+    /// Sends `job` now, past the queues, and writes nothing: what the receiver said, and whether it accepted. Fails if the
+    /// database did; then nothing was sent.
+    pub async fn test(&self, job: &Job) -> Result<(Try, bool), DbErr> {
+        let tried = self.try_once(job).await?;
+        Ok((tried.attempt, tried.verdict == Verdict::Delivered))
     }
 
-    async fn try_once(&self, job: &Job) -> Tried {
+    async fn try_once(&self, job: &Job) -> Result<Tried, DbErr> {
         let started_at = self.0.db.now();
         let clock = Instant::now();
         let mut new_token = None;
         // A defect must cost this try and not the slot, which nobody else would free.
         let sent = AssertUnwindSafe(self.0.ways.send(job, &mut new_token)).catch_unwind().await;
-        let sent = sent.unwrap_or_else(|_| SendError::InvalidRequest("the sender failed".to_owned()).into());
+        let failed = |_| Ok(SendError::InvalidRequest("the sender failed".to_owned()).into());
+        let sent = sent.unwrap_or_else(failed)?;
         let at = self.0.db.now();
         let duration_ms = i32::try_from(clock.elapsed().as_millis()).unwrap_or(i32::MAX);
         let verdict = answer::judge(job, &sent.result, at);
-        Tried { attempt: answer::record(sent, started_at, duration_ms), verdict, new_token, at }
+        Ok(Tried { attempt: answer::record(sent, started_at, duration_ms), verdict, new_token, at })
     }
 }
 
@@ -414,7 +418,14 @@ async fn start_probes(dispatcher: Dispatcher) {
 }
 
 async fn run(dispatcher: Dispatcher, job: Box<Job>, lane: Lane) {
-    let Tried { attempt, verdict, new_token, at } = dispatcher.try_once(&job).await;
+    let Ok(Tried { attempt, verdict, new_token, at }) = dispatcher.try_once(&job).await else {
+        // Keeping the slot meanwhile slows down with the database.
+        let _ = tokio::time::timeout(UNTRIED_PAUSE, std::future::pending::<()>()).await;
+        dispatcher.lock().put_back(&job, lane);
+        dispatcher.0.idle.notify_waiters();
+        dispatcher.wake();
+        return;
+    };
     dispatcher.0.metrics.observe_attempt(&attempt, &job, at, verdict);
     let has_failed = verdict != Verdict::Delivered;
     if verdict == Verdict::Gone {

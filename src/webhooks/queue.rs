@@ -158,6 +158,12 @@ impl Queue {
         behind
     }
 
+    /// Notes that a try could not be made and has to be read again.
+    pub(super) const fn put_back(&mut self) {
+        self.in_flight -= 1;
+        self.has_more = true;
+    }
+
     /// Takes out all that is queued.
     pub(super) fn drain(&mut self) -> Vec<Job> {
         let jobs: Vec<Job> = self.first.drain(..).chain(self.resends.drain(..)).collect();

@@ -278,6 +278,15 @@ impl State {
         }
     }
 
+    /// Frees the slot in `lane` of `job`, which could not be tried: it is read again, and what comes behind it in its order.
+    pub(super) fn put_back(&mut self, job: &Job, lane: Lane) {
+        self.in_flight[lane as usize] -= 1;
+        if let Some(queue) = self.queues.get_mut(&job.target.subscription_id) {
+            queue.put_back();
+        }
+        self.written(job, true, None);
+    }
+
     /// Notes that the outcome of `job` is written; `next` is when it is tried again.
     pub(super) fn written(&mut self, job: &Job, has_failed: bool, next: Option<Timestamp>) {
         self.held.remove(&job.lease.delivery_id);

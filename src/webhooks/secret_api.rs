@@ -68,6 +68,7 @@ impl From<SecretError> for Problem {
             SecretError::Store(cause) => Self::from(cause),
             SecretError::Seal(cause) => Self::internal(cause),
             SecretError::Unusable(cause) => Self::internal(cause),
+            SecretError::Header(cause) => Self::internal(cause),
         }
     }
 }

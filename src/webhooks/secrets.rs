@@ -5,6 +5,7 @@
 use entity::id::{SigningSecretId, SiteId, SubscriptionId, Timestamp};
 use entity::kinds::SignatureScheme;
 use entity::{subscription, subscription_secret};
+use http::header::InvalidHeaderValue;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait as _, QueryFilter, QueryOrder};
 
@@ -43,6 +44,9 @@ pub enum SecretError {
     /// One could not be made.
     #[error(transparent)]
     Unusable(#[from] UnusableSecret),
+    /// What it signed cannot be in a header.
+    #[error(transparent)]
+    Header(#[from] InvalidHeaderValue),
 }
 
 /// A subscription and, if it was made just now, the shared secret in the form that its receiver gets.

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use entity::kinds::SubscriptionKind;
 use http::{HeaderName, HeaderValue, Method, header};
+use sea_orm::DbErr;
 
 use super::answer::{self, Sending};
 use super::client_certificate::ClientCertificates;
 use super::custom_headers::CustomHeaders;
-use super::signing::Signer;
+use super::secrets::SecretError;
+use super::signing::{Signer, SigningError};
 use super::{Job, SignedToken, stream};
 use crate::outbound::{Client, OutboundRequest, SendError};
 use crate::streams::Streams;
@@ -32,29 +34,68 @@ pub struct Ways {
     pub streams: Option<Streams>,
 }
 
+/// Why no request was made.
+pub(super) enum Unsent {
+    /// The database did not tell what it needs. That says nothing about the receiver, so it is no try.
+    Store(DbErr),
+    /// It cannot be made as it is.
+    Refused(SendError),
+}
+
+impl From<SendError> for Unsent {
+    fn from(error: SendError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<SigningError> for Unsent {
+    fn from(error: SigningError) -> Self {
+        match error {
+            SigningError::Store(error) => Self::Store(error),
+            _ => Self::Refused(SendError::InvalidRequest(error.to_string())),
+        }
+    }
+}
+
+impl From<SecretError> for Unsent {
+    fn from(error: SecretError) -> Self {
+        match error {
+            SecretError::Store(error) => Self::Store(error),
+            _ => Self::Refused(SendError::InvalidRequest(error.to_string())),
+        }
+    }
+}
+
 impl Ways {
-    /// Tries `job` once. A token that was made for it and must be stored is put into `new_token`.
-    pub(super) async fn send(&self, job: &Job, new_token: &mut Option<SignedToken>) -> Sending {
-        match self.signer.token(job).await {
-            Ok(token) => {
-                let sent = match job.target.kind {
-                    SubscriptionKind::Webhook => self.post(job, &token).await.unwrap_or_else(Sending::from),
-                    SubscriptionKind::Nats => {
-                        Sending::published(stream::publish(self.streams.as_ref(), job, &token).await)
-                    }
-                };
-                *new_token = (!token.stored).then_some(token);
-                sent
-            }
-            Err(error) => {
-                tracing::error!(%error, delivery.id = %job.lease.delivery_id, "an event could not be signed");
-                SendError::InvalidRequest(error.to_string()).into()
+    /// Tries `job` once. A token that was made for it and must be stored is put into `new_token`. Fails if the database did,
+    /// before anything was sent.
+    pub(super) async fn send(
+        &self,
+        job: &Job,
+        new_token: &mut Option<SignedToken>,
+    ) -> Result<Sending, DbErr> {
+        match self.sign_and_send(job, new_token).await {
+            Ok(sent) => Ok(sent),
+            Err(Unsent::Store(error)) => Err(error),
+            Err(Unsent::Refused(error)) => Ok(error.into()),
+        }
+    }
+
+    async fn sign_and_send(&self, job: &Job, new_token: &mut Option<SignedToken>) -> Result<Sending, Unsent> {
+        let token = self.signer.token(job).await.map_err(|error| unsigned(job, error))?;
+        if !token.stored {
+            *new_token = Some(token.clone());
+        }
+        match job.target.kind {
+            SubscriptionKind::Webhook => self.post(job, &token).await,
+            SubscriptionKind::Nats => {
+                Ok(Sending::published(stream::publish(self.streams.as_ref(), job, &token).await))
             }
         }
     }
 
-    async fn post(&self, job: &Job, token: &SignedToken) -> Result<Sending, SendError> {
-        let url = self.client.guard().check_url(&job.target.url)?;
+    async fn post(&self, job: &Job, token: &SignedToken) -> Result<Sending, Unsent> {
+        let url = self.client.guard().check_url(&job.target.url).map_err(SendError::from)?;
         let identity = self.certificates.of(&job.target)?;
         let custom = self.headers.of(&job.target)?;
         let secret: Vec<HeaderName> = custom.iter().map(|(name, _)| name.clone()).collect();
@@ -63,7 +104,8 @@ impl Ways {
             (header::USER_AGENT, HeaderValue::from_static(USER_AGENT)),
         ];
         headers.extend(custom.iter().cloned());
-        headers.extend(self.signer.headers.sign(job, &token.token).await?);
+        let signed = self.signer.headers.sign(job, &token.token).await;
+        headers.extend(signed.map_err(|error| unsigned(job, error))?);
         let request = OutboundRequest {
             method: Method::POST,
             url,
@@ -75,4 +117,17 @@ impl Ways {
         };
         Ok(answer::send(&self.client, request, &secret).await)
     }
+}
+
+fn unsigned(job: &Job, error: impl Into<Unsent>) -> Unsent {
+    let (unsent, delivery) = (error.into(), job.lease.delivery_id);
+    match &unsent {
+        Unsent::Store(error) => {
+            tracing::warn!(%error, delivery.id = %delivery, "a delivery could not be signed; it is read again");
+        }
+        Unsent::Refused(error) => {
+            tracing::error!(%error, delivery.id = %delivery, "a delivery could not be signed");
+        }
+    }
+    unsent
 }

@@ -14,7 +14,6 @@ use super::secrets::{self, LiveSecret, SecretError};
 use super::signing::KEYS_FRESH_MS;
 use super::standard::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, content};
 use crate::db::Db;
-use crate::outbound::SendError;
 use crate::seal::Sealer;
 
 /// Subscriptions whose secrets stay in memory.
@@ -43,15 +42,11 @@ impl HeaderSigner {
     }
 
     /// The headers of a try of `job` that is made now with `body`; none if its subscription wants none.
-    pub async fn sign(&self, job: &Job, body: &[u8]) -> Result<Vec<(HeaderName, HeaderValue)>, SendError> {
+    pub async fn sign(&self, job: &Job, body: &[u8]) -> Result<Vec<(HeaderName, HeaderValue)>, SecretError> {
         if job.target.signature_headers.is_empty() {
             return Ok(Vec::new());
         }
-        let refused = |error: &dyn std::fmt::Display| {
-            tracing::error!(%error, delivery.id = %job.lease.delivery_id, "a webhook's headers could not be signed");
-            SendError::InvalidRequest(error.to_string())
-        };
-        let known = self.known(job).await.map_err(|error| refused(&error))?;
+        let known = self.known(job).await?;
         let now = self.db.now();
         let (id, timestamp) = (job.event.id.to_string(), now.seconds().to_string());
         let content = content(&id, &timestamp, body);
@@ -62,14 +57,11 @@ impl HeaderSigner {
         let signatures: Vec<_> =
             known.live.iter().filter(wanted).map(|one| one.secret.sign(&content)).collect();
         if signatures.is_empty() {
-            return Err(refused(&SecretError::NoSecret));
+            return Err(SecretError::NoSecret);
         }
         [(ID_HEADER, id), (TIMESTAMP_HEADER, timestamp), (SIGNATURE_HEADER, signatures.join(" "))]
             .into_iter()
-            .map(|(name, value)| {
-                let value = HeaderValue::try_from(value).map_err(|error| refused(&error))?;
-                Ok((HeaderName::from_static(name), value))
-            })
+            .map(|(name, value)| Ok((HeaderName::from_static(name), HeaderValue::try_from(value)?)))
             .collect()
     }
 
