@@ -24,7 +24,7 @@ pub struct WebhookSecretsApi {
 #[oai(rename_all = "camelCase")]
 struct RotateSecretRequest {
     /// How long the replaced secrets sign beside the new ones, in seconds; a day by default, a week at most. With 0 they sign
-    /// no more at all.
+    /// no more at all, and neither do those of earlier rotations.
     #[oai(validator(minimum(value = "0"), maximum(value = "604800")))]
     overlap_seconds: Option<i64>,
 }

@@ -7,7 +7,9 @@ use entity::kinds::SignatureScheme;
 use entity::{subscription, subscription_secret};
 use http::header::InvalidHeaderValue;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait as _, QueryFilter, QueryOrder};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, ExprTrait as _, QueryFilter, QueryOrder,
+};
 
 use super::endpoints;
 use super::standard::{self, SigningSecret, UnusableSecret};
@@ -73,7 +75,8 @@ pub async fn provide(tx: &Tx, sealer: &Sealer, row: subscription::Model) -> Resu
     make(tx, sealer, row, &missing).await
 }
 
-/// Replaces every secret of the subscription `id` of `site`; the replaced ones sign on for `overlap_s` seconds.
+/// Replaces every secret of the subscription `id` of `site`; the replaced ones sign on for `overlap_s` seconds. With 0, those of
+/// earlier rotations end too: whoever wants no overlap has lost a secret, and nobody may count on an old one any more.
 pub async fn rotate(
     tx: &Tx,
     sealer: &Sealer,
@@ -94,10 +97,15 @@ pub async fn rotate(
     if overlap_s > 0 && schemes.iter().any(|scheme| replaced(*scheme) >= REPLACED_MAX) {
         return Err(SecretError::TooMany);
     }
+    let retired_at = subscription_secret::Column::RetiredAt;
+    let mut ends = Condition::any().add(retired_at.is_null());
+    if overlap_s == 0 {
+        ends = ends.add(retired_at.gt(tx.now()));
+    }
     subscription_secret::Entity::update_many()
-        .col_expr(subscription_secret::Column::RetiredAt, Expr::val(tx.now().plus_ms(overlap_s * 1_000).0))
+        .col_expr(retired_at, Expr::val(tx.now().plus_ms(overlap_s * 1_000).0))
         .filter(subscription_secret::Column::SubscriptionId.eq(id))
-        .filter(subscription_secret::Column::RetiredAt.is_null())
+        .filter(ends)
         .exec(tx.conn())
         .await?;
     // Who signs looks at the revision, so no try that is made from now on goes without the new ones.

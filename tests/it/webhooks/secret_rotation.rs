@@ -211,6 +211,11 @@ on_both! {
         let still = |secret: &String| accepts(app, secret, &request) == Ok(());
         let signing: Vec<usize> = (0..secrets.len()).filter(|index| still(&secrets[*index])).collect();
         assert_eq!(signing, [0, 10], "the first has a week, the last a second more");
+
+        let answer = try_rotating(app, &site, &id, &json!({"overlapSeconds": 0})).await.json();
+        let request = next(app, &site, &receiver, "u-4").await;
+        assert_eq!(header(&request, "webhook-signature").split(' ').count(), 1, "none signs beside the new one");
+        assert_eq!(accepts(app, &text(&answer["signingSecret"]), &request), Ok(()));
     }
 }
 
