@@ -188,8 +188,8 @@ impl App {
             Recorder::new(db.clone(), configs.clone(), dispatcher.clone()),
             &mut upkeep,
         );
-        let log_db = db.clone();
-        upkeep.spawn(async move { log_db.keep_log_short().await });
+        let kept = db.clone();
+        upkeep.spawn(async move { kept.keep_in_shape().await });
         let issuers = Issuers::new(db.clone(), sealer.clone(), KeySets::new(client.clone(), seams.clock));
         let admin_key = config.admin_key.as_deref();
         Ok(Self {

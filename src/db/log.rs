@@ -16,11 +16,8 @@ const LOG_COPIES_MAX: usize = 4;
 
 impl Db {
     /// Copies what SQLite has in its write-ahead log back into the file, again and again, beside the writer rather than in
-    /// its way. On PostgreSQL there is nothing to do.
-    pub async fn keep_log_short(&self) {
-        if self.backend() != DatabaseBackend::Sqlite {
-            return;
-        }
+    /// its way.
+    pub(super) async fn keep_log_short(&self) {
         let mut ticks = tokio::time::interval(CHECKPOINT_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

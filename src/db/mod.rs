@@ -6,6 +6,7 @@
 //! (`synchronous=FULL`) before it returns.
 
 mod log;
+mod statistics;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -233,6 +234,16 @@ impl Db {
             self.clock.correct(behind_ms);
         }
         Ok(())
+    }
+
+    /// Does what either database needs done now and then, until it is dropped: SQLite's log is kept short, PostgreSQL told what
+    /// has grown. SQLite needs no such telling: statements for it are written so that their plans do not depend on it.
+    pub async fn keep_in_shape(&self) {
+        if self.backend() == DatabaseBackend::Sqlite {
+            self.keep_log_short().await;
+        } else {
+            self.keep_statistics().await;
+        }
     }
 
     /// SQLite or PostgreSQL.

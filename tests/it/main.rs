@@ -28,6 +28,7 @@ mod recovery;
 mod secrets;
 mod simulation;
 mod site_jwts;
+mod statistics;
 mod streams;
 mod support;
 mod tidy;
