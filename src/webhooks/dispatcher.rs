@@ -21,7 +21,7 @@ use super::outbox::FreshDeliveries;
 use super::queue::Lane;
 use super::queues::{Next, State};
 use super::sending::Ways;
-use super::{Job, SignedToken, answer, endpoints, keeper};
+use super::{Job, SignedToken, answer, endpoints, keeper, pace};
 use crate::db::{Db, OpenError};
 use crate::metrics::Metrics;
 use crate::outbound::SendError;
@@ -38,9 +38,8 @@ const OUTCOMES_RETRY: Duration = Duration::from_millis(200);
 const OUTCOMES_TRIES_MAX: u32 = 5;
 /// Pause before a delivery is read again for which the database did not tell what it needs.
 const UNTRIED_PAUSE: Duration = Duration::from_millis(500);
-/// Tries that start together at endpoints whose breaker is open, and the rest after them: 3,000 a second at the most.
-const PROBES_AT_ONCE: usize = 3;
-const PROBES_REST: Duration = Duration::from_millis(1);
+/// Rest between two tries at endpoints whose breaker is open: 500 of them start in a second at the most.
+const PROBES_REST: Duration = Duration::from_millis(2);
 /// Connections to PostgreSQL for the looks for due deliveries: one that writes and one that reads meanwhile.
 const KEEPER_CONNECTIONS: u32 = 2;
 /// How long a stop waits for tries under way.
@@ -390,31 +389,14 @@ async fn resume(dispatcher: Dispatcher, subscription: SubscriptionId, wait: Dura
     dispatcher.pump();
 }
 
-/// Starts tries after failures, one by one: everything else that this process has to do goes in between, so that however many
-/// receivers fail, those that work do not wait for their turn on the processor.
+/// Starts tries after failures, one by one.
 async fn start_again(dispatcher: Dispatcher) {
-    loop {
-        dispatcher.0.again.notified().await;
-        while dispatcher.start_one(Lane::Resends) {
-            tokio::task::yield_now().await;
-        }
-    }
+    pace::one_by_one(&dispatcher.0.again, || dispatcher.start_one(Lane::Resends)).await;
 }
 
-/// Starts tries at endpoints whose breaker is open, a few at a time with rests in between, however many are due: nobody waits for
-/// what will most likely fail again.
+/// Starts tries at endpoints whose breaker is open: nobody waits for what will most likely fail again.
 async fn start_probes(dispatcher: Dispatcher) {
-    let mut ticks = tokio::time::interval(PROBES_REST);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        dispatcher.0.probe.notified().await;
-        loop {
-            ticks.tick().await;
-            if (0..PROBES_AT_ONCE).any(|_| !dispatcher.start_one(Lane::Probes)) {
-                break;
-            }
-        }
-    }
+    pace::with_rests(&dispatcher.0.probe, PROBES_REST, || dispatcher.start_one(Lane::Probes)).await;
 }
 
 async fn run(dispatcher: Dispatcher, job: Box<Job>, lane: Lane) {

@@ -37,6 +37,7 @@ mod keeper;
 pub mod log;
 pub mod log_api;
 pub mod outbox;
+mod pace;
 pub mod partitions;
 mod queue;
 mod queues;
