@@ -95,7 +95,8 @@ test('around a rotation the library accepts every delivery with the old and with
   const final = await admin('POST', path, { site, body: { overlapSeconds: 0 } });
   const last = await nextWebhook();
   new Webhook(final.signingSecret).verify(last.body, last.headers, asText);
-  // The one before signs no more; the first has a day.
-  assert.throws(() => new Webhook(rotated.signingSecret).verify(last.body, last.headers, asText), WebhookVerificationError);
-  new Webhook(created.signingSecret).verify(last.body, last.headers, asText);
+  // Without overlap none of those before signs any more, although the first had a day.
+  for (const { signingSecret } of [created, rotated]) {
+    assert.throws(() => new Webhook(signingSecret).verify(last.body, last.headers, asText), WebhookVerificationError);
+  }
 });
