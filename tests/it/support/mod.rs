@@ -2,6 +2,7 @@
 //! speaks to it in process.
 
 pub mod brand;
+pub mod broken;
 pub mod callers;
 pub mod certificates;
 pub mod client;

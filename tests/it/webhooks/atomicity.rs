@@ -2,7 +2,6 @@
 
 use followpoints::points::verify::{self, Report};
 use futures_util::future::join_all;
-use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
 use super::{deliveries, delivery_of, installed_site};
@@ -10,35 +9,9 @@ use crate::on_both;
 use crate::support::process::LOOK;
 use crate::support::receiver::Receiver;
 use crate::support::world::{ALL_EVENTS, Member, Site};
-use crate::support::{Backend, ENOUGH, TestApp};
+use crate::support::{ENOUGH, TestApp};
 
 const PATH: &str = "/loyalty-social-media/v1/followed-channels";
-
-/// Makes the database refuse some writes to `table` until [`mend`]: `when` is `BEFORE INSERT` or `BEFORE UPDATE`,
-/// `only` a condition on NEW.
-async fn break_table(app: &TestApp, table: &str, when: &str, only: &str) {
-    let statements = match app.backend() {
-        Backend::Sqlite => vec![format!(
-            "CREATE TRIGGER broken {when} ON {table} WHEN {only} BEGIN SELECT RAISE(ABORT, 'broken'); END"
-        )],
-        Backend::Postgres => vec![
-            "CREATE OR REPLACE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS \
-             $$ BEGIN RAISE EXCEPTION 'broken'; END $$"
-                .to_owned(),
-            format!(
-                "CREATE TRIGGER broken {when} ON {table} FOR EACH ROW WHEN ({only}) EXECUTE FUNCTION broken()"
-            ),
-        ],
-    };
-    for statement in statements {
-        app.app.db.read().execute_unprepared(&statement).await.unwrap();
-    }
-}
-
-async fn mend(app: &TestApp, table: &str) {
-    let on = if app.backend() == Backend::Postgres { format!(" ON {table}") } else { String::new() };
-    app.app.db.read().execute_unprepared(&format!("DROP TRIGGER broken{on}")).await.unwrap();
-}
 
 /// Everything that a follow changes.
 #[derive(Debug, PartialEq)]
@@ -93,9 +66,9 @@ on_both! {
             ("event", last_event),
             ("delivery", "1 = 1"),
         ] {
-            break_table(app, table, "BEFORE INSERT", only).await;
+            app.break_table(table, "BEFORE INSERT", only).await;
             assert_eq!(try_follow(app, &member, "X").await, failure(), "{table}");
-            mend(app, table).await;
+            app.mend_table(table).await;
             assert_eq!(look(app, &site, &member).await, before, "{table}");
         }
 
@@ -127,9 +100,9 @@ on_both! {
             ("event", "BEFORE INSERT"),
             ("delivery", "BEFORE INSERT"),
         ] {
-            break_table(app, table, when, "1 = 1").await;
+            app.break_table(table, when, "1 = 1").await;
             assert_eq!(try_follow(app, &member, "INSTAGRAM").await, failure(), "{table}");
-            mend(app, table).await;
+            app.mend_table(table).await;
             assert_eq!(look(app, &site, &member).await, before, "{table}");
         }
 
@@ -153,7 +126,7 @@ on_both! {
         for number in 0..19 {
             members.push(app.member(&site, &format!("u-{number}")).await);
         }
-        break_table(app, "followed_channel", "BEFORE INSERT", "NEW.channel = 'INSTAGRAM'").await;
+        app.break_table("followed_channel", "BEFORE INSERT", "NEW.channel = 'INSTAGRAM'").await;
 
         let calls = members.iter().flat_map(|member| {
             ["X", "INSTAGRAM", "FACEBOOK"].map(|channel| try_follow(app, member, channel))
@@ -181,7 +154,7 @@ on_both! {
         let receiver = Receiver::start().await;
         let subscription = app.subscribe(&site, &installed, &[ALL_EVENTS[0]], &receiver.url).await;
         let member = app.member(&site, "u-1").await;
-        break_table(app, "attempt", "BEFORE INSERT", "1 = 1").await;
+        app.break_table("attempt", "BEFORE INSERT", "1 = 1").await;
         app.follow(&member, "X").await;
         receiver.wait_for(1).await;
         let mut looks = tokio::time::interval(LOOK);
@@ -197,7 +170,7 @@ on_both! {
             assert_eq!((&untold["status"], &untold["attemptCount"]), (&json!("PENDING"), &json!(0)));
         }
 
-        mend(app, "attempt").await;
+        app.mend_table("attempt").await;
         let mut told = Value::Null;
         for _ in 0..3 {
             // Should an outcome have been given up, its delivery is tried again when the lease ends.
