@@ -21,7 +21,7 @@ use crate::db::{Db, OpenError};
 use crate::follows::{Follows, WorkersError, evidence};
 use crate::http::limits::Limits;
 use crate::ids::{IdGenerator, RandomIds};
-use crate::inbox::{self, intake::Intake};
+use crate::inbox;
 use crate::instagram::graph::Graph;
 use crate::instagram::tags::TagPoller;
 use crate::instagram::understand::Instagram;
@@ -30,6 +30,7 @@ use crate::outbound::{self, Client, Resolve, Setup, SetupError, SystemResolver};
 use crate::profiles::link_codes;
 use crate::seal::Sealer;
 use crate::sites::config::SiteConfigs;
+use crate::sources::intake::Intake;
 use crate::sources::settings::PlatformSettings;
 use crate::sources::{Sources, Understand};
 use crate::streams::{SettingsError, Streams};
@@ -178,7 +179,8 @@ impl App {
             streams: streams.clone(),
         };
         let configs = SiteConfigs::default();
-        let dispatcher = Dispatcher::start(db.clone(), configs.clone(), ways, metrics.clone()).await?;
+        let dispatcher =
+            Box::pin(Dispatcher::start(db.clone(), configs.clone(), ways, metrics.clone())).await?;
         let mut upkeep = JoinSet::new();
         upkeep.spawn(clean_up(db.clone(), config.retention, seams.clean_up_first));
         let ground = Ground { db: &db, sealer: &sealer, client: &client, clock: &seams.clock };
@@ -194,7 +196,7 @@ impl App {
         let admin_key = config.admin_key.as_deref();
         Ok(Self {
             follows: Follows::start(&db, &configs, &dispatcher).await?,
-            intake: Intake::start(&db),
+            intake: Intake::start(&social.sources).await?,
             authenticator: Authenticator::new(db.clone(), tokens.clone(), issuers, admin_key),
             grants: Grants::new(db.clone(), tokens.clone()),
             origins: Origins::new(db.clone()),

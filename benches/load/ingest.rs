@@ -9,7 +9,7 @@ use aws_lc_rs::hmac;
 use entity::kinds::Platform;
 use followpoints::app::Seams;
 use followpoints::db::Db;
-use followpoints::inbox::{self, Call, NewItem};
+use followpoints::inbox::{self, Arrivals, Call, NewItem};
 use serde_json::json;
 
 use super::Bench;
@@ -193,7 +193,7 @@ fn store_only(database: &Database, calls: usize) -> f64 {
             let items: Vec<NewItem> = (call * BATCH_MAX..(call + 1) * BATCH_MAX).map(item).collect();
             let body = json!(items.iter().map(|item| &item.payload).collect::<Vec<_>>()).to_string();
             let call = Call { source: "benchmark", body: body.into(), items };
-            inbox::store(&db, &call).await.expect("it is stored");
+            inbox::store(&db, &Arrivals::of(&db, vec![call])).await.expect("it is stored");
         }
         let rate = to_f64(calls * BATCH_MAX) / started.elapsed().as_secs_f64();
         db.close().await.expect("the database closes");

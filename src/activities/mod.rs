@@ -16,6 +16,7 @@ pub mod record;
 pub mod rule_api;
 pub mod rule_store;
 pub mod rules;
+mod settling;
 pub mod store;
 
 use entity::id::{SiteId, Timestamp};

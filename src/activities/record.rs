@@ -3,7 +3,7 @@
 //! On PostgreSQL one transaction at a time does this for a site, so that two nodes see what the other has done: who is proven, what a rule has
 //! awarded, whether somebody follows. Running it again for the same thing changes nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use entity::id::{AccountId, ActivityId, ItemId, MemberId, SiteId};
 use entity::kinds::{ActivityOutcome, ActivityType, ItemStatus, Platform, ProgramStatus};
@@ -17,13 +17,14 @@ use super::follow::{self, Seen};
 use super::matching::{Match, Matching};
 use super::profiles::Profiles;
 use super::rules::Candidate;
+use super::settling::{done, park};
 use super::store::{self, Known, Written};
 use super::{Fate, NewActivity, Sighting, Understood};
 use crate::access::Identity;
 use crate::db::{self, Db, Tx};
 use crate::follows::batch::Batch;
 use crate::follows::{FollowError, Subject};
-use crate::inbox::{self, PARKED_MS, Settled};
+use crate::inbox::{self, Arrivals, Settled};
 use crate::profiles::attributes;
 use crate::rows;
 use crate::sites::config::{self, Configs, SiteConfigs};
@@ -60,19 +61,25 @@ impl Recorder {
         Self { db, configs, dispatcher }
     }
 
+    /// The same on other connections.
+    #[must_use]
+    pub fn on(&self, db: Db) -> Self {
+        Self { db, ..self.clone() }
+    }
+
     /// Writes what comes of `understood`, together. If that fails as a whole, each is written alone, so that one that cannot be
     /// written spoils only itself: it is worked on again when its lease ends.
     pub async fn record(&self, understood: Vec<Understood>) -> Result<(), RecordError> {
         if understood.is_empty() {
             return Ok(());
         }
-        match self.together(&understood).await {
-            Ok(()) => Ok(()),
+        match self.together(None, &understood).await {
+            Ok(_) => Ok(()),
             Err(error) if understood.len() == 1 => Err(error),
             Err(error) => {
                 tracing::warn!(%error, things = understood.len(), "things could not be recorded together; each is tried alone");
                 for one in &understood {
-                    if let Err(error) = self.together(std::slice::from_ref(one)).await {
+                    if let Err(error) = self.together(None, std::slice::from_ref(one)).await {
                         tracing::error!(%error, item = %one.0.id, "a thing could not be recorded; it is tried again");
                     }
                 }
@@ -81,14 +88,29 @@ impl Recorder {
         }
     }
 
-    async fn together(&self, understood: &[Understood]) -> Result<(), RecordError> {
+    /// Stores `arrivals` and writes what comes of `understood`, which are among them, as far as they are new. Gives what was
+    /// new. If this fails, nothing is stored.
+    pub async fn take_in(
+        &self,
+        arrivals: &Arrivals,
+        understood: &[Understood],
+    ) -> Result<HashSet<ItemId>, RecordError> {
+        self.together(Some(arrivals), understood).await
+    }
+
+    /// Gives what was new of `arrivals`.
+    async fn together(
+        &self,
+        arrivals: Option<&Arrivals>,
+        understood: &[Understood],
+    ) -> Result<HashSet<ItemId>, RecordError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.once(understood).await {
-                Ok(fresh) => {
+            match self.once(arrivals, understood).await {
+                Ok((new, fresh)) => {
                     self.dispatcher.offer(fresh);
-                    return Ok(());
+                    return Ok(new);
                 }
                 Err(RecordError::Store(error)) if db::lost_a_race(&error) && tries < db::TRIES_MAX => {}
                 Err(error) => return Err(error),
@@ -96,23 +118,33 @@ impl Recorder {
         }
     }
 
-    async fn once(&self, understood: &[Understood]) -> Result<FreshDeliveries, RecordError> {
+    async fn once(
+        &self,
+        arrivals: Option<&Arrivals>,
+        understood: &[Understood],
+    ) -> Result<(HashSet<ItemId>, FreshDeliveries), RecordError> {
         let tx = self.db.write().await?;
-        let sites: BTreeSet<SiteId> = sightings(understood).map(|(_, sighting)| sighting.site).collect();
+        let mut understood: Vec<&Understood> = understood.iter().collect();
+        let sites: BTreeSet<SiteId> = sightings(&understood).map(|(_, sighting)| sighting.site).collect();
         let sites: Vec<SiteId> = sites.into_iter().collect();
         config::take_turns(&tx, &sites).await?;
+        let mut new = HashSet::new();
+        if let Some(arrivals) = arrivals {
+            new = arrivals.insert(&tx).await?;
+            understood.retain(|(item, _)| new.contains(&item.id));
+        }
         let configs = self.configs.load(&tx, &sites).await?;
-        let mut work = Work::begin(&tx, configs, understood).await?;
+        let mut work = Work::begin(&tx, configs, &understood).await?;
         for (item, fate) in understood {
             work.take(&tx, item, fate).await?;
         }
         let fresh = work.write(&tx, &self.dispatcher).await?;
         tx.commit().await?;
-        Ok(fresh)
+        Ok((new, fresh))
     }
 }
 
-fn sightings(understood: &[Understood]) -> impl Iterator<Item = (&item::Model, &Sighting)> {
+fn sightings<'a>(understood: &[&'a Understood]) -> impl Iterator<Item = (&'a item::Model, &'a Sighting)> {
     understood.iter().filter_map(|(item, fate)| match fate {
         Fate::Seen(sighting) => Some((item, &**sighting)),
         _ => None,
@@ -139,7 +171,7 @@ struct Work {
 
 impl Work {
     /// Reads what `understood` is about and says who did it.
-    async fn begin(tx: &Tx, configs: Configs, understood: &[Understood]) -> Result<Self, RecordError> {
+    async fn begin(tx: &Tx, configs: Configs, understood: &[&Understood]) -> Result<Self, RecordError> {
         let seen: Vec<&Sighting> = sightings(understood).map(|(_, sighting)| sighting).collect();
         let mut matching = Matching::read(tx, &seen).await?;
         let mut matches = HashMap::new();
@@ -445,33 +477,5 @@ fn new_row(tx: &Tx, item: &item::Model, sighting: &Sighting, new: &NewActivity) 
         occurred_at: sighting.occurred_at,
         created_at: tx.now(),
         updated_at: tx.now(),
-    }
-}
-
-fn done(tx: &Tx, item: &item::Model, site: Option<SiteId>, reason: Option<String>) -> Settled {
-    Settled {
-        id: item.id,
-        site,
-        handle: None,
-        status: ItemStatus::Done,
-        reason,
-        due_at: tx.now(),
-        expires_at: None,
-    }
-}
-
-/// To wait until thirty days after it came; then nothing more comes of it.
-fn park(tx: &Tx, item: &item::Model, site: SiteId, handle: Option<String>, reason: String) -> Settled {
-    let expires_at = item.received_at.plus_ms(PARKED_MS);
-    if expires_at <= tx.now() {
-        let reason = format!("nobody came forward within 30 days: {reason}");
-        return Settled { handle, ..done(tx, item, Some(site), Some(reason)) };
-    }
-    Settled {
-        status: ItemStatus::Parked,
-        handle,
-        due_at: expires_at,
-        expires_at: Some(expires_at),
-        ..done(tx, item, Some(site), Some(reason))
     }
 }

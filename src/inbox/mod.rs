@@ -1,18 +1,17 @@
-//! The inbox: what platforms send is stored, with every thing in it by itself, before it is acknowledged ([`intake`]). A thing that comes
+//! The inbox: what platforms send is stored, with every thing in it by itself, before it is acknowledged. A thing that comes
 //! again, alone or in another batch, is known by its key and counts once.
 //!
 //! A thing that is not done has a time at which it is worked on next. Whoever takes it moves that time ahead by a lease, so that a
 //! crash leads to another try. What comes of it is written in the transaction that marks it done ([`settle`]).
 
 pub mod clean_up;
-pub mod intake;
 pub mod items;
 
 use std::collections::HashSet;
 
 use entity::id::{ItemId, RawDeliveryId, SiteId, Timestamp};
-use entity::item;
 use entity::kinds::{ItemStatus, Platform};
+use entity::{item, raw_delivery};
 use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, DbErr, FromQueryResult as _, Statement};
 
@@ -69,83 +68,152 @@ pub struct Call {
     pub items: Vec<NewItem>,
 }
 
-/// Stores a call's body and its things; those known already are left as they are. When this returns, it may be acknowledged.
-pub async fn store(db: &Db, call: &Call) -> Result<Stored, DbErr> {
-    let stored = store_together(db, std::slice::from_ref(call)).await?;
-    Ok(stored.into_iter().next().unwrap_or_default())
+/// Calls with everything in them, as they are stored.
+#[derive(Debug)]
+pub struct Arrivals {
+    /// The things of all calls, in their order. Each is to be worked on at once.
+    pub items: Vec<item::Model>,
+    deliveries: Vec<raw_delivery::Model>,
 }
 
-/// Stores `calls` in one transaction; says of each what was new. Of a thing that is in several, the first has it.
-async fn store_together(db: &Db, calls: &[Call]) -> Result<Vec<Stored>, DbErr> {
+impl Arrivals {
+    /// What `calls` have brought, at this moment and with ids of it.
+    #[must_use]
+    pub fn of(db: &Db, calls: Vec<Call>) -> Self {
+        let now = db.now();
+        let mut arrivals = Self { items: Vec::new(), deliveries: Vec::with_capacity(calls.len()) };
+        for call in calls {
+            let id = RawDeliveryId(db.new_id());
+            arrivals.deliveries.push(raw_delivery::Model {
+                id,
+                source: call.source.to_owned(),
+                body: Some(call.body),
+                item_count: i32::try_from(call.items.len()).unwrap_or(i32::MAX),
+                received_at: now,
+            });
+            let items = call.items.into_iter();
+            arrivals.items.extend(items.map(|item| item.model(ItemId(db.new_id()), Some(id), now)));
+        }
+        arrivals
+    }
+
+    /// Stores them; things that are known already are left as they are. Says which are new: of a thing that is in several calls, the
+    /// first one is. When `tx` is committed, the calls may be acknowledged.
+    pub async fn insert(&self, tx: &Tx) -> Result<HashSet<ItemId>, DbErr> {
+        let deliveries = Rows::new(&self.deliveries)
+            .uuid("id", |delivery| delivery.id.0)
+            .text("source", |delivery| delivery.source.as_str())
+            .bytes("body", |delivery| delivery.body.clone().unwrap_or_default())
+            .int("item_count", |delivery| i64::from(delivery.item_count))
+            .int("received_at", |delivery| delivery.received_at.0)
+            .insert("raw_delivery", "");
+        rows::write_all(tx.conn(), vec![deliveries]).await?;
+        insert(tx, &self.items).await
+    }
+
+    /// Those of each call by itself.
+    #[must_use]
+    pub fn apart(self) -> Vec<Self> {
+        let mut items = self.items.into_iter().peekable();
+        let alone = |delivery: raw_delivery::Model| {
+            let own = std::iter::from_fn(|| items.next_if(|item| item.delivery_id == Some(delivery.id)));
+            Self { items: own.collect(), deliveries: vec![delivery] }
+        };
+        self.deliveries.into_iter().map(alone).collect()
+    }
+
+    /// How many calls these are.
+    #[must_use]
+    pub const fn calls(&self) -> usize {
+        self.deliveries.len()
+    }
+
+    /// What was stored of each call, in their order, when `new` are the things that were not known.
+    #[must_use]
+    pub fn stored(&self, new: &HashSet<ItemId>) -> Vec<Stored> {
+        let mut rest = self.items.as_slice();
+        let stored_of = |delivery: &raw_delivery::Model| {
+            let own = rest.iter().take_while(|item| item.delivery_id == Some(delivery.id)).count();
+            let (own, after) = rest.split_at(own);
+            rest = after;
+            Stored::of(own, new)
+        };
+        self.deliveries.iter().map(stored_of).collect()
+    }
+}
+
+/// Stores `arrivals` in one transaction; says of each call what was new. When this returns, they may be acknowledged.
+pub async fn store(db: &Db, arrivals: &Arrivals) -> Result<Vec<Stored>, DbErr> {
     let tx = db.write().await?;
-    let raw: Vec<(RawDeliveryId, &Call)> =
-        calls.iter().map(|call| (RawDeliveryId(tx.new_id()), call)).collect();
-    let deliveries = Rows::new(&raw)
-        .uuid("id", |(id, _)| id.0)
-        .text("source", |(_, call)| call.source)
-        .bytes("body", |(_, call)| call.body.clone())
-        .int("item_count", |(_, call)| i64::try_from(call.items.len()).unwrap_or(i64::MAX))
-        .same_int("received_at", tx.now().0)
-        .insert("raw_delivery", "");
-    rows::write_all(tx.conn(), vec![deliveries]).await?;
-    let items: Vec<(ItemId, Option<RawDeliveryId>, &NewItem)> = raw
-        .iter()
-        .flat_map(|(id, call)| call.items.iter().map(|item| (ItemId(tx.new_id()), Some(*id), item)))
-        .collect();
-    let new = insert(&tx, &items).await?;
+    let new = arrivals.insert(&tx).await?;
     tx.commit().await?;
-    let mut rest = items.as_slice();
-    let stored_of = |call: &Call| {
-        let (own, after) = rest.split_at(call.items.len());
-        rest = after;
-        Stored::of(own, &new)
-    };
-    Ok(calls.iter().map(stored_of).collect())
+    Ok(arrivals.stored(&new))
 }
 
 /// Adds things that a poller has found, in the caller's transaction.
 pub async fn add(tx: &Tx, items: &[NewItem]) -> Result<Stored, DbErr> {
-    let items: Vec<(ItemId, Option<RawDeliveryId>, &NewItem)> =
-        items.iter().map(|item| (ItemId(tx.new_id()), None, item)).collect();
+    let model = |item: &NewItem| item.clone().model(ItemId(tx.new_id()), None, tx.now());
+    let items: Vec<item::Model> = items.iter().map(model).collect();
     let new = insert(tx, &items).await?;
     Ok(Stored::of(&items, &new))
 }
 
-impl Stored {
-    /// Those of `items` that are in `new`.
-    fn of(items: &[(ItemId, Option<RawDeliveryId>, &NewItem)], new: &HashSet<ItemId>) -> Self {
-        let is_new = items.iter().filter(|(id, ..)| new.contains(id));
-        Self { new: is_new.map(|(id, _, item)| (item.key.clone(), *id)).collect() }
+impl NewItem {
+    /// As it is stored: to be worked on at once.
+    fn model(self, id: ItemId, delivery_id: Option<RawDeliveryId>, now: Timestamp) -> item::Model {
+        item::Model {
+            id,
+            platform: self.platform,
+            account: self.account,
+            item_key: self.key,
+            kind: self.kind,
+            person: self.person,
+            handle: self.handle,
+            payload: self.payload,
+            occurred_at: self.occurred_at,
+            delivery_id,
+            site_id: self.site,
+            status: ItemStatus::Waiting,
+            reason: None,
+            attempts: 0,
+            due_at: now,
+            expires_at: None,
+            received_at: now,
+        }
     }
 }
 
-/// Inserts those of `items` that are not known, with their ids and what they came in; gives the ids of these.
-async fn insert(
-    tx: &Tx,
-    items: &[(ItemId, Option<RawDeliveryId>, &NewItem)],
-) -> Result<HashSet<ItemId>, DbErr> {
-    let mut sorted = items.to_vec();
+impl Stored {
+    /// Those of `items` that are in `new`.
+    fn of(items: &[item::Model], new: &HashSet<ItemId>) -> Self {
+        let is_new = items.iter().filter(|item| new.contains(&item.id));
+        Self { new: is_new.map(|item| (item.item_key.clone(), item.id)).collect() }
+    }
+}
+
+/// Inserts those of `items` that are not known; gives the ids of these.
+async fn insert(tx: &Tx, items: &[item::Model]) -> Result<HashSet<ItemId>, DbErr> {
+    let mut sorted: Vec<&item::Model> = items.iter().collect();
     // Transactions that store the same things wait for each other in one direction only.
-    sorted
-        .sort_by(|(.., a), (.., b)| (a.platform, &a.account, &a.key).cmp(&(b.platform, &b.account, &b.key)));
+    sorted.sort_by(|a, b| (a.platform, &a.account, &a.item_key).cmp(&(b.platform, &b.account, &b.item_key)));
     let mut new = HashSet::with_capacity(items.len());
     for part in sorted.chunks(CLAIM_MAX) {
         let rows = Rows::new(part)
-            .uuid("id", |(id, ..)| id.0)
-            .text("platform", |(.., item)| item.platform.as_str())
-            .text("account", |(.., item)| item.account.as_str())
-            .text("item_key", |(.., item)| item.key.as_str())
-            .text("kind", |(.., item)| item.kind.as_str())
-            .text_or_null("person", |(.., item)| item.person.as_deref())
-            .text_or_null("handle", |(.., item)| item.handle.as_deref())
-            .text("payload", |(.., item)| item.payload.as_str())
-            .int_or_null("occurred_at", |(.., item)| item.occurred_at.map(|at| at.0))
-            .uuid_or_null("delivery_id", |(_, delivery, _)| delivery.map(|id| id.0))
-            .uuid_or_null("site_id", |(.., item)| item.site.map(|id| id.0))
-            .same_text("status", ItemStatus::Waiting.as_str())
-            .same_int("attempts", 0)
-            .same_int("due_at", tx.now().0)
-            .same_int("received_at", tx.now().0)
+            .uuid("id", |item| item.id.0)
+            .text("platform", |item| item.platform.as_str())
+            .text("account", |item| item.account.as_str())
+            .text("item_key", |item| item.item_key.as_str())
+            .text("kind", |item| item.kind.as_str())
+            .text_or_null("person", |item| item.person.as_deref())
+            .text_or_null("handle", |item| item.handle.as_deref())
+            .text("payload", |item| item.payload.as_str())
+            .int_or_null("occurred_at", |item| item.occurred_at.map(|at| at.0))
+            .uuid_or_null("delivery_id", |item| item.delivery_id.map(|id| id.0))
+            .uuid_or_null("site_id", |item| item.site_id.map(|id| id.0))
+            .text("status", |item| item.status.as_str())
+            .int("attempts", |item| i64::from(item.attempts))
+            .int("due_at", |item| item.due_at.0)
+            .int("received_at", |item| item.received_at.0)
             .query(
                 tx.conn(),
                 "INSERT INTO item (id, platform, account, item_key, kind, person, handle, payload, occurred_at, \

@@ -144,7 +144,6 @@ async fn receive(
         Problem::busy()
     })?;
     let new = stored.new.len();
-    app.sources.wake();
     tracing::debug!(source = login.source(), secret, received, new, unknown, "a webhook was taken in");
     Ok(Json(json!({"received": received})))
 }

@@ -236,6 +236,11 @@ impl Understand for Instagram {
         Platform::Instagram
     }
 
+    /// Nearly everything asks for the person or the post.
+    fn is_clear(&self, _item: &item::Model) -> bool {
+        false
+    }
+
     fn understand<'a>(
         &'a self,
         items: Vec<item::Model>,

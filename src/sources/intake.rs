@@ -1,13 +1,15 @@
 //! Calls that come at the same time are stored together: one transaction and one flush of the disk serve all that arrived while the
-//! one before was written. A lone call is a batch of one and goes at once.
+//! one before was written. A lone call is a batch of one and goes at once. What can be understood without asking the platform is
+//! recorded in that transaction, too: its events are on their way when the call is acknowledged.
 
 use std::sync::Arc;
 
 use sea_orm::DbErr;
 
-use super::{Call, Stored, store, store_together};
-use crate::db::Db;
+use super::Sources;
+use crate::follows::WorkersError;
 use crate::gather::{Gather, GatherError, GatherLimits};
+use crate::inbox::{Call, Stored};
 
 /// Calls in a batch, and how many may wait, beyond which platforms are told to come back.
 const LIMITS: GatherLimits = GatherLimits { batch_max: 64, queue_max: 1_024 };
@@ -36,14 +38,14 @@ impl From<DbErr> for IntakeError {
 pub struct Intake(Gather<Call, Result<Stored, IntakeError>>);
 
 impl Intake {
-    /// Starts its worker on the running runtime.
-    #[must_use]
-    pub fn start(db: &Db) -> Self {
-        let db = db.clone();
-        Self(Gather::start(LIMITS, move |calls: Vec<Call>, _turn| {
-            let db = db.clone();
-            async move { store_batch(&db, &calls).await }
-        }))
+    /// Starts its worker on a thread of its own, with a connection of its own.
+    pub async fn start(sources: &Sources) -> Result<Self, WorkersError> {
+        let sources = sources.apart().await?;
+        let run = move |calls: Vec<Call>, _turn| {
+            let sources = sources.clone();
+            async move { store_batch(&sources, calls).await }
+        };
+        Gather::start_on_threads(LIMITS, "intake", vec![run]).map(Self).map_err(WorkersError::Thread)
     }
 
     /// Stores `call`. When this returns, it may be acknowledged.
@@ -52,22 +54,18 @@ impl Intake {
     }
 }
 
-async fn store_batch(db: &Db, calls: &[Call]) -> Vec<Result<Stored, IntakeError>> {
+async fn store_batch(sources: &Sources, calls: Vec<Call>) -> Vec<Result<Stored, IntakeError>> {
     let mut results = Vec::with_capacity(calls.len());
     let mut rest = calls;
     while !rest.is_empty() {
-        let (part, after) = rest.split_at(fitting(rest));
-        rest = after;
-        match store_together(db, part).await {
-            Ok(stored) => results.extend(stored.into_iter().map(Ok)),
-            Err(error) if part.len() == 1 => results.push(Err(error.into())),
-            Err(error) => {
-                tracing::warn!(%error, calls = part.len(), "calls could not be stored together; each is tried alone");
-                for call in part {
-                    results.push(store(db, call).await.map_err(IntakeError::from));
-                }
-            }
-        }
+        let after = rest.split_off(fitting(&rest));
+        results.extend(
+            sources
+                .store(std::mem::replace(&mut rest, after))
+                .await
+                .into_iter()
+                .map(|stored| stored.map_err(IntakeError::from)),
+        );
     }
     results
 }

@@ -8,8 +8,9 @@ use super::Tiktok;
 use super::adapters::oembed;
 use super::calls::CallError;
 use super::post::Post;
-use crate::inbox::{self, Call};
+use crate::inbox::Call;
 use crate::profiles::handles;
+use crate::sources::intake::{Intake, IntakeError};
 
 /// The entrance, as raw deliveries name it.
 pub const SOURCE: &str = "tiktok/link";
@@ -38,14 +39,17 @@ pub enum LinkError {
     /// The database failed.
     #[error("the database failed")]
     Store(#[from] DbErr),
+    /// It could not be stored.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
 }
 
 impl Tiktok {
     /// Stores the post at `text` that `member` of `site` made; says what it is, and what was stored unless it was known.
     pub async fn hand_in(
         &self,
-        site: SiteId,
-        member: MemberId,
+        intake: &Intake,
+        (site, member): (SiteId, MemberId),
         text: &str,
     ) -> Result<(Post, Option<ItemId>), LinkError> {
         let link = oembed::link(text).ok_or(LinkError::NotAPost)?;
@@ -66,7 +70,7 @@ impl Tiktok {
             return Err(LinkError::TooOld(reason));
         }
         let call = Call { source: SOURCE, body: link.as_str().into(), items: vec![post.item(site)] };
-        let stored = inbox::store(&self.db, &call).await?;
+        let stored = intake.store(call).await?;
         Ok((post, stored.new.first().map(|(_, id)| *id)))
     }
 }

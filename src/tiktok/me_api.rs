@@ -97,8 +97,7 @@ impl MyTiktokApi {
         body: Body<HandInTiktokPostRequest>,
     ) -> Result<Json<HandInTiktokPostResponse>, Problem> {
         let (site, member) = caller.member()?;
-        let (post, item) = self.app.tiktok.hand_in(site, member, &body.0.url).await?;
-        self.app.sources.wake();
+        let (post, item) = self.app.tiktok.hand_in(&self.app.intake, (site, member), &body.0.url).await?;
         Ok(Json(HandInTiktokPostResponse {
             tiktok_post: TiktokPost {
                 external_id: post.external_id,
@@ -165,6 +164,7 @@ impl From<LinkError> for Problem {
             LinkError::SomebodyElses => Self::precondition("TIKTOK_POST_OF_SOMEBODY_ELSE", text),
             LinkError::TooOld(_) => Self::precondition("TIKTOK_POST_TOO_OLD", text),
             LinkError::Store(cause) => Self::from(cause),
+            LinkError::Intake(cause) => Self::from(cause),
         }
     }
 }

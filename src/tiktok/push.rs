@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::post::{self, Post};
 use crate::db::{Db, Tx};
-use crate::inbox::intake::{Intake, IntakeError};
 use crate::inbox::{CLAIM_MAX, Call};
 use crate::rows::{self, Rows};
 use crate::sites::config;
+use crate::sources::intake::{Intake, IntakeError};
 
 /// The entrance, as raw deliveries name it.
 pub const SOURCE: &str = "tiktok/posts";
@@ -77,7 +77,8 @@ pub async fn push(
 ) -> Result<Vec<Pushed>, IntakeError> {
     let read: Vec<Result<Post, String>> = posts.iter().map(Post::read).collect();
     let good: Vec<&Post> = read.iter().flatten().collect();
-    let before = Before { known: known(db, site, &good).await?, claims: claims(db, site, &good).await? };
+    let (known, claims) = tokio::try_join!(known(db, site, &good), claims(db, site, &good))?;
+    let before = Before { known, claims };
     let mut judging = Judging::default();
     for (value, post) in posts.iter().zip(read) {
         judging.judge(site, db.now(), &before, value, post);

@@ -17,8 +17,8 @@ use crate::http::Tag;
 use crate::http::auth::{SITE_HEADER, SiteCaller};
 use crate::http::body::Raw;
 use crate::http::problem::Problem;
-use crate::inbox::intake::IntakeError;
 use crate::sites;
+use crate::sources::intake::IntakeError;
 
 /// The operations.
 pub struct TiktokPostsApi {
@@ -162,7 +162,6 @@ impl TiktokPostsApi {
         let posts: Vec<Value> = request.items.into_iter().map(|item| item.0).collect();
         let sent = (body.bytes, posts.as_slice());
         let results = push::push(&self.app.db, &self.app.intake, site, sent).await?;
-        self.app.sources.wake();
         let results = results.into_iter().map(TiktokPostResult::from).collect();
         Ok(Json(PushTiktokPostsResponse { batch_id: request.batch_id, results }))
     }

@@ -50,6 +50,10 @@ impl Understand for Tiktok {
         Platform::Tiktok
     }
 
+    fn is_clear(&self, item: &item::Model) -> bool {
+        ![kinds::BRAND_MENTION, kinds::AUTHORIZATION_REMOVED].contains(&item.kind.as_str())
+    }
+
     fn understand<'a>(
         &'a self,
         items: Vec<item::Model>,
@@ -94,17 +98,28 @@ impl Tiktok {
         handles.dedup();
         let accounts: HashSet<&str> =
             items.iter().map(|item| item.account.as_str()).filter(|account| !account.is_empty()).collect();
-        let connections = connection::Entity::find()
+        let (connections, tracked, claims) = tokio::try_join!(
+            self.connections(accounts),
+            tracked::of_sites(self.db.read(), &sites),
+            push::claimed(self.db.read(), &handles),
+        )?;
+        Ok(Known { connections, tracked, claims })
+    }
+
+    async fn connections(
+        &self,
+        accounts: HashSet<&str>,
+    ) -> Result<HashMap<String, connection::Model>, DbErr> {
+        if accounts.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = connection::Entity::find()
             .filter(connection::Column::Platform.eq(Platform::Tiktok))
             .filter(connection::Column::Login.eq(ConnectionLogin::TiktokBusiness))
             .filter(connection::Column::ExternalId.is_in(accounts))
             .all(self.db.read())
             .await?;
-        Ok(Known {
-            connections: connections.into_iter().map(|row| (row.external_id.clone(), row)).collect(),
-            tracked: tracked::of_sites(self.db.read(), &sites).await?,
-            claims: push::claimed(self.db.read(), &handles).await?,
-        })
+        Ok(rows.into_iter().map(|row| (row.external_id.clone(), row)).collect())
     }
 
     /// A member has taken back what the login allowed.

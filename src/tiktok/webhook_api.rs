@@ -40,7 +40,6 @@ impl Endpoint for WebhookEndpoint {
             tracing::error!(source, %error, "a webhook could not be stored; the platform sends it again");
             Problem::busy()
         })?;
-        self.app.sources.wake();
         Ok(Response::builder().status(StatusCode::OK).finish())
     }
 }

@@ -7,7 +7,7 @@ use entity::kinds::{ConnectionLogin, ItemStatus, Platform};
 use entity::{activity, item};
 use followpoints::access::Identity;
 use followpoints::connections::signed_request;
-use followpoints::inbox::{self, Call, NewItem};
+use followpoints::inbox::{self, Arrivals, Call, NewItem};
 use followpoints::webhooks::event;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _,
@@ -280,7 +280,8 @@ on_both! {
                 payload: said(&text),
             };
             let call = Call { source: "test", body: text.into(), items: vec![new] };
-            kept.extend(inbox::store(&app.app.db, &call).await.unwrap().new);
+            let stored = inbox::store(&app.app.db, &Arrivals::of(&app.app.db, vec![call])).await.unwrap();
+            kept.extend(stored.into_iter().flat_map(|stored| stored.new));
         }
         tell(app, &site, &member, kept[7].1).await;
 
@@ -299,7 +300,7 @@ on_both! {
             payload: said("regret later"),
         };
         let call = Call { source: "test", body: b"regret later".into(), items: vec![new] };
-        inbox::store(&app.app.db, &call).await.unwrap();
+        inbox::store(&app.app.db, &Arrivals::of(&app.app.db, vec![call])).await.unwrap();
         assert_eq!(app.app.connections.forget_due().await.unwrap(), 1);
 
         let mut left: Vec<String> = Vec::new();

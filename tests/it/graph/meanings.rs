@@ -4,7 +4,7 @@ use entity::id::Timestamp;
 use entity::kinds::{ConnectionLogin, MentionType};
 use entity::{event, raw_delivery};
 use followpoints::activities::Fate;
-use followpoints::inbox::{self, Call};
+use followpoints::inbox::{self, Arrivals, Call};
 use followpoints::profiles::attributes::Facts;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _};
@@ -355,7 +355,7 @@ on_both! {
         for (mid, text) in [("m-1", "i regret this"), ("m-2", "i stand by this")] {
             let body = message(mid, text);
             let call = Call { source: "instagram", items: split(&body), body: body.to_string().into() };
-            inbox::store(&app.app.db, &call).await.unwrap();
+            inbox::store(&app.app.db, &Arrivals::of(&app.app.db, vec![call])).await.unwrap();
         }
         stage.work().await;
         let told = event::Entity::find().filter(event::Column::Data.contains("i regret this"));

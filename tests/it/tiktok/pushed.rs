@@ -2,6 +2,7 @@
 
 use entity::kinds::ItemStatus;
 use entity::member_profile;
+use followpoints::inbox::LEASE_MS;
 use sea_orm::EntityTrait as _;
 use serde_json::{Value, json};
 
@@ -57,6 +58,46 @@ on_both! {
         ] {
             assert_eq!(profile[name]["value"], value, "{name}");
         }
+    }
+}
+
+on_both! {
+    async fn g1_a_post_is_recorded_before_it_is_acknowledged(app: &TestApp) {
+        let site = brewery(app).await;
+        reward_mentions(app, &site).await;
+        let mia = app.member(&site, "mia").await;
+        app.claim_on_tiktok(&site, &mia, "mia").await;
+        let batch = json!({"items": [post(app, "mia", 1, 1), post(app, "nobody", 1, 2)]});
+        assert_eq!(statuses(&push(app, &site, &batch).await), ["accepted", "unmatched"]);
+
+        // Nobody has looked what is due.
+        assert_eq!(outcomes(app).await, [
+            ("MENTIONED_YOU_SOCIAL", "AWARDED", 25), ("MENTIONED_YOU_SOCIAL", "UNMATCHED", 0),
+        ]);
+        let settled: Vec<_> = items(app).await.iter().map(|item| (item.status, item.attempts)).collect();
+        assert_eq!(settled, [(ItemStatus::Done, 1), (ItemStatus::Parked, 1)]);
+        assert_eq!(app.account(&mia).await["points"]["balance"], 25);
+    }
+}
+
+on_both! {
+    async fn g6_a_post_that_cannot_be_recorded_is_kept_and_recorded_once_it_can_be(app: &TestApp) {
+        let site = brewery(app).await;
+        reward_mentions(app, &site).await;
+        let mia = app.member(&site, "mia").await;
+        app.claim_on_tiktok(&site, &mia, "mia").await;
+        let batch = json!({"items": [post(app, "mia", 1, 1)]});
+        app.break_table("activity", "BEFORE INSERT", "NEW.handle = 'mia'").await;
+        assert_eq!(statuses(&push(app, &site, &batch).await), ["accepted"]);
+        assert_eq!(activities(app).await, []);
+        assert_eq!(items(app).await[0].status, ItemStatus::Waiting);
+
+        app.mend_table("activity").await;
+        assert_eq!(statuses(&push(app, &site, &batch).await), ["duplicate"]);
+        app.clock.advance_ms(LEASE_MS);
+        work(app).await;
+        assert_eq!(outcomes(app).await, [("MENTIONED_YOU_SOCIAL", "AWARDED", 25)]);
+        assert_eq!(app.account(&mia).await["points"]["balance"], 25);
     }
 }
 
