@@ -19,11 +19,22 @@ const RENEW_MS: i64 = 1_000;
 const REVIEW_MS: i64 = LEASE_MS;
 /// Times that one look reads what is due; then the node has to say again that it lives.
 const ROUNDS_MAX: usize = 32;
-/// Rest between two rounds when only endpoints are left whose breaker is open, so that reading for those who fail leaves room for
-/// everybody else, too.
-const PROBES_REST: Duration = Duration::from_millis(4);
+/// Endpoints that one round reads when only those are left whose breaker is open.
+const PROBES_READ: usize = 8;
+/// Rest after a round that has found no first try: what has failed before has waited for a minute and more, and reading it leaves
+/// room for everybody else.
+const REST: Duration = Duration::from_millis(4);
 /// Endpoints that one look compares.
 const REVIEWED_AT_ONCE: usize = 512;
+
+/// What a round has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    Nothing,
+    Resends,
+    /// First tries, and perhaps others.
+    FirstTries,
+}
 
 /// Looks again and again.
 pub(super) async fn tick(dispatcher: Dispatcher) {
@@ -76,12 +87,12 @@ impl Dispatcher {
         };
         while self.take_due().await? {}
         for round in 1..=ROUNDS_MAX {
-            let Some(has_read) = self.read_due().await? else { break };
-            has_found |= has_read;
+            let Some(read) = self.read_due().await? else { break };
+            has_found |= read != Read::Nothing;
             if round == ROUNDS_MAX {
                 self.wake();
-            } else if self.lock().wants_only_probes()
-                && tokio::time::timeout(PROBES_REST, self.0.wake.notified()).await.is_ok()
+            } else if read != Read::FirstTries
+                && tokio::time::timeout(REST, self.0.wake.notified()).await.is_ok()
             {
                 // Whoever woke it wants the whole look.
                 has_found = true;
@@ -168,9 +179,13 @@ impl Dispatcher {
         Ok(!taken.is_empty())
     }
 
-    /// Reads what is due of some endpoints, and says whether there was anything; nothing if none are to be read.
-    async fn read_due(&self) -> Result<Option<bool>, DbErr> {
-        let wants = self.lock().wants(self.0.keeper_db.now(), ENDPOINTS_MAX);
+    /// Reads what is due of some endpoints, and says what there was; nothing if none are to be read.
+    async fn read_due(&self) -> Result<Option<Read>, DbErr> {
+        let wants = {
+            let mut state = self.lock();
+            let at_once = if state.wants_only_probes() { PROBES_READ } else { ENDPOINTS_MAX };
+            state.wants(self.0.keeper_db.now(), at_once)
+        };
         if wants.is_empty() {
             return Ok(None);
         }
@@ -179,14 +194,21 @@ impl Dispatcher {
             Ok(found) => (Some(found), None),
             Err(error) => (None, Some(error)),
         };
-        let has_found = {
+        let has_first = found.iter().flat_map(|found| &found.jobs).any(|job| job.attempt_count == 0);
+        let read = {
             let mut state = self.lock();
             let before = state.held.len();
             state.looked(&wants, found);
-            state.held.len() > before
+            if state.held.len() == before {
+                Read::Nothing
+            } else if has_first {
+                Read::FirstTries
+            } else {
+                Read::Resends
+            }
         };
         self.pump();
-        failed.map_or(Ok(Some(has_found)), Err)
+        failed.map_or(Ok(Some(read)), Err)
     }
 
     /// Gives back some of the endpoints that have had no work for a while, or all that have none now.

@@ -22,9 +22,10 @@ const SLOTS_AT_FIRST: usize = 8;
 pub(super) enum Lane {
     /// First tries, and everything of an ordered endpoint.
     Fresh,
-    /// Tries after a failure.
+    /// Tries after a failure, at an endpoint whose last try succeeded.
     Resends,
-    /// Everything of an endpoint whose breaker is open.
+    /// Tries that most likely fail: everything of an endpoint whose breaker is open, and tries after a failure at one whose last
+    /// try failed.
     Probes,
 }
 
@@ -88,12 +89,8 @@ impl Queue {
 
     /// Whether there is something in `lane`.
     pub(super) fn has_work(&self, lane: Lane) -> bool {
-        let is_open = self.breaker.is_open();
-        match lane {
-            Lane::Fresh => !is_open && !self.first.is_empty(),
-            Lane::Resends => !is_open && !self.resends.is_empty(),
-            Lane::Probes => is_open && self.len() > 0,
-        }
+        let [first, resends] = self.breaker.lanes();
+        (first == lane && !self.first.is_empty()) || (resends == lane && !self.resends.is_empty())
     }
 
     /// How many jobs it may have.
@@ -110,11 +107,11 @@ impl Queue {
     pub(super) fn take(&mut self, now: Timestamp, lane: Lane) -> Result<Job, Blocked> {
         let in_order =
             self.first.iter().position(|job| job.order_key.is_none_or(|key| !self.busy_keys.contains(&key)));
-        let (from, place) = match (lane, in_order) {
-            _ if !self.has_work(lane) => return Err(Blocked::Waits),
-            (Lane::Fresh | Lane::Probes, Some(place)) => (&mut self.first, place),
-            (Lane::Fresh, None) => return Err(Blocked::Waits),
-            (Lane::Resends, _) | (Lane::Probes, None) => (&mut self.resends, 0),
+        let [first, resends] = self.breaker.lanes();
+        let (from, place) = match in_order {
+            Some(place) if first == lane => (&mut self.first, place),
+            _ if resends == lane => (&mut self.resends, 0),
+            _ => return Err(Blocked::Waits),
         };
         let Some(target) = from.get(place).map(|job| &job.target) else { return Err(Blocked::Waits) };
         if self.in_flight >= self.breaker.slots(target.in_flight_max) {
@@ -200,6 +197,15 @@ impl Breaker {
         self.failures >= FAILURES_MAX
     }
 
+    /// The lanes of first tries and of tries after a failure.
+    const fn lanes(&self) -> [Lane; 2] {
+        match self.failures {
+            0 => [Lane::Fresh, Lane::Resends],
+            1..FAILURES_MAX => [Lane::Fresh, Lane::Probes],
+            FAILURES_MAX.. => [Lane::Probes, Lane::Probes],
+        }
+    }
+
     fn slots(&self, cap: usize) -> usize {
         if self.is_open() { 1 } else { cap.min(self.proven.max(SLOTS_AT_FIRST)) }
     }
@@ -265,10 +271,13 @@ mod tests {
         for _ in 1..FAILURES_MAX {
             breaker.note(true, 64);
             assert_eq!((breaker.slots(64), breaker.is_open()), (SLOTS_AT_FIRST, false));
+            assert_eq!(breaker.lanes(), [Lane::Fresh, Lane::Probes], "another try after a failure may wait");
         }
         breaker.note(true, 64);
         assert_eq!((breaker.slots(64), breaker.is_open()), (1, true));
+        assert_eq!(breaker.lanes(), [Lane::Probes, Lane::Probes]);
         breaker.note(false, 64);
+        assert_eq!(breaker.lanes(), [Lane::Fresh, Lane::Resends]);
         assert_eq!((breaker.slots(64), breaker.is_open()), (16, false));
         assert_eq!(Breaker::default().slots(3), 3, "never more than the subscription allows");
         assert!(Breaker::failing().is_open());
