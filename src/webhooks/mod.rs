@@ -34,6 +34,7 @@ pub mod expunge_api;
 pub mod filter;
 pub mod health;
 mod keeper;
+mod kept;
 pub mod log;
 pub mod log_api;
 pub mod outbox;

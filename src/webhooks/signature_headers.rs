@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use entity::id::{SubscriptionId, Timestamp};
 use http::{HeaderName, HeaderValue};
-use quick_cache::sync::Cache;
 
 use super::Job;
+use super::kept::Kept;
 use super::secrets::{self, LiveSecret, SecretError};
 use super::signing::KEYS_FRESH_MS;
 use super::standard::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, content};
@@ -31,14 +31,14 @@ struct Known {
 pub struct HeaderSigner {
     db: Db,
     sealer: Sealer,
-    subscriptions: Arc<Cache<SubscriptionId, Arc<Known>>>,
+    subscriptions: Kept<SubscriptionId, Known>,
 }
 
 impl HeaderSigner {
     /// A signer that reads secrets from `db` and opens them with `sealer`.
     #[must_use]
     pub fn new(db: Db, sealer: Sealer) -> Self {
-        Self { db, sealer, subscriptions: Arc::new(Cache::new(SUBSCRIPTIONS_CACHED_MAX)) }
+        Self { db, sealer, subscriptions: Kept::new(SUBSCRIPTIONS_CACHED_MAX) }
     }
 
     /// The headers of a try of `job` that is made now with `body`; none if its subscription wants none.
@@ -67,16 +67,14 @@ impl HeaderSigner {
 
     async fn known(&self, job: &Job) -> Result<Arc<Known>, SecretError> {
         let (subscription, revision) = (job.target.subscription_id, job.target.revision);
-        let now = self.db.now();
-        let holds = |known: &Arc<Known>| {
-            known.revision >= revision && (now.0 - known.read_at.0).abs() < KEYS_FRESH_MS
+        let holds = |known: &Known| {
+            known.revision >= revision && (self.db.now().0 - known.read_at.0).abs() < KEYS_FRESH_MS
         };
-        if let Some(known) = self.subscriptions.get(&subscription).filter(holds) {
-            return Ok(known);
-        }
-        let live = secrets::live_secrets(self.db.read(), &self.sealer, subscription).await?;
-        let read = Arc::new(Known { read_at: now, revision, live });
-        self.subscriptions.insert(subscription, Arc::clone(&read));
-        Ok(read)
+        let read = async {
+            let read_at = self.db.now();
+            let live = secrets::live_secrets(self.db.read(), &self.sealer, subscription).await?;
+            Ok(Known { read_at, revision, live })
+        };
+        self.subscriptions.get(subscription, holds, read).await
     }
 }

@@ -16,11 +16,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use entity::id::{AppId, Timestamp};
-use quick_cache::sync::Cache;
 use sea_orm::DbErr;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::kept::Kept;
 use super::signature_headers::HeaderSigner;
 use super::{Job, OutgoingEvent, Signature, SignedToken};
 use crate::apps::keys::{self, SigningKey};
@@ -63,7 +63,7 @@ struct AppKeys {
 pub struct Signer {
     db: Db,
     sealer: Sealer,
-    apps: Arc<Cache<AppId, Arc<AppKeys>>>,
+    apps: Kept<AppId, AppKeys>,
     threads: Threads,
     /// Signs the headers of tries that want it.
     pub(super) headers: HeaderSigner,
@@ -112,7 +112,7 @@ impl Signer {
             headers: HeaderSigner::new(db.clone(), sealer.clone()),
             db,
             sealer,
-            apps: Arc::new(Cache::new(APPS_CACHED_MAX)),
+            apps: Kept::new(APPS_CACHED_MAX),
             threads: Threads::start("signatures")?,
         })
     }
@@ -145,17 +145,13 @@ impl Signer {
 
     /// The key of `app` that signs at `at`: the newest that was active by then, else the oldest.
     async fn key(&self, app: AppId, at: Timestamp) -> Result<SigningKey, SigningError> {
-        let now = self.db.now();
-        let fresh = |keys: &Arc<AppKeys>| (now.0 - keys.read_at.0).abs() < KEYS_FRESH_MS;
-        let keys = match self.apps.get(&app).filter(fresh) {
-            Some(keys) => keys,
-            None => {
-                let keys = keys::signing_keys(self.db.read(), &self.sealer, app).await?;
-                let keys = Arc::new(AppKeys { read_at: now, keys });
-                self.apps.insert(app, Arc::clone(&keys));
-                keys
-            }
+        let fresh = |keys: &AppKeys| (self.db.now().0 - keys.read_at.0).abs() < KEYS_FRESH_MS;
+        let read = async {
+            let read_at = self.db.now();
+            let keys = keys::signing_keys(self.db.read(), &self.sealer, app).await?;
+            Ok::<_, SigningError>(AppKeys { read_at, keys })
         };
+        let keys = self.apps.get(app, fresh, read).await?;
         let active = keys.keys.iter().rfind(|key| key.active_from <= at);
         active.or_else(|| keys.keys.first()).cloned().ok_or(SigningError::NoKey(app))
     }
