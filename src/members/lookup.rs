@@ -43,9 +43,11 @@ impl MemberLookup {
     pub async fn find(&self, site: SiteId, external_id: String) -> Result<Option<MemberId>, DbErr> {
         match self.0.call((site, external_id)).await {
             Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Err(DbErr::Custom(error.to_string())),
-            // Callers meet it as a shortage of connections, which it is.
-            Err(_) => Err(DbErr::ConnectionAcquire(sea_orm::ConnAcquireErr::Timeout)),
+            Ok(Err(error)) if !matches!(*error, DbErr::ConnectionAcquire(_)) => {
+                Err(DbErr::Custom(error.to_string()))
+            }
+            // Too many callers are a shortage of connections, too.
+            Ok(Err(_)) | Err(_) => Err(DbErr::ConnectionAcquire(sea_orm::ConnAcquireErr::Timeout)),
         }
     }
 }

@@ -1,8 +1,12 @@
 //! Tokens that are accepted, and the members that they make known.
 
+use entity::id::SiteId;
+use followpoints::members::MemberLookup;
 use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, Header};
+use sea_orm::DbErr;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{
     AUDIENCE, FOLLOWED, asymmetric, claims, claims_with, issuer, known, status, trust, trusting_site,
@@ -191,5 +195,15 @@ on_both! {
             assert_eq!(status(app, &key.sign(&claims)).await, 200, "{name}");
         }
         assert_eq!(known(app, &site).await, ["u-1", "u-2"]);
+    }
+}
+
+on_both! {
+    async fn a_member_who_cannot_be_looked_up_for_want_of_a_connection_may_try_again(app: &TestApp) {
+        let lookup = MemberLookup::start(&app.app.db);
+        app.app.db.close().await.unwrap();
+        // It is answered with 503 and `Retry-After`, as every shortage of connections is.
+        let found = lookup.find(SiteId(Uuid::from_u128(1)), "u-1".to_owned()).await;
+        assert!(matches!(found, Err(DbErr::ConnectionAcquire(_))), "{found:?}");
     }
 }
