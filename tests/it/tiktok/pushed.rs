@@ -11,20 +11,27 @@ use super::{
     signature_at, states, statuses, track, work,
 };
 use crate::on_both;
-use crate::support::ADMIN_KEY;
 use crate::support::callers::{MANAGE, READ, UNKNOWN_ID};
 use crate::support::tiktok::{
     BUSINESS_SECRET, DEVELOPER_SECRET, OLD_DEVELOPER_SECRET, options, payload, payload_text,
 };
+use crate::support::world::{Member, Site};
+use crate::support::{ADMIN_KEY, TestApp};
 
 const PATH: &str = "/ingest/tiktok/posts";
 
+/// A site that rewards mentions, and a member of it who claims `handle`.
+async fn rewarded(app: &TestApp, handle: &str) -> (Site, Member) {
+    let site = brewery(app).await;
+    reward_mentions(app, &site).await;
+    let mia = app.member(&site, "mia").await;
+    app.claim_on_tiktok(&site, &mia, handle).await;
+    (site, mia)
+}
+
 on_both! {
     async fn a_batch_is_answered_item_by_item(app: &TestApp) {
-        let site = brewery(app).await;
-        reward_mentions(app, &site).await;
-        let mia = app.member(&site, "mia").await;
-        app.claim_on_tiktok(&site, &mia, "miarunsoslo").await;
+        let (site, mia) = rewarded(app, "miarunsoslo").await;
 
         let answer = push(app, &site, &payload("provider_push_batch")).await;
         let stored = items(app).await;
@@ -63,10 +70,7 @@ on_both! {
 
 on_both! {
     async fn g1_a_post_is_recorded_before_it_is_acknowledged(app: &TestApp) {
-        let site = brewery(app).await;
-        reward_mentions(app, &site).await;
-        let mia = app.member(&site, "mia").await;
-        app.claim_on_tiktok(&site, &mia, "mia").await;
+        let (site, mia) = rewarded(app, "mia").await;
         let batch = json!({"items": [post(app, "mia", 1, 1), post(app, "nobody", 1, 2)]});
         assert_eq!(statuses(&push(app, &site, &batch).await), ["accepted", "unmatched"]);
 
@@ -82,10 +86,7 @@ on_both! {
 
 on_both! {
     async fn g6_a_post_that_cannot_be_recorded_is_kept_and_recorded_once_it_can_be(app: &TestApp) {
-        let site = brewery(app).await;
-        reward_mentions(app, &site).await;
-        let mia = app.member(&site, "mia").await;
-        app.claim_on_tiktok(&site, &mia, "mia").await;
+        let (site, mia) = rewarded(app, "mia").await;
         let batch = json!({"items": [post(app, "mia", 1, 1)]});
         app.break_table("activity", "BEFORE INSERT", "NEW.handle = 'mia'").await;
         assert_eq!(statuses(&push(app, &site, &batch).await), ["accepted"]);
@@ -103,10 +104,7 @@ on_both! {
 
 on_both! {
     async fn g1_a_post_counts_once_and_its_counts_may_change(app: &TestApp) {
-        let site = brewery(app).await;
-        reward_mentions(app, &site).await;
-        let mia = app.member(&site, "mia").await;
-        app.claim_on_tiktok(&site, &mia, "miarunsoslo").await;
+        let (site, mia) = rewarded(app, "miarunsoslo").await;
         let mut batch = payload("provider_push_batch");
         push(app, &site, &batch).await;
         work(app).await;
