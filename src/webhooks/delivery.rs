@@ -98,9 +98,9 @@ impl Outcome {
     }
 }
 
-/// Writes `outcomes` in one transaction. Those of endpoints that are no longer this node's change nothing; whoever owns them
-/// now is told to look.
-pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<(), DbErr> {
+/// Writes `outcomes` in one transaction, and gives the deliveries whose outcome counts. Those of endpoints that are no longer this
+/// node's change nothing; whoever owns them now is told to look. Nor does that of a delivery that was cancelled or expunged meanwhile.
+pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<HashSet<DeliveryId>, DbErr> {
     let tx = db.write().await?;
     let mut subscriptions: Vec<SubscriptionId> =
         outcomes.iter().map(|outcome| outcome.job.target.subscription_id).collect();
@@ -117,12 +117,13 @@ pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<(), DbErr> 
     missed.sort_unstable();
     missed.dedup();
     endpoints::poke(&tx, &missed).await?;
-    let accepted = settle(&tx, &ours).await?;
+    let counted = settle(&tx, &ours).await?;
     let accepted: Vec<&Outcome> =
-        ours.into_iter().filter(|outcome| accepted.contains(&outcome.job.lease.delivery_id)).collect();
+        ours.into_iter().filter(|outcome| counted.contains(&outcome.job.lease.delivery_id)).collect();
     let health = health::write(&changed(endpoints, &accepted));
     rows::write_all(tx.conn(), vec![attempts_write(&accepted), signatures_write(outcomes), health]).await?;
-    tx.commit().await
+    tx.commit().await?;
+    Ok(counted)
 }
 
 /// Those of `endpoints` of whose health `outcomes` say something new.

@@ -1,14 +1,14 @@
 //! Sending what the queues hand out. Fresh jobs arrive from the transaction that wrote them; the keeper finds the due ones:
 //! retries, what an earlier process left, what did not fit in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use entity::id::{SubscriptionId, Timestamp};
+use entity::id::{DeliveryId, SubscriptionId, Timestamp};
 use futures_util::FutureExt as _;
 use sea_orm::DbErr;
 use tokio::runtime::Handle;
@@ -94,6 +94,15 @@ struct Tried {
     verdict: Verdict,
     new_token: Option<SignedToken>,
     at: Timestamp,
+}
+
+/// What came of writing outcomes.
+#[derive(Default)]
+struct Written {
+    /// Whether none was let go.
+    is_all: bool,
+    /// The deliveries whose outcome counts.
+    counted: HashSet<DeliveryId>,
 }
 
 /// How the dispatcher is, for readiness and metrics.
@@ -430,19 +439,25 @@ async fn write_outcomes(dispatcher: Dispatcher, db: Db, mut unwritten: mpsc::Rec
                 Ok(None) | Err(_) => break,
             }
         }
-        let written = write_batch(&dispatcher, &db, &outcomes).await;
+        let Written { is_all, counted } = write_batch(&dispatcher, &db, &outcomes).await;
         let now = db.now();
         let mut has_gone = false;
         {
             let mut state = dispatcher.lock();
             for outcome in &outcomes {
                 let next = match outcome.verdict {
-                    _ if !written => Some(now),
+                    _ if !is_all => Some(now),
                     Verdict::Retry(at) => Some(at),
                     Verdict::Delivered | Verdict::Exhausted | Verdict::Gone => None,
                 };
                 state.written(&outcome.job, outcome.verdict != Verdict::Delivered, next);
-                has_gone |= outcome.verdict == Verdict::Gone;
+                if outcome.verdict == Verdict::Gone {
+                    has_gone = true;
+                    if !counted.contains(&outcome.job.lease.delivery_id) {
+                        // Nothing will follow from it, so that nobody else would have the others go on.
+                        state.forget(outcome.job.target.subscription_id);
+                    }
+                }
             }
         }
         if has_gone {
@@ -455,24 +470,29 @@ async fn write_outcomes(dispatcher: Dispatcher, db: Db, mut unwritten: mpsc::Rec
 }
 
 /// Writes the outcomes together; when that keeps failing, each alone, so that one that cannot be written holds up nobody
-/// else. What is let go is tried again. Says whether everything was written.
-async fn write_batch(dispatcher: &Dispatcher, db: &Db, outcomes: &[Outcome]) -> bool {
+/// else. What is let go is tried again.
+async fn write_batch(dispatcher: &Dispatcher, db: &Db, outcomes: &[Outcome]) -> Written {
     for _ in 0..OUTCOMES_TRIES_MAX {
-        let Err(error) = delivery::write_outcomes(db, outcomes).await else { return true };
+        let error = match delivery::write_outcomes(db, outcomes).await {
+            Ok(counted) => return Written { is_all: true, counted },
+            Err(error) => error,
+        };
         tracing::warn!(%error, outcomes = outcomes.len(), "outcomes could not be written; trying again");
         if dispatcher.lock().is_stopping {
-            return false;
+            return Written::default();
         }
         let _ = tokio::time::timeout(OUTCOMES_RETRY, std::future::pending::<()>()).await;
     }
-    let mut all = true;
+    let mut written = Written { is_all: true, counted: HashSet::new() };
     for outcome in outcomes {
-        let alone = std::slice::from_ref(outcome);
-        if let Err(error) = delivery::write_outcomes(db, alone).await {
-            let delivery = outcome.job.lease.delivery_id;
-            tracing::error!(%error, delivery.id = %delivery, "an outcome is let go; its delivery is tried again");
-            all = false;
+        match delivery::write_outcomes(db, std::slice::from_ref(outcome)).await {
+            Ok(counted) => written.counted.extend(counted),
+            Err(error) => {
+                let delivery = outcome.job.lease.delivery_id;
+                tracing::error!(%error, delivery.id = %delivery, "an outcome is let go; its delivery is tried again");
+                written.is_all = false;
+            }
         }
     }
-    all
+    written
 }

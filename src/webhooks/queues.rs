@@ -178,8 +178,10 @@ impl State {
         if queue.fence.is_none() && owned.is_failing {
             queue.breaker = Breaker::failing();
         }
-        if owned.has_changed {
+        if owned.has_changed || queue.fence != Some(owned.fence) {
             self.gone.remove(&owned.subscription);
+        }
+        if owned.has_changed {
             queue.breaker = if owned.is_failing { Breaker::failing() } else { Breaker::default() };
             for job in queue.drain() {
                 self.held.remove(&job.lease.delivery_id);
@@ -321,6 +323,7 @@ impl State {
     /// Forgets everything that is queued, and that this node owns anything.
     pub(super) fn disown_all(&mut self) {
         self.drain_all();
+        self.gone.clear();
         for (subscription, queue) in &mut self.queues {
             queue.fence = None;
             queue.next_due = None;

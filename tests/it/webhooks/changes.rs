@@ -1,6 +1,8 @@
 //! What a change of a subscription means for what is waiting: disabled holds, enabled sends, a new URL counts for the
 //! next try, whether the delivery waits in the database or in memory behind one that is under way.
 
+use entity::id::Timestamp;
+use sea_orm::EntityTrait as _;
 use serde_json::{Value, json};
 
 use super::{
@@ -64,6 +66,9 @@ on_both! {
         assert_eq!((old.count(), new.count()), (1, 2));
     }
 }
+
+/// When an endpoint is due whose subscription has changed.
+const CHANGED: Timestamp = Timestamp(0);
 
 /// A subscription that sends one event at a time, and three events: the first is under way until the gate opens and is
 /// then answered with `status`, the others are queued in memory.
@@ -135,6 +140,25 @@ on_both! {
         queued.settle(app).await;
         assert_eq!(queued.states(app).await, ["EXHAUSTED", "PENDING", "PENDING"]);
         assert_eq!(queued.receiver.count(), 1, "nothing is sent to a receiver that is gone");
+    }
+}
+
+on_both! {
+    async fn g3_a_410_to_what_was_cancelled_meanwhile_holds_nothing_back(app: &TestApp) {
+        let queued = Queued::new(app, 410).await;
+        let cancel = json!({"heldDeliveries": "CANCEL"});
+        patch_subscription(app, &queued.site, &queued.subscription, &cancel).await;
+        let endpoint = || entity::endpoint::Entity::find().one(app.app.db.read());
+        while endpoint().await.unwrap().unwrap().due_at == CHANGED {
+            // The keeper has been woken, and knows of the change before the answer comes.
+            tokio::task::yield_now().await;
+        }
+        queued.settle(app).await;
+        assert_eq!(queued.states(app).await, ["CANCELLED"; 3]);
+        new_follower(app, &queued.site, "u-4").await;
+        app.drain().await;
+        assert_eq!(queued.states(app).await, ["CANCELLED", "CANCELLED", "CANCELLED", "DELIVERED"]);
+        assert_eq!(queued.receiver.count(), 2);
     }
 }
 
