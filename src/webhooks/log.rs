@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::replays::first_id;
-use super::{Signature, endpoints, signing};
+use super::{Signature, endpoints, retention, signing};
 use crate::db::Tx;
 use crate::rows::Rows;
 
@@ -109,6 +109,9 @@ pub enum RedeliverError {
     /// Its subscription is gone or disabled.
     #[error("the webhook subscription of this delivery is deleted or not enabled")]
     SubscriptionNotEnabled,
+    /// Its event was expunged.
+    #[error("the event of this delivery was expunged: there is nothing left of it to send")]
+    Expunged,
     /// The database failed.
     #[error("the database failed")]
     Store(#[from] DbErr),
@@ -133,6 +136,10 @@ pub async fn redeliver(tx: &Tx, site: SiteId, id: DeliveryId) -> Result<delivery
     let is_waiting = matches!(row.status, DeliveryStatus::Pending | DeliveryStatus::Retrying);
     if is_waiting && row.next_attempt_at <= tx.now() {
         return Ok(row);
+    }
+    let event = event::Entity::find_by_id((site, row.event_id)).one(tx.conn()).await?;
+    if event.as_ref().is_some_and(retention::is_expunged) {
+        return Err(RedeliverError::Expunged);
     }
     row.status = if row.attempt_count == 0 { DeliveryStatus::Pending } else { DeliveryStatus::Retrying };
     row.schedule_step = 0;

@@ -434,6 +434,7 @@ impl From<RedeliverError> for Problem {
             RedeliverError::SubscriptionNotEnabled => {
                 Self::precondition("WEBHOOK_SUBSCRIPTION_NOT_ENABLED", text)
             }
+            RedeliverError::Expunged => Self::precondition("EVENT_EXPUNGED", text),
             RedeliverError::Store(cause) => Self::from(cause),
         }
     }

@@ -15,7 +15,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::delivery::WAITING;
-use super::endpoints;
+use super::{endpoints, retention};
 use crate::db::{Db, Tx};
 use crate::rows::{self, Rows};
 use crate::sites::config::Target;
@@ -25,7 +25,9 @@ const STEP: u64 = 200;
 /// Waiting deliveries of the subscription at which a replay rests.
 const AHEAD_MAX: u64 = 1_000;
 /// Replays of which a look takes a step.
-const AT_ONCE: u64 = 20;
+const AT_ONCE: usize = 20;
+/// Replays at which a look has a look: those that rest keep no other from going on.
+const LOOKED_AT: u64 = 200;
 
 /// Why there is no replay.
 #[derive(Debug, thiserror::Error)]
@@ -151,19 +153,25 @@ pub async fn list(
     query.order_by_desc(replay::Column::Id).limit(limit).all(db).await
 }
 
-/// Takes a step of each running replay that may go on, and says whether there was any.
+/// Takes a step of each running replay that may go on, of [`AT_ONCE`] at the most, and says whether there was any.
 pub(super) async fn go_on(db: &Db) -> Result<bool, DbErr> {
     let running: Vec<(ReplayId, SubscriptionId)> = replay::Entity::find()
         .select_only()
         .columns([replay::Column::Id, replay::Column::SubscriptionId])
         .filter(replay::Column::Status.eq(ReplayStatus::Running))
         .order_by_asc(replay::Column::UpdatedAt)
-        .limit(AT_ONCE)
+        .limit(LOOKED_AT)
         .into_tuple()
         .all(db.read())
         .await?;
+    let are_all = u64::try_from(running.len()).is_ok_and(|count| count < LOOKED_AT);
+    let mut steps = 0;
     let mut has_gone_on = false;
+    let mut resting = Vec::new();
     for (id, subscription) in running {
+        if steps == AT_ONCE {
+            break;
+        }
         let waiting = delivery::Entity::find()
             .filter(delivery::Column::SubscriptionId.eq(subscription))
             .filter(delivery::Column::Status.is_in(WAITING))
@@ -174,7 +182,20 @@ pub(super) async fn go_on(db: &Db) -> Result<bool, DbErr> {
             let tx = db.write().await?;
             has_gone_on |= step(&tx, id, subscription).await?;
             tx.commit().await?;
+            steps += 1;
+        } else {
+            resting.push(id);
         }
+    }
+    if !are_all && !resting.is_empty() {
+        // They go to the back, or others would never be looked at.
+        let tx = db.write().await?;
+        replay::Entity::update_many()
+            .col_expr(replay::Column::UpdatedAt, Expr::val(tx.now().0))
+            .filter(replay::Column::Id.is_in(resting))
+            .exec(tx.conn())
+            .await?;
+        tx.commit().await?;
     }
     Ok(has_gone_on)
 }
@@ -194,8 +215,10 @@ async fn step(tx: &Tx, id: ReplayId, subscription: SubscriptionId) -> Result<boo
     row.cursor = events.last().map(|event| event.id).or(row.cursor);
     row.examined_count += i64::try_from(events.len()).unwrap_or(0);
     if let Some(target) = target {
-        let wanted: Vec<&event::Model> =
-            events.iter().filter(|event| target.wants(&event.event_type, &event.data)).collect();
+        let is_wanted = |event: &&event::Model| {
+            target.wants(&event.event_type, &event.data) && !retention::is_expunged(event)
+        };
+        let wanted: Vec<&event::Model> = events.iter().filter(is_wanted).collect();
         row.replayed_count += replay(tx, &row, &target, &wanted).await?;
     }
     if u64::try_from(events.len()).unwrap_or(0) < STEP {
@@ -238,21 +261,29 @@ async fn replay(
         return Ok(0);
     }
     let ids: Vec<Uuid> = events.iter().map(|event| event.id.0).collect();
-    let known: Vec<(EventId, DeliveryId, DeliveryStatus)> = delivery::Entity::find()
+    let columns = [
+        delivery::Column::EventId,
+        delivery::Column::Id,
+        delivery::Column::Status,
+        delivery::Column::NextAttemptAt,
+    ];
+    let known: Vec<(EventId, DeliveryId, DeliveryStatus, Timestamp)> = delivery::Entity::find()
         .select_only()
-        .columns([delivery::Column::EventId, delivery::Column::Id, delivery::Column::Status])
+        .columns(columns)
         .filter(delivery::Column::SubscriptionId.eq(row.subscription_id))
         .filter(delivery::Column::EventId.is_in(ids))
         .into_tuple()
         .all(tx.conn())
         .await?;
-    let is_again = |status| match status {
+    let is_again = |status, next_attempt_at| match status {
         DeliveryStatus::Exhausted | DeliveryStatus::Cancelled => row.scope != ReplayScope::Missing,
         DeliveryStatus::Delivered => row.scope == ReplayScope::All,
-        DeliveryStatus::Pending | DeliveryStatus::Retrying => false,
+        // A first try is under way or about to be, and so is whatever is due.
+        DeliveryStatus::Pending => false,
+        DeliveryStatus::Retrying => row.scope != ReplayScope::Missing && next_attempt_at > tx.now(),
     };
     let again: Vec<DeliveryId> =
-        known.iter().filter(|(.., status)| is_again(*status)).map(|(_, id, _)| *id).collect();
+        known.iter().filter(|(.., status, next)| is_again(*status, *next)).map(|(_, id, ..)| *id).collect();
     let missing: Vec<&event::Model> = events
         .iter()
         .filter(|event| row.scope != ReplayScope::Failed && known.iter().all(|(id, ..)| *id != event.id))

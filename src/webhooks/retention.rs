@@ -30,6 +30,8 @@ const AT_ONCE: u64 = 500;
 const SITES: u64 = 500;
 /// Events that one transaction empties.
 const EXPUNGED_AT_ONCE: u64 = 200;
+/// Who caused an event that was expunged.
+const EXPUNGED_IDENTITY: &str = "{}";
 /// The name of the place that the emptying of answers has reached.
 const ANSWERS: &str = "ANSWERS";
 
@@ -286,12 +288,20 @@ async fn expunge_some(tx: &Tx, events: &[event::Model]) -> Result<(), DbErr> {
         .uuid("site_id", |event| event.site_id.0)
         .uuid("id", |event| event.id.0)
         .text("data", emptied)
-        .same_text("identity", "{}")
+        .same_text("identity", EXPUNGED_IDENTITY)
         .write(
             "UPDATE event SET data = r.data, identity = r.identity FROM {rows} AS r \
              WHERE event.site_id = r.site_id AND event.id = r.id",
         );
     crate::rows::write_all(tx.conn(), vec![answers, emptied]).await
+}
+
+/// Whether `event` was expunged: there is nothing left of it to send.
+#[must_use]
+pub fn is_expunged(event: &event::Model) -> bool {
+    let says_so =
+        || serde_json::from_str::<serde_json::Value>(&event.data).is_ok_and(|data| data["expunged"] == true);
+    event.identity == EXPUNGED_IDENTITY && says_so()
 }
 
 /// What is left of an event: that it was.

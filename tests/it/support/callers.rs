@@ -237,7 +237,7 @@ impl Everything {
                 asking(format!("?accountId={}&channel=X&evidence=DECLARED", self.account_id))
             }
             "listFollowedChannels" => asking(format!("?accountId={}", self.account_id)),
-            "listWebhookDeliveries" => {
+            "listWebhookDeliveries" | "exportWebhookDeliveries" => {
                 asking(format!("?subscriptionId={}&eventId={}", self.subscription_id, self.event_id))
             }
             "getConnection" | "deleteConnection" => about(&self.connection_id),
@@ -246,9 +246,7 @@ impl Everything {
             "getActivity" => about(&self.activity_id),
             "listActivities" => asking(format!("?memberId={}&handle=@NordFan", self.member.id)),
             "getActivityRule" | "deleteActivityRule" => about(&self.rule_id),
-            "listWebhookReplays" | "exportWebhookDeliveries" => {
-                asking(format!("?subscriptionId={}", self.subscription_id))
-            }
+            "listWebhookReplays" => asking(format!("?subscriptionId={}", self.subscription_id)),
             "listMembers" => asking("?externalId=u-1".to_owned()),
             "listEvents" => asking(format!("?type={}&since=2024-08-01T00:00:00Z", ALL_EVENTS[0])),
             "listApiKeys"
@@ -314,7 +312,8 @@ impl Everything {
                 }})),
                 ..about(&self.subscription_id)
             },
-            "expungeEvents" => sending(json!({"accountId": self.account_id})),
+            // Of what has no event: others send again what the account's are about.
+            "expungeEvents" => sending(json!({"entityId": self.delivery_id})),
             "dryRunWebhookSubscription" => {
                 Sample { body: Some(json!({"filter": {"channels": ["X"]}})), ..about(&self.subscription_id) }
             }

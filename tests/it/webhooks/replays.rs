@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{
-    FOLLOWED, SUBSCRIPTIONS, deliveries, installed_site, new_follower, patch_subscription, subscribe_with,
-    unfold,
+    DELIVERIES, FOLLOWED, SUBSCRIPTIONS, deliveries, installed_site, new_follower, patch_subscription,
+    subscribe_with, unfold,
 };
 use crate::support::client::Answer;
 use crate::support::receiver::{Receiver, Reply};
@@ -124,6 +124,47 @@ on_both! {
     }
 }
 
+on_both! {
+    async fn what_waits_for_its_next_try_is_replayed_at_once(app: &TestApp) {
+        for (scope, replayed) in [("FAILED", 1), ("MISSING", 0), ("ALL", 1)] {
+            let (site, installed) = installed_site(app).await;
+            let receiver = Receiver::start().await;
+            receiver.answer([Reply::status(500)]);
+            let id = app.subscribe(&site, &installed, &[FOLLOWED], &receiver.url).await;
+            new_follower(app, &site, "u-1").await;
+            app.drain().await;
+            let done = replay(app, &site, &id, &json!({"since": BEGINNING, "scope": scope})).await;
+            assert_eq!((&done["status"], &done["replayedCount"]), (&json!("DONE"), &json!(replayed)), "{scope}");
+            let state = if replayed == 1 { "DELIVERED" } else { "RETRYING" };
+            assert_eq!(deliveries(app, &site).await[0]["status"], state, "{scope}");
+            assert_eq!(receiver.count(), 1 + replayed, "{scope}");
+        }
+    }
+}
+
+on_both! {
+    async fn what_was_expunged_is_not_sent_again(app: &TestApp) {
+        let (site, _, id, receiver) = history(app).await;
+        let events = app.admin_list(&site, "/admin/v1/events?limit=100", "events").await;
+        let accounts: BTreeSet<String> = events.iter().map(|event| text(&event["accountId"])).collect();
+        for account in accounts {
+            let body = json!({"accountId": account});
+            app.call("POST", "/admin/v1/events/expunge").key(ADMIN_KEY, &site.id).json(&body).ok().await;
+        }
+        for scope in ["FAILED", "MISSING", "ALL"] {
+            let done = replay(app, &site, &id, &json!({"since": BEGINNING, "scope": scope})).await;
+            assert_eq!((&done["examinedCount"], &done["replayedCount"]), (&json!(16), &json!(0)), "{scope}");
+        }
+        for delivery in deliveries(app, &site).await {
+            let path = format!("{DELIVERIES}/{}/redeliver", text(&delivery["id"]));
+            let refused = app.call("POST", &path).key(ADMIN_KEY, &site.id).send().await;
+            assert_eq!(refused.error(), (428, "EVENT_EXPUNGED".to_owned()));
+        }
+        app.drain().await;
+        assert_eq!(receiver.count(), 2);
+    }
+}
+
 /// A replay that cannot end yet: a thousand deliveries wait for its receiver, which is the most that may lie ahead.
 async fn held_up(app: &TestApp) -> (Site, String, Receiver, Value) {
     use entity::id::{DeliveryId, EventId, SiteId, SubscriptionId};
@@ -181,6 +222,32 @@ on_both! {
         assert_eq!((get(app, &site, &started).await, receiver.count()), (cancelled, 2));
         let listed = app.admin_list(&site, &format!("{REPLAYS}?subscriptionId={id}"), "webhookReplays").await;
         assert_eq!(listed, [get(app, &site, &started).await]);
+    }
+}
+
+on_both! {
+    async fn replays_that_rest_keep_no_other_from_going_on(app: &TestApp) {
+        use entity::replay;
+        use sea_orm::EntityTrait as _;
+
+        let (held_up_site, _, _, resting) = held_up(app).await;
+        let tx = app.app.db.write().await.unwrap();
+        let found = replay::Entity::find_by_id(resting["id"].as_str().unwrap().parse::<uuid::Uuid>().unwrap());
+        let row = found.one(tx.conn()).await.unwrap().unwrap();
+        // As many as a look takes, all of which began before the other.
+        let others = (1..20).map(|_| {
+            let id = entity::id::ReplayId(tx.new_id());
+            replay::ActiveModel::from(replay::Model { id, ..row.clone() })
+        });
+        replay::Entity::insert_many(others.collect::<Vec<_>>()).exec_without_returning(tx.conn()).await.unwrap();
+        tx.commit().await.unwrap();
+        app.clock.advance_ms(1_000);
+
+        let (site, _, id, receiver) = history(app).await;
+        let done = replay(app, &site, &id, &json!({"since": BEGINNING, "scope": "MISSING"})).await;
+        assert_eq!((&done["status"], &done["replayedCount"]), (&json!("DONE"), &json!(1)));
+        assert_eq!(receiver.count(), 3);
+        assert_eq!(get(app, &held_up_site, &resting).await["status"], "RUNNING");
     }
 }
 
