@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use entity::delivery;
-use entity::id::{DeliveryId, SiteId, SubscriptionId, Timestamp};
+use entity::id::{AccountId, DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
 use futures_util::stream;
 use poem::{Body, IntoResponse, Response};
 use poem_openapi::param::Query;
@@ -86,8 +86,17 @@ impl WebhookExportApi {
         /// Only for this subscription.
         #[oai(name = "subscriptionId")]
         subscription_id: Query<Option<Uuid>>,
+        /// Only of this event.
+        #[oai(name = "eventId")]
+        event_id: Query<Option<Uuid>>,
         /// Only in this state.
         status: Query<Option<DeliveryStatusName>>,
+        /// Only about what happened to this account.
+        #[oai(name = "accountId")]
+        account_id: Query<Option<Uuid>>,
+        /// Only about this entity: an account, a followed channel, a subscription.
+        #[oai(name = "entityId")]
+        entity_id: Query<Option<Uuid>>,
         /// Only those made from this instant on, RFC 3339.
         since: Query<Option<String>>,
         /// Only those made before this instant, RFC 3339.
@@ -95,10 +104,12 @@ impl WebhookExportApi {
     ) -> Result<Csv, Problem> {
         let filter = DeliveryFilter {
             subscription: subscription_id.0.map(SubscriptionId),
+            event: event_id.0.map(EventId),
+            account: account_id.0.map(AccountId),
+            entity: entity_id.0,
             status: status.0.map(Into::into),
             since: since.0.as_deref().map(|text| wire::instant(text, "since")).transpose()?,
             until: until.0.as_deref().map(|text| wire::instant(text, "until")).transpose()?,
-            ..DeliveryFilter::default()
         };
         let export = Export {
             db: self.app.db.clone(),

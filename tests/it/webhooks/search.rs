@@ -89,6 +89,15 @@ on_both! {
         assert_eq!(answer.text.lines().collect::<Vec<_>>(), expected);
         assert_eq!(export(&format!("?subscriptionId={id}")).await.text.lines().count(), 2);
         assert_eq!(export("?status=DELIVERED").await.text.lines().count(), 1);
+        let event = app.admin_list(&site, "/admin/v1/events?limit=1", "events").await[0].clone();
+        let (account, follow) = (text(&event["accountId"]), text(&rows[0]["eventId"]));
+        assert_eq!(export(&format!("?accountId={account}")).await.text.lines().count(), 3);
+        assert_eq!(export(&format!("?eventId={follow}")).await.text.lines().count(), 3);
+        // The account itself has no delivery, and nobody else has any.
+        for query in ["entityId", "accountId", "eventId"] {
+            let of_nobody = export(&format!("?{query}={}", event["id"].as_str().unwrap())).await;
+            assert_eq!(of_nobody.text.lines().count(), 1, "{query}");
+        }
         let wrong = export("?since=yesterday").await;
         assert_eq!(wrong.violations(), [("since".to_owned(), "FORMAT".to_owned())]);
     }
