@@ -268,6 +268,12 @@ impl From<SubscriptionError> for Problem {
             SubscriptionError::Url(_) | SubscriptionError::UrlOfStream => {
                 Self::invalid("webhookSubscription.url", "FORMAT", text)
             }
+            SubscriptionError::OnlyForWebhook { field } => {
+                Self::invalid(format!("webhookSubscription.{field}"), "FORMAT", text)
+            }
+            SubscriptionError::FilterRange => {
+                Self::invalid("webhookSubscription.filter.pointsMin", "MAX", text)
+            }
             SubscriptionError::UrlMissing => Self::invalid("webhookSubscription.url", "REQUIRED_FIELD", text),
             SubscriptionError::NatsNotConfigured => Self::precondition("NATS_NOT_CONFIGURED", text),
             SubscriptionError::NatsOtherApp => Self::precondition("NATS_OTHER_APP", text),

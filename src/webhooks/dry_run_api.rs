@@ -102,6 +102,13 @@ impl WebhookDryRunApi {
         }
         if let Some(filter) = wanted.filter {
             target.filter = Filter::from(filter);
+            if target.filter.is_impossible() {
+                return Err(Problem::invalid(
+                    "filter.pointsMin",
+                    "MAX",
+                    SubscriptionError::FilterRange.to_string(),
+                ));
+            }
         }
         let limit = u64::from(wanted.limit.unwrap_or(LIMIT_DEFAULT));
         let events = log::list_events(db, site, &EventFilter::default(), None, limit).await?;

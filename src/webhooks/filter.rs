@@ -26,6 +26,12 @@ impl Filter {
         self.channels.is_empty() && self.points_min.is_none() && self.points_max.is_none()
     }
 
+    /// Whether no number of points passes.
+    #[must_use]
+    pub fn is_impossible(&self) -> bool {
+        self.points_min.zip(self.points_max).is_some_and(|(min, max)| min > max)
+    }
+
     /// Whether the event with this JSON text passes.
     #[must_use]
     pub fn passes(&self, data: &str) -> bool {

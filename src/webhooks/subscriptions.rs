@@ -111,6 +111,15 @@ pub enum SubscriptionError {
     /// Only a webhook has a URL.
     #[error("is only for type WEBHOOK: where the operator's NATS server is, the operator says")]
     UrlOfStream,
+    /// What only a request over HTTP has.
+    #[error("is only for type WEBHOOK")]
+    OnlyForWebhook {
+        /// Which field of the subscription.
+        field: &'static str,
+    },
+    /// No number of points is in the range.
+    #[error("is not above pointsMax")]
+    FilterRange,
     /// The operator has named no NATS server.
     #[error("this service has no NATS server; its operator must set FOLLOWPOINTS_NATS_URL")]
     NatsNotConfigured,
@@ -152,6 +161,7 @@ pub async fn create_subscription(
     new: SubscriptionChange,
 ) -> Result<subscription::Model, SubscriptionError> {
     let kind = new.kind.unwrap_or(SubscriptionKind::Webhook);
+    check(kind, &new)?;
     let url = destinations.checked(kind, new.url)?;
     let (retry_profile, retry_delays) =
         retries(new.retry_profile.unwrap_or(RetryProfile::Wix), new.retry_delays, None)?;
@@ -199,6 +209,25 @@ pub async fn create_subscription(
     Ok(model)
 }
 
+/// What does not depend on how the subscription is.
+fn check(kind: SubscriptionKind, change: &SubscriptionChange) -> Result<(), SubscriptionError> {
+    if change.filter.as_ref().is_some_and(Filter::is_impossible) {
+        return Err(SubscriptionError::FilterRange);
+    }
+    if kind == SubscriptionKind::Nats {
+        let is_signed = change.signature_headers.as_ref().is_some_and(|schemes| !schemes.is_empty());
+        let parts = [
+            ("clientCertificate", matches!(change.certificate, SealedChange::Set(_))),
+            ("customHeaders", matches!(change.custom_headers, SealedChange::Set(_))),
+            ("signatureHeaders", is_signed),
+        ];
+        if let Some((field, _)) = parts.into_iter().find(|(_, is_set)| *is_set) {
+            return Err(SubscriptionError::OnlyForWebhook { field });
+        }
+    }
+    Ok(())
+}
+
 /// Changes the subscription `id` of `site`.
 pub async fn change_subscription(
     tx: &Tx,
@@ -212,6 +241,7 @@ pub async fn change_subscription(
     if change.revision.is_some_and(|revision| revision != row.revision) {
         return Err(SubscriptionError::StaleRevision);
     }
+    check(row.kind, &change)?;
     if let Some(url) = change.url {
         if row.kind != SubscriptionKind::Webhook {
             return Err(SubscriptionError::UrlOfStream);

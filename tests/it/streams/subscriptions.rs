@@ -57,6 +57,8 @@ on_both_databases! {
             new
         };
         for (new, field, rule) in [
+            (of(json!({"type": "NATS", "customHeaders": [{"name": "x-a", "value": "b"}]})), "customHeaders", "FORMAT"),
+            (of(json!({"type": "NATS", "signatureHeaders": ["V1"]})), "signatureHeaders", "FORMAT"),
             (of(json!({"type": "NATS", "url": url})), "url", "FORMAT"),
             (of(json!({"type": "WEBHOOK"})), "url", "REQUIRED_FIELD"),
             (of(json!({})), "url", "REQUIRED_FIELD"),

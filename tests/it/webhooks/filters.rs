@@ -57,6 +57,11 @@ on_both! {
             (ALL_EVENTS[2].to_owned(), json!(80)),
         ]);
         let id = text(&made["id"]);
+        let none = json!({"webhookSubscription": {"filter": {"pointsMin": 81, "pointsMax": 80}}});
+        let path = format!("{SUBSCRIPTIONS}/{id}");
+        let refused = app.call("PATCH", &path).key(ADMIN_KEY, &site.id).json(&none).send().await;
+        let field = "webhookSubscription.filter.pointsMin".to_owned();
+        assert_eq!(refused.violations(), [(field, "MAX".to_owned())]);
         let freed = patch_subscription(app, &site, &id, &json!({"filter": {}})).await;
         assert_eq!(freed.get("filter"), None);
         let kept = patch_subscription(app, &site, &id, &json!({"filter": {"channels": ["X"]}})).await;
