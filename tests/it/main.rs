@@ -11,6 +11,7 @@ mod anomaly;
 mod auth_matrix;
 mod cli;
 mod connections;
+mod docs;
 mod errors;
 mod faults;
 mod follows;
