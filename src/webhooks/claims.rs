@@ -15,7 +15,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseBackend, DbErr, FromQueryResult as _
 use uuid::Uuid;
 
 use super::queues::Want;
-use super::{Job, Lease, OutgoingEvent, SharedToken, Signature};
+use super::{Job, Lease, OutgoingEvent, SharedToken, Signature, orders};
 use crate::db::Db;
 use crate::rows::Rows;
 use crate::sites::config::Target;
@@ -26,16 +26,29 @@ const SIZES: [usize; 3] = [ENDPOINTS_MAX, 8, 1];
 pub(super) const ENDPOINTS_MAX: usize = 64;
 /// Events that are read at once.
 const EVENTS_MAX: usize = 256;
-/// Waiting deliveries of an ordered endpoint that a look goes through.
-const ORDERED_MAX: i64 = 4_096;
+/// Waiting deliveries of an ordered endpoint that a look goes through; if there are more, it goes on order by order ([`orders`]).
+pub(super) const ORDERED_MAX: i64 = 4_096;
 
 /// What a look into the database has found.
 #[derive(Default)]
 pub(super) struct Found {
     /// Deliveries that are due, with all that sending them needs.
     pub(super) jobs: Vec<Job>,
-    /// For each endpoint in order: whether there is more, and when the next is due that is not due yet.
-    pub(super) ahead: Vec<(bool, Option<Timestamp>)>,
+    /// What lies ahead of each endpoint, in order.
+    pub(super) ahead: Vec<Ahead>,
+}
+
+/// What a look has left of an endpoint.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ahead {
+    /// Whether there is more that is due, or may be.
+    pub(super) has_more: bool,
+    /// When the next is due that is not due yet.
+    pub(super) next_due: Option<Timestamp>,
+    /// Whether it was read order by order, so that something may wait behind each that was found.
+    pub(super) has_many: bool,
+    /// The last order that was read, when orders are left.
+    pub(super) order: Option<Uuid>,
 }
 
 /// A delivery that is due.
@@ -49,6 +62,18 @@ pub(super) struct Due {
 }
 
 impl Due {
+    fn read(row: &QueryResult, want: &Want) -> Result<Self, DbErr> {
+        let (site_id, delivery_id) = (row.try_get("", "site_id")?, row.try_get("", "id")?);
+        Ok(Self {
+            lease: Lease { site_id, delivery_id, fence: want.fence },
+            subscription: want.subscription,
+            event: row.try_get("", "event_id")?,
+            attempt_count: row.try_get("", "attempt_count")?,
+            schedule_step: row.try_get("", "schedule_step")?,
+            order_key: row.try_get("", "order_key")?,
+        })
+    }
+
     /// Which it is.
     pub(super) const fn delivery(&self) -> DeliveryId {
         self.lease.delivery_id
@@ -61,7 +86,7 @@ pub(super) async fn read_due(
     wants: &[Want],
     drop_held: impl FnOnce(&mut Vec<Due>) + Send,
 ) -> Result<Found, DbErr> {
-    let mut found = Found { jobs: Vec::new(), ahead: vec![(false, None); wants.len()] };
+    let mut found = Found { jobs: Vec::new(), ahead: vec![Ahead::default(); wants.len()] };
     let places: HashMap<SubscriptionId, usize> =
         wants.iter().enumerate().map(|(place, want)| (want.subscription, place)).collect();
     let mut due: Vec<Due> = Vec::new();
@@ -74,23 +99,21 @@ pub(super) async fn read_due(
         else {
             continue;
         };
-        let Some(id) = row.try_get::<Option<DeliveryId>>("", "id")? else {
-            ahead.1 = Some(row.try_get("", "next_attempt_at")?);
+        if row.try_get::<Option<DeliveryId>>("", "id")?.is_none() {
+            ahead.next_due = Some(row.try_get("", "next_attempt_at")?);
             continue;
-        };
+        }
         *count += 1;
         // Whether or not this one is in memory: the limit of the statement was reached, and what lies behind it is not known.
         if *count > want.room + want.held {
-            ahead.0 = true;
+            ahead.has_more = true;
         } else {
-            due.push(Due {
-                lease: Lease { site_id: row.try_get("", "site_id")?, delivery_id: id, fence: want.fence },
-                subscription,
-                event: row.try_get("", "event_id")?,
-                attempt_count: row.try_get("", "attempt_count")?,
-                schedule_step: row.try_get("", "schedule_step")?,
-                order_key: row.try_get("", "order_key")?,
-            });
+            due.push(Due::read(&row, want)?);
+        }
+    }
+    for ((want, ahead), count) in wants.iter().zip(&mut found.ahead).zip(counts) {
+        if want.is_ordered && !ahead.has_more && orders::are_many(db, want.subscription).await? {
+            read_orders(db, want, (want.room + want.held).saturating_sub(count), ahead, &mut due).await?;
         }
     }
     drop_held(&mut due);
@@ -98,6 +121,34 @@ pub(super) async fn read_due(
         found.jobs = jobs(db, due).await?;
     }
     Ok(found)
+}
+
+/// Reads up to `room` deliveries of the next orders of an endpoint of which much waits.
+async fn read_orders(
+    db: &Db,
+    want: &Want,
+    room: usize,
+    ahead: &mut Ahead,
+    due: &mut Vec<Due>,
+) -> Result<(), DbErr> {
+    let orders = orders::read(db, want.subscription, want.order, db.now()).await?;
+    (ahead.has_many, ahead.has_more) = (true, orders.has_more);
+    let mut left = room;
+    for row in orders.rows {
+        if row.try_get::<Option<DeliveryId>>("", "id")?.is_some() {
+            if left == 0 {
+                ahead.has_more = true;
+                return Ok(());
+            }
+            left -= 1;
+            due.push(Due::read(&row, want)?);
+        }
+        ahead.order = Some(row.try_get("", "order_key")?);
+    }
+    if !ahead.has_more {
+        ahead.order = None;
+    }
+    Ok(())
 }
 
 /// Rows of what is due, one more than has room; and without a site and a delivery the time of the next that is not due.
@@ -181,7 +232,7 @@ const ABSENT: [(&str, &str); 6] = [
 ];
 
 /// The same with PostgreSQL's parameters, whose type a sign would leave open.
-fn numbered(text: &str) -> String {
+pub(super) fn numbered(text: &str) -> String {
     let text = text.replace("LIMIT +?", "LIMIT ?");
     let mut numbered = String::with_capacity(text.len() + 64);
     for (index, part) in text.split('?').enumerate() {

@@ -37,6 +37,7 @@ mod keeper;
 mod kept;
 pub mod log;
 pub mod log_api;
+mod orders;
 pub mod outbox;
 mod pace;
 pub mod partitions;

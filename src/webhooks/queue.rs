@@ -51,6 +51,10 @@ pub(super) struct Queue {
     pub(super) held: usize,
     /// Whether some of its deliveries have an order.
     pub(super) is_ordered: bool,
+    /// Whether so much waits in order that it is read order by order, the first of each.
+    pub(super) has_many: bool,
+    /// The last of its orders that was read, when others are left.
+    pub(super) order: Option<Uuid>,
     /// There may be more in the database that is due.
     pub(super) has_more: bool,
     /// When the next delivery in the database is due that was not due at the last look.
@@ -145,6 +149,7 @@ impl Queue {
     pub(super) fn written(&mut self, job: &Job, has_failed: bool, next: Option<Timestamp>) -> VecDeque<Job> {
         self.held -= 1;
         self.next_due = self.next_due.into_iter().chain(next).min();
+        self.has_more |= self.has_many && job.order_key.is_some();
         let Some(key) = job.order_key.filter(|_| has_failed) else { return VecDeque::new() };
         self.busy_keys.remove(&key);
         self.has_more = true;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Job;
 use super::agenda::Agenda;
-use super::claims::{Due, Found};
+use super::claims::{Ahead, Due, Found};
 use super::endpoints::Owned;
 use super::queue::{Blocked, Breaker, Lane, QUEUE_MAX, Queue};
 
@@ -99,6 +99,8 @@ pub(super) struct Want {
     pub(super) held: usize,
     /// Whether some have an order.
     pub(super) is_ordered: bool,
+    /// After which order to go on, if some are left of the look before.
+    pub(super) order: Option<Uuid>,
 }
 
 impl State {
@@ -391,7 +393,8 @@ impl State {
             let Some(fence) = queue.fence else { continue };
             let room = (queue.len_max() - queue.len()).min(share).min(room_in_all);
             room_in_all -= room;
-            wants.push(Want { subscription, fence, room, held: queue.held, is_ordered: queue.is_ordered });
+            let Queue { held, is_ordered, order, .. } = *queue;
+            wants.push(Want { subscription, fence, room, held, is_ordered, order });
         }
     }
 
@@ -403,17 +406,19 @@ impl State {
     /// Takes what a look into the database for `wants` has found; without it, the look failed and must be made again.
     pub(super) fn looked(&mut self, wants: &[Want], found: Option<Found>) {
         let meanwhile = self.meanwhile.take().unwrap_or_default();
+        let again = |want: &Want| Ahead { has_more: true, order: want.order, ..Ahead::default() };
         let Found { jobs, ahead } =
-            found.unwrap_or_else(|| Found { jobs: Vec::new(), ahead: vec![(true, None); wants.len()] });
+            found.unwrap_or_else(|| Found { jobs: Vec::new(), ahead: wants.iter().map(again).collect() });
         for job in jobs {
             if !meanwhile.outdates(&job) {
                 self.push(job);
             }
         }
-        for (want, (has_more, next_due)) in wants.iter().zip(ahead) {
+        for (want, ahead) in wants.iter().zip(ahead) {
             if let Some(queue) = self.queues.get_mut(&want.subscription) {
-                queue.has_more |= has_more;
-                queue.next_due = queue.next_due.into_iter().chain(next_due).min();
+                queue.has_more |= ahead.has_more;
+                (queue.has_many, queue.order) = (ahead.has_many, ahead.order);
+                queue.next_due = queue.next_due.into_iter().chain(ahead.next_due).min();
                 self.note(want.subscription);
             }
         }

@@ -70,6 +70,55 @@ on_both! {
 }
 
 on_both! {
+    async fn per_entity_nobody_waits_for_what_others_have_waiting_however_much_that_is(app: &TestApp) {
+        use entity::delivery;
+        use entity::id::{DeliveryId, EventId, SiteId, SubscriptionId};
+        use entity::kinds::DeliveryStatus;
+        use sea_orm::EntityTrait as _;
+
+        let (site, _, receiver, id) = subscribed(app, "PER_ENTITY", json!({})).await;
+        let tx = app.app.db.write().await.unwrap();
+        let (now, later) = (tx.now(), tx.now().plus_ms(3_600_000));
+        // Of each account the first is tried again in an hour, and four wait behind it: more in all than a look goes through.
+        let waiting = (0..1_100).flat_map(|_| {
+            let account = tx.new_id();
+            (0..5).map(move |place| (account, place))
+        });
+        let rows: Vec<delivery::ActiveModel> = waiting
+            .map(|(account, place)| {
+                delivery::ActiveModel::from(delivery::Model {
+                    site_id: SiteId(site.id.parse().unwrap()),
+                    id: DeliveryId(tx.new_id()),
+                    subscription_id: SubscriptionId(id.parse().unwrap()),
+                    event_id: EventId(tx.new_id()),
+                    status: if place == 0 { DeliveryStatus::Retrying } else { DeliveryStatus::Pending },
+                    attempt_count: i32::from(place == 0),
+                    schedule_step: i32::from(place == 0),
+                    next_attempt_at: if place == 0 { later } else { now },
+                    order_key: Some(account),
+                    created_at: now,
+                    finished_at: None,
+                })
+            })
+            .collect();
+        for part in rows.chunks(1_000) {
+            let insert = delivery::Entity::insert_many(part.to_vec());
+            insert.exec_without_returning(tx.conn()).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        app.clock.advance_ms(1_000);
+        for name in ["u-1", "u-2", "u-3"] {
+            new_follower(app, &site, name).await;
+        }
+        app.drain().await;
+        assert_eq!(receiver.count(), 3 * PER_FOLLOW);
+        let rows = log(app, &site).await;
+        let states: Vec<&str> = rows.iter().rev().take(3 * PER_FOLLOW).map(|(_, status)| status.as_str()).collect();
+        assert_eq!(states, ["DELIVERED"; 3 * PER_FOLLOW]);
+    }
+}
+
+on_both! {
     async fn strict_sends_everything_in_the_order_in_which_it_happened(app: &TestApp) {
         let (site, _, receiver, _) = subscribed(app, "STRICT", json!({})).await;
         receiver.answer([Reply::status(200), Reply::status(500)]);
