@@ -43,24 +43,26 @@ pub(super) struct IdleStream<T> {
     limit: Duration,
     moved_at: Instant,
     timer: Interval,
+    /// Nothing has moved for too long; so it stays, however often it is asked.
+    has_ended: bool,
 }
 
 impl<T> IdleStream<T> {
     fn new(inner: T, limit: Duration) -> Self {
         let moved_at = Instant::now();
-        Self { inner, limit, moved_at, timer: tokio::time::interval_at(moved_at + limit, limit) }
+        let timer = tokio::time::interval_at(moved_at + limit, limit);
+        Self { inner, limit, moved_at, timer, has_ended: false }
     }
 
     /// Ready when nothing has moved for too long; else the task is woken when that may be.
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
+        while !self.has_ended {
             ready!(self.timer.poll_tick(context));
             let ends_at = self.moved_at + self.limit;
-            if Instant::now() >= ends_at {
-                return Poll::Ready(());
-            }
+            self.has_ended = Instant::now() >= ends_at;
             self.timer.reset_at(ends_at);
         }
+        Poll::Ready(())
     }
 
     /// What a write came to.
@@ -144,6 +146,8 @@ mod tests {
         assert!(still.is_err(), "74 s after the last byte it is open");
         let ended = timeout(Duration::from_secs(2), near.read(&mut got)).await;
         assert!(matches!(ended, Ok(Ok(0))), "76 s after it, it has ended: {ended:?}");
+        let again = timeout(Duration::from_secs(1), near.read(&mut got)).await;
+        assert!(matches!(again, Ok(Ok(0))), "who asks again hears the same at once: {again:?}");
     }
 
     #[tokio::test(start_paused = true)]
