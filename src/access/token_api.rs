@@ -14,13 +14,14 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOpti
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::authenticator::AuthError;
 use super::oauth::{GrantError, Tokens};
 use super::tokens::ACCESS_TOKEN_LIFE_S;
 use super::{Caller, Scope};
 use crate::app::App;
 use crate::apps;
 use crate::http::Tag;
-use crate::http::body::BODY_BYTES_MAX;
+use crate::http::body::{BODY_BYTES_MAX, read};
 use crate::http::problem::Problem;
 
 /// The operations.
@@ -210,6 +211,9 @@ enum OauthProblemDoc {
     /// The path has no such method.
     #[oai(status = 405)]
     MethodNotAllowed(Json<Any<Value>>),
+    /// The body did not come in time.
+    #[oai(status = 408)]
+    TooSlow(Json<OauthError>),
     /// The body is too large.
     #[oai(status = 413)]
     TooLarge(Json<OauthError>),
@@ -225,6 +229,9 @@ enum OauthProblemDoc {
     /// Overloaded; wait for `Retry-After` seconds.
     #[oai(status = 503)]
     Unavailable(Json<OauthError>),
+    /// It took too long.
+    #[oai(status = 504)]
+    TimedOut(Json<OauthError>),
 }
 
 impl ApiResponse for OauthProblem {
@@ -272,9 +279,8 @@ impl<'a> ApiExtractor<'a> for Fields {
             request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
         };
         let kind = text("content-type").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-        let bytes = body.take()?.into_bytes_limit(BODY_BYTES_MAX).await.map_err(|_| {
-            OauthProblem::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "the body is too large")
-        })?;
+        let bytes =
+            read(body.take()?, BODY_BYTES_MAX).await.map_err(|problem| OauthProblem::from(&problem))?;
         let pairs: Vec<(String, String)> = match kind.as_str() {
             "application/json" | "" => json_fields(&bytes)?,
             "application/x-www-form-urlencoded" => url::form_urlencoded::parse(&bytes).into_owned().collect(),
@@ -454,12 +460,32 @@ impl TokenApi {
         let Some(Caller::Visitor { site, client, .. }) = claims.caller() else {
             return Err(REFUSED);
         };
-        let key = self.app.authenticator.authenticate(key, Some(site.0)).await.map_err(|_| REFUSED)?;
+        let key =
+            self.app.authenticator.authenticate(key, Some(site.0)).await.map_err(|error| match error {
+                AuthError::Store(error) => GrantError::Store(error),
+                AuthError::Missing | AuthError::Invalid | AuthError::UnknownSite => REFUSED,
+            })?;
         if !matches!(*key, Caller::ApiKey { .. }) || !key.has(Scope::ManageLoyalty) {
             return Err(REFUSED);
         }
         self.app.grants.member(site, member, Some(client)).await
     }
+}
+
+/// What was refused before the operation, in the words of this endpoint.
+impl From<&Problem> for OauthProblem {
+    fn from(problem: &Problem) -> Self {
+        let status = problem.status_code();
+        let code = if status.is_client_error() { "invalid_request" } else { "server_error" };
+        let description = problem.body()["message"].as_str().unwrap_or_default().to_owned();
+        Self { cause: problem.cause_chain(), ..Self::new(status, code, description) }
+    }
+}
+
+/// Whether the operation at `path` answers as RFC 6749 has it.
+#[must_use]
+pub fn is_at(path: &str) -> bool {
+    matches!(path, "/oauth2/token" | "/oauth/access")
 }
 
 /// The cause that a failed token request leaves in the log, and its response.

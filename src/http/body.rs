@@ -5,7 +5,9 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::time::Duration;
 
+use bytes::Bytes;
 use poem::{Request, RequestBody, Result};
 use poem_openapi::impl_apirequest_for_payload;
 use poem_openapi::payload::{ParsePayload, Payload};
@@ -19,6 +21,8 @@ use super::problem::{Problem, Violation};
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of the body of a call that platforms or providers make.
 pub const RAW_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Violations reported at once.
 const VIOLATIONS_MAX: usize = 50;
 
@@ -46,8 +50,7 @@ impl<T: ParseFromJSON + 'static> ParsePayload for Body<T> {
     const IS_REQUIRED: bool = true;
 
     async fn from_request(_: &Request, body: &mut RequestBody) -> Result<Self> {
-        let bytes = body.take()?.into_bytes_limit(BODY_BYTES_MAX).await.map_err(|_| Problem::too_large())?;
-        Ok(Self(parse(&bytes)?))
+        Ok(Self(parse(&read(body.take()?, BODY_BYTES_MAX).await?)?))
     }
 }
 
@@ -87,12 +90,21 @@ impl<T: ParseFromJSON + 'static> ParsePayload for Raw<T> {
     const IS_REQUIRED: bool = true;
 
     async fn from_request(_: &Request, body: &mut RequestBody) -> Result<Self> {
-        let bytes = body.take()?.into_bytes_limit(RAW_BYTES_MAX).await.map_err(|_| Problem::too_large())?;
+        let bytes = read(body.take()?, RAW_BYTES_MAX).await?;
         Ok(Self { bytes: bytes.into(), of: PhantomData })
     }
 }
 
 impl_apirequest_for_payload!(Raw<T>, T: ParseFromJSON + 'static);
+
+/// Reads `body`, of at most `max` bytes, if it comes in time.
+pub async fn read(body: poem::Body, max: usize) -> std::result::Result<Bytes, Problem> {
+    match tokio::time::timeout(BODY_TIMEOUT, body.into_bytes_limit(max)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(Problem::too_large()),
+        Err(_) => Err(Problem::too_slow()),
+    }
+}
 
 fn parse<T: ParseFromJSON + 'static>(bytes: &[u8]) -> Result<T, Problem> {
     let value: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
@@ -146,10 +158,14 @@ impl Shape {
             },
         };
         if out.len() < VIOLATIONS_MAX {
+            let before = out.len();
             for part in &schema.all_of {
                 self.check_ref(part, value, path, out);
             }
-            self.check_schema(schema, value, path, out);
+            // What a part has found, the whole would only say once more.
+            if out.len() == before {
+                self.check_schema(schema, value, path, out);
+            }
         }
     }
 
@@ -269,5 +285,27 @@ impl Path<'_> {
             Self::Field(parent, name) => format!("{}.{name}", parent.text()),
             Self::Item(parent, index) => format!("{}[{index}]", parent.text()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use futures_util::{StreamExt as _, stream};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_to_come_in_time() {
+        let half = stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"{\"a\":"))]);
+        let stalled = poem::Body::from_bytes_stream(half.chain(stream::pending()));
+        let refused = read(stalled, BODY_BYTES_MAX).await.map_err(|problem| problem.status_code().as_u16());
+        assert_eq!(refused, Err(408));
+        let whole = poem::Body::from_string("{}".to_owned());
+        assert_eq!(read(whole, BODY_BYTES_MAX).await.ok().as_deref(), Some(&b"{}"[..]));
+        let large = poem::Body::from_vec(vec![0; 5]);
+        let refused = read(large, 4).await.map_err(|problem| problem.status_code().as_u16());
+        assert_eq!(refused, Err(413));
     }
 }

@@ -24,7 +24,7 @@ use self::auth::CallSite;
 use self::operations::OperationsApi;
 use self::problem::Problem;
 use crate::access::api::AccessApi;
-use crate::access::token_api::{self, TokenApi};
+use crate::access::token_api::{self, OauthProblem, TokenApi};
 use crate::accounts::api::AccountsApi;
 use crate::activities::api::ActivitiesApi;
 use crate::activities::rule_api::ActivityRulesApi;
@@ -69,6 +69,8 @@ const SECOND_MOUNT: &str = "/_api";
 /// What the gateway mounts there.
 const MOUNTED_TWICE: [&str; 3] = ["/loyalty-", "/oauth2/", "/oauth/"];
 
+/// Operations without parameters: nothing of their query is looked at.
+const WITHOUT_PARAMETERS: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
 /// Operations whose answers hold tokens or codes, which nobody may keep (RFC 6749, 5.1).
 const TOKEN_OPERATIONS: [&str; 4] =
     ["createToken", "createAccessToken", "createMemberTokens", "createLinkCode"];
@@ -243,14 +245,17 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
     async fn answer(&self, request: Request, request_id: &str, started: Instant) -> Response {
         let (method, path) = (request.method().clone(), shown_path(request.uri().path()));
         let has_nul = request.uri().query().is_some_and(|query| query.contains("%00"));
-        let result = if has_nul {
-            Err(Problem::invalid("query", "FORMAT", "must not contain the character NUL").into())
+        let refuse = |problem: Problem| {
+            if token_api::is_at(&path) { OauthProblem::from(&problem).into() } else { problem.into() }
+        };
+        let result = if has_nul && !WITHOUT_PARAMETERS.contains(&path.as_str()) {
+            Err(refuse(Problem::invalid("query", "FORMAT", "must not contain the character NUL")))
         } else {
             let call = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
             match tokio::time::timeout(REQUEST_TIMEOUT, call).await {
                 Ok(Ok(result)) => result.map(poem::IntoResponse::into_response),
-                Ok(Err(_)) => Err(Problem::internal(std::io::Error::other("the handler panicked")).into()),
-                Err(_) => Err(Problem::timed_out().into()),
+                Ok(Err(_)) => Err(refuse(Problem::internal(std::io::Error::other("the handler panicked")))),
+                Err(_) => Err(refuse(Problem::timed_out())),
             }
         };
         let (mut response, operation, cause) = match result {
@@ -267,6 +272,11 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
                 (response, operation, cause)
             }
         };
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED
+            && let Ok(allow) = HeaderValue::from_str(&openapi::methods(&path).join(", "))
+        {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
         if TOKEN_OPERATIONS.contains(&operation.unwrap_or_default()) {
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::Apis;
 use super::auth::SITE_HEADER;
+use super::paging::LIMIT_MAX;
 use crate::webhooks::trial::TEST_EVENT;
 use crate::webhooks::{EventType, standard};
 
@@ -70,6 +71,37 @@ pub fn document() -> &'static Value {
         document
     });
     &DOCUMENT
+}
+
+/// What the document says that the parameter `name` of `operation` is.
+#[must_use]
+pub fn parameter_schema(operation: &str, name: &str) -> Option<&'static Value> {
+    let document = document();
+    let mut operations = document["paths"].as_object()?.values().filter_map(Value::as_object);
+    let operation =
+        operations.find_map(|of_path| of_path.values().find(|found| found["operationId"] == operation))?;
+    let parameter = operation["parameters"].as_array()?.iter().find(|parameter| parameter["name"] == name)?;
+    let schema = &parameter["schema"];
+    match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.strip_prefix('#')?),
+        None => Some(schema),
+    }
+}
+
+/// The methods that `path` has, as `Allow` lists them.
+#[must_use]
+pub fn methods(path: &str) -> Vec<String> {
+    let is_at = |template: &str| {
+        template.split('/').count() == path.split('/').count()
+            && template.split('/').zip(path.split('/')).all(|(part, of)| part.starts_with('{') || part == of)
+    };
+    let paths = document()["paths"].as_object().into_iter().flatten();
+    let methods =
+        paths.filter(|(template, _)| is_at(template)).filter_map(|(_, of_path)| of_path.as_object());
+    let mut methods: Vec<String> = methods.flat_map(Map::keys).map(|method| method.to_uppercase()).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    methods
 }
 
 /// The document as text, as it is checked in.
@@ -173,6 +205,11 @@ fn correct_operation(operation: &mut Value) {
         match operation.get_mut("parameters").and_then(Value::as_array_mut) {
             Some(parameters) => parameters.push(parameter),
             None => operation["parameters"] = json!([parameter]),
+        }
+    }
+    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        if parameter["name"] == "limit" {
+            (parameter["schema"]["minimum"], parameter["schema"]["maximum"]) = (json!(1), json!(LIMIT_MAX));
         }
     }
     if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {

@@ -5,9 +5,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use poem_openapi::Object;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use uuid::Uuid;
 
-use super::problem::Problem;
+use super::problem::{Problem, Violation};
 
 /// Items of a page unless the caller says otherwise.
 pub const LIMIT_DEFAULT: u32 = 50;
@@ -53,7 +54,9 @@ impl<F: Serialize + DeserializeOwned> PageRequest<F> {
         let limit = limit.unwrap_or(LIMIT_DEFAULT);
         if limit == 0 || limit > LIMIT_MAX {
             let rule = if limit == 0 { "MIN" } else { "MAX" };
-            return Err(Problem::invalid("limit", rule, format!("is between 1 and {LIMIT_MAX}")));
+            let violation = Violation::new("limit", rule, format!("is between 1 and {LIMIT_MAX}"));
+            let threshold = if limit == 0 { 1 } else { LIMIT_MAX };
+            return Err(Problem::validation(vec![violation.with(json!({"threshold": threshold}))]));
         }
         let Some(cursor) = cursor else {
             return Ok(Self { after: None, limit, filter });
@@ -80,7 +83,13 @@ impl<F: Serialize + DeserializeOwned> PageRequest<F> {
 }
 
 fn encode<F: Serialize>(after: Uuid, filter: &F) -> Option<String> {
-    serde_json::to_vec(&(after, filter)).ok().map(|json| URL_SAFE_NO_PAD.encode(json))
+    serde_json::to_vec(&(list::<F>(), after, filter)).ok().map(|json| URL_SAFE_NO_PAD.encode(json))
+}
+
+/// What tells the cursors of a list from those of others: the name of its filter.
+fn list<F>() -> &'static str {
+    let name = std::any::type_name::<F>();
+    name.rsplit("::").next().unwrap_or(name)
 }
 
 fn decode<F: DeserializeOwned>(cursor: &str) -> Option<(Uuid, F)> {
@@ -89,5 +98,9 @@ fn decode<F: DeserializeOwned>(cursor: &str) -> Option<(Uuid, F)> {
     }
     let json = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     // A made-up cursor may hold the character that PostgreSQL cannot take.
-    if json.contains("\\u0000") { None } else { serde_json::from_str(&json).ok() }
+    if json.contains("\\u0000") {
+        return None;
+    }
+    let (name, after, filter): (String, Uuid, F) = serde_json::from_str(&json).ok()?;
+    (name == list::<F>()).then_some((after, filter))
 }

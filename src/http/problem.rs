@@ -14,8 +14,10 @@ use poem_openapi::error::{
 };
 use poem_openapi::payload::Json;
 use poem_openapi::registry::{MetaResponses, Registry};
-use poem_openapi::{ApiResponse, Object};
+use poem_openapi::{ApiResponse, Object, OperationId};
 use serde_json::{Value, json};
+
+use super::openapi;
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq)]
@@ -234,8 +236,8 @@ impl Problem {
         if let Some(problem) = error.downcast_ref::<Self>() {
             return problem.clone();
         }
-        if let Some(error) = error.downcast_ref::<ParseParamError>() {
-            return Self::invalid(error.name, "FORMAT", plain(&error.reason));
+        if let Some(parameter) = error.downcast_ref::<ParseParamError>() {
+            return Self::of_parameter(error.data::<OperationId>(), parameter);
         }
         if let Some(error) = error.downcast_ref::<ParseRequestPayloadError>() {
             return Self::invalid("body", "FORMAT", plain(&error.reason));
@@ -278,6 +280,34 @@ impl Problem {
     #[must_use]
     pub fn too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "the body is too large")
+    }
+
+    /// 408.
+    #[must_use]
+    pub fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the body did not come in time")
+    }
+
+    /// 400 for a parameter of `operation` that could not be read, in the words of its schema.
+    fn of_parameter(operation: Option<&OperationId>, error: &ParseParamError) -> Self {
+        let schema = operation.and_then(|operation| openapi::parameter_schema(operation.0, error.name));
+        let Some(schema) = schema else { return Self::invalid(error.name, "FORMAT", plain(&error.reason)) };
+        let violation = |rule, description: String, data| {
+            Self::validation(vec![Violation::new(error.name, rule, description).with(data)])
+        };
+        if let Some(allowed) = schema["enum"].as_array() {
+            let names: Vec<_> = allowed.iter().filter_map(Value::as_str).collect();
+            let description = format!("must be one of {}", names.join(", "));
+            violation("INVALID_ENUM_VALUE", description, json!({"allowed": allowed}))
+        } else if schema["format"] == "uuid" {
+            violation("FORMAT", "is not a GUID".to_owned(), json!({"expected": "GUID"}))
+        } else if schema["type"] == "integer" {
+            let range = schema["minimum"].as_u64().zip(schema["maximum"].as_u64());
+            let range = range.map(|(min, max)| format!(" from {min} to {max}")).unwrap_or_default();
+            violation("FORMAT", format!("must be an integer{range}"), json!({"expected": "INTEGER"}))
+        } else {
+            Self::invalid(error.name, "FORMAT", plain(&error.reason))
+        }
     }
 
     fn expecting(mut self, what: &str) -> Self {
@@ -407,6 +437,9 @@ enum ProblemDoc {
     /// The path has no such method.
     #[oai(status = 405)]
     MethodNotAllowed(Json<ErrorBody>),
+    /// The body did not come in time.
+    #[oai(status = 408)]
+    TooSlow(Json<ErrorBody>),
     /// In conflict with what is: it exists already, or the revision is not current.
     #[oai(status = 409)]
     Conflict(Json<ErrorBody>),

@@ -30,19 +30,22 @@ on_both! {
             assert_eq!(checked(&answer), nothing, "{path}");
         }
         let no_method = (405, application("METHOD_NOT_ALLOWED", "this path does not have this method"));
-        for (method, path) in [
-            ("PUT", FOLLOWED),
-            ("DELETE", FOLLOWED),
-            ("PATCH", FOLLOWED),
-            ("GET", "/oauth2/token"),
-            ("POST", "/healthz"),
-            ("POST", "/admin/v1/events"),
-            ("OPTIONS", FOLLOWED),
-            ("TRACE", "/healthz"),
-            ("PROPFIND", "/healthz"),
+        let by_id = format!("/admin/v1/webhook-subscriptions/{UNKNOWN_ID}");
+        for (method, path, allow) in [
+            ("PUT", FOLLOWED, "GET, POST"),
+            ("DELETE", FOLLOWED, "GET, POST"),
+            ("PATCH", FOLLOWED, "GET, POST"),
+            ("GET", "/oauth2/token", "POST"),
+            ("POST", "/healthz", "GET"),
+            ("POST", "/admin/v1/events", "GET"),
+            ("POST", &by_id, "DELETE, GET, PATCH"),
+            ("OPTIONS", FOLLOWED, "GET, POST"),
+            ("TRACE", "/healthz", "GET"),
+            ("PROPFIND", "/healthz", "GET"),
         ] {
             let answer = app.call(method, path).auth(ADMIN_KEY).send().await;
             assert_eq!(checked(&answer), no_method, "{method} {path}");
+            assert_eq!(answer.headers["allow"], allow, "{method} {path}");
         }
     }
 }
@@ -131,20 +134,29 @@ on_both! {
                 app.call("GET", &format!("/admin/v1/members{query}")).auth(&all.admin.secret).send().await;
             assert_eq!(answer.violations(), [(field.to_owned(), rule.to_owned())], "{query}");
         }
-        for (query, field) in [
-            ("?since=yesterday", "since"),
-            ("?since=2024-08-01", "since"),
-            ("?since=99999999-01-01T00:00:00Z", "since"),
-            ("?type=wix.unknown", "type"),
+        for (query, field, rule) in [
+            ("?since=yesterday", "since", "FORMAT"),
+            ("?since=2024-08-01", "since", "FORMAT"),
+            ("?since=99999999-01-01T00:00:00Z", "since", "FORMAT"),
+            ("?type=wix.unknown", "type", "INVALID_ENUM_VALUE"),
+            ("?accountId=zz", "accountId", "FORMAT"),
         ] {
             let answer =
                 app.call("GET", &format!("/admin/v1/events{query}")).auth(&all.admin.secret).send().await;
-            assert_eq!(answer.violations(), [(field.to_owned(), "FORMAT".to_owned())], "{query}");
+            assert_eq!(answer.violations(), [(field.to_owned(), rule.to_owned())], "{query}");
         }
-        let states =
-            app.call("GET", "/admin/v1/webhook-deliveries?status=LOST").auth(&all.admin.secret).send().await;
-        assert_eq!(states.violations(), [("status".to_owned(), "FORMAT".to_owned())]);
-        assert_eq!(checked(&states).0, 400);
+        let states = ["PENDING", "RETRYING", "DELIVERED", "EXHAUSTED", "CANCELLED"];
+        let of_states = format!("must be one of {}", states.join(", "));
+        for (query, field, rule, description, data) in [
+            ("?status=LOST", "status", "INVALID_ENUM_VALUE", of_states.as_str(), json!({"allowed": states})),
+            ("?eventId=zz", "eventId", "FORMAT", "is not a GUID", json!({"expected": "GUID"})),
+            ("?limit=x", "limit", "FORMAT", "must be an integer from 1 to 100", json!({"expected": "INTEGER"})),
+            ("?limit=101", "limit", "MAX", "is between 1 and 100", json!({"threshold": 100})),
+        ] {
+            let path = format!("/admin/v1/webhook-deliveries{query}");
+            let answer = app.call("GET", &path).auth(&all.admin.secret).send().await;
+            assert_eq!(checked(&answer), (400, violation(field, rule, description, &data)), "{query}");
+        }
         let both = format!("?memberId={}&contactId={}", all.member.id, all.member.contact_id);
         for query in ["", &both] {
             let path = format!("/loyalty-accounts/v1/accounts/fetch-by{query}");
@@ -158,19 +170,19 @@ on_both! {
     async fn a_cursor_that_somebody_made_up_does_no_harm(app: &TestApp) {
         let all = app.everything().await;
         let made_up = [
-            ("/admin/v1/members", json!([UNKNOWN_ID, {"external_id": "a\u{0}b"}])),
-            ("/admin/v1/events", json!([UNKNOWN_ID, {"event_type": "a\u{0}b", "since": null}])),
-            ("/admin/v1/events", json!([UNKNOWN_ID, {"event_type": null, "since": i64::MAX}])),
-            ("/admin/v1/events", json!([UNKNOWN_ID, {"event_type": null, "since": i64::MIN}])),
-            ("/admin/v1/events", json!([UNKNOWN_ID, null])),
+            ("/admin/v1/members", json!(["Filter", UNKNOWN_ID, {"external_id": "a\u{0}b"}])),
+            ("/admin/v1/events", json!(["EventFilter", UNKNOWN_ID, {"event_type": "a\u{0}b", "since": null}])),
+            ("/admin/v1/events", json!(["EventFilter", UNKNOWN_ID, {"event_type": null, "since": i64::MAX}])),
+            ("/admin/v1/events", json!(["EventFilter", UNKNOWN_ID, {"event_type": null, "since": i64::MIN}])),
+            ("/admin/v1/events", json!(["EventFilter", UNKNOWN_ID, null])),
             (
                 "/admin/v1/webhook-deliveries",
-                json!([UNKNOWN_ID, {"subscription": UNKNOWN_ID, "event": null, "status": "x"}]),
+                json!(["DeliveryFilter", UNKNOWN_ID, {"subscription": UNKNOWN_ID, "event": null, "status": "x"}]),
             ),
-            ("/admin/v1/webhook-deliveries", json!([UNKNOWN_ID, {}])),
-            ("/admin/v1/sites", json!(["00000000-0000-0000-0000-000000000000", null])),
-            ("/admin/v1/sites", json!(["ffffffff-ffff-ffff-ffff-ffffffffffff", null])),
-            ("/admin/v1/sites", json!([1, null])),
+            ("/admin/v1/webhook-deliveries", json!(["DeliveryFilter", UNKNOWN_ID, {}])),
+            ("/admin/v1/sites", json!(["()", "00000000-0000-0000-0000-000000000000", null])),
+            ("/admin/v1/sites", json!(["()", "ffffffff-ffff-ffff-ffff-ffffffffffff", null])),
+            ("/admin/v1/sites", json!(["()", 1, null])),
         ];
         let mut failed = Vec::new();
         for (path, text) in made_up {
@@ -183,6 +195,22 @@ on_both! {
             }
         }
         assert_eq!(failed, Vec::<String>::new());
+    }
+}
+
+on_both! {
+    async fn a_cursor_is_good_for_its_own_list_only(app: &TestApp) {
+        let all = app.everything().await;
+        let key = &all.admin.secret;
+        let page = async |path: String| app.call("GET", &path).auth(key).send().await;
+        app.member(&all.site, "another").await;
+        let first = page("/admin/v1/members?limit=1".to_owned()).await.json();
+        let cursor = first["pagingMetadata"]["cursors"]["next"].as_str().unwrap();
+        assert_eq!(checked(&page(format!("/admin/v1/members?cursor={cursor}")).await).0, 200);
+        for list in ["events", "webhook-deliveries", "webhook-replays", "activities", "apps", "api-keys"] {
+            let refused = page(format!("/admin/v1/{list}?cursor={cursor}")).await;
+            assert_eq!(refused.violations(), [("cursor".to_owned(), "FORMAT".to_owned())], "{list}");
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `authorized_client`: a back end signs a member in for a visitor: `Authorization: <visitor token>,<API key>`.
 
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
 use super::{FOLLOWED, both};
@@ -82,5 +83,34 @@ on_both! {
         assert_eq!(login(app, &authorization, &all.member.id).await.0, 200);
         app.call("DELETE", &format!("/admin/v1/api-keys/{}", key.id)).auth(&all.admin.secret).ok().await;
         assert_eq!(login(app, &authorization, &all.member.id).await.0, 401);
+    }
+}
+
+on_both! {
+    async fn a_failure_of_the_database_is_not_the_callers(app: &TestApp) {
+        let all = app.everything().await;
+        let key = app.site_key(&all.site, MANAGE).await;
+        let authorization = format!("{},{}", all.visitor, key.secret);
+        let rename = async |from: &str, to: &str| {
+            let tx = app.app.db.write().await.unwrap();
+            tx.conn().execute_unprepared(&format!("ALTER TABLE {from} RENAME TO {to}")).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        rename("api_key", "api_key_away").await;
+        let (status, error) = login(app, &authorization, &all.member.id).await;
+        assert_eq!((status, &error["error"]), (500, &json!("server_error")));
+        rename("api_key_away", "api_key").await;
+        assert_eq!(login(app, &authorization, &all.member.id).await.0, 200);
+    }
+}
+
+on_both! {
+    async fn what_is_refused_before_is_refused_in_the_same_words(app: &TestApp) {
+        for path in ["/oauth2/token", "/oauth/access", "/_api/oauth2/token"] {
+            let refused = both(&app.call("POST", &format!("{path}?x=%00")).json(&json!({})).send().await);
+            let description = "query must not contain the character NUL";
+            let expected = json!({"error": "invalid_request", "error_description": description});
+            assert_eq!(refused, (400, expected), "{path}");
+        }
     }
 }
