@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::apps;
 use crate::http::Tag;
 use crate::http::body::{BODY_BYTES_MAX, read};
-use crate::http::problem::Problem;
+use crate::http::problem::{ErrorBody, Problem};
 
 /// The operations.
 pub struct TokenApi {
@@ -210,7 +210,7 @@ enum OauthProblemDoc {
     UnknownClient(Json<OauthError>),
     /// The path has no such method.
     #[oai(status = 405)]
-    MethodNotAllowed(Json<Any<Value>>),
+    MethodNotAllowed(Json<ErrorBody>),
     /// The body did not come in time.
     #[oai(status = 408)]
     TooSlow(Json<OauthError>),

@@ -58,6 +58,7 @@ pub fn document() -> &'static Value {
                 share_errors(operation, &mut shared);
             }
             document["components"]["responses"] = Value::Object(shared);
+            add_examples(&mut document);
         }
         document["webhooks"] = webhooks();
         let schemas = &mut document["components"]["schemas"];
@@ -225,6 +226,31 @@ fn correct_operation(operation: &mut Value) {
                     json!({"description": "Seconds to wait.", "schema": {"type": "integer"}});
             }
         }
+    }
+}
+
+/// What the operations were sent and answered in a test, and an error of each kind; `tests/it/openapi/truth.rs` writes it.
+const EXAMPLES: &str = include_str!("../../openapi/examples.json");
+
+/// Puts examples beside the schemas of requests, answers and errors.
+fn add_examples(document: &mut Value) {
+    let examples: Value = serde_json::from_str(EXAMPLES).unwrap_or_default();
+    let mut put = |pointer: &str, example: &Value| {
+        if let Some(media) = document.pointer_mut(&format!("{pointer}/content/application~1json"))
+            && !example.is_null()
+        {
+            media["example"] = example.clone();
+        }
+    };
+    for (path, methods) in examples["operations"].as_object().into_iter().flatten() {
+        for (method, of_operation) in methods.as_object().into_iter().flatten() {
+            let operation = format!("/paths/{}/{method}", path.replace('~', "~0").replace('/', "~1"));
+            put(&format!("{operation}/requestBody"), &of_operation["request"]);
+            put(&format!("{operation}/responses/200"), &of_operation["answer"]);
+        }
+    }
+    for (name, example) in examples["errors"].as_object().into_iter().flatten() {
+        put(&format!("/components/responses/{name}"), example);
     }
 }
 

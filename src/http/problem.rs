@@ -370,7 +370,7 @@ impl From<crate::seal::SealError> for Problem {
 /// An error as Wix services answer it.
 #[derive(Debug, Object)]
 #[oai(rename = "Error")]
-struct ErrorBody {
+pub struct ErrorBody {
     /// What is wrong, for people; empty for a 5xx.
     message: String,
     details: ErrorDetails,

@@ -105,7 +105,8 @@ fn every_example_follows_its_schema() {
     let mut examples = BTreeMap::new();
     walk(document(), "", &mut |path, object| {
         if let Some(example) = object.get("example") {
-            examples.insert(path.to_owned(), faults(object, example));
+            // Beside the schema where something is sent, within it otherwise.
+            examples.insert(path.to_owned(), faults(object.get("schema").unwrap_or(object), example));
         }
         for example in object.get("examples").map(list).unwrap_or_default() {
             examples.insert(path.to_owned(), faults(object, example));
@@ -114,6 +115,86 @@ fn every_example_follows_its_schema() {
     assert!(!examples.is_empty(), "the document has no examples");
     examples.retain(|_, faults| !faults.is_empty());
     assert_eq!(examples, BTreeMap::new());
+}
+
+#[test]
+fn every_request_answer_and_error_has_an_example() {
+    let mut without = Vec::new();
+    let mut look = |what: String, content: &'static Value| {
+        if content.get("application/json").is_some_and(|media| media.get("example").is_none()) {
+            without.push(what);
+        }
+    };
+    for operation in operations() {
+        look(format!("the request of {}", operation.id), &operation.definition["requestBody"]["content"]);
+        for (status, answer) in operation.definition["responses"].as_object().unwrap() {
+            look(format!("{status} of {}", operation.id), &resolve(answer)["content"]);
+        }
+    }
+    // Its own example would be the document, and a service that is not ready says so in many ways.
+    without.retain(|what| !["200 of getOpenapiDocument", "503 of getReadiness"].contains(&what.as_str()));
+    assert_eq!(without, Vec::<String>::new());
+}
+
+/// Where the examples of the document are kept; the next test writes them if `FOLLOWPOINTS_TEST_WRITE_EXAMPLES` is set.
+const EXAMPLES: &str = "openapi/examples.json";
+
+fn write_examples(operations: &Value) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(EXAMPLES);
+    let mut examples: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    examples["operations"] = operations.clone();
+    std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(&examples).unwrap())).unwrap();
+}
+
+/// `value` as an example: short, without secrets, and of nobody's machine.
+fn shown(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), shown(value))).collect(),
+        Value::Array(items) => items.iter().take(2).map(shown).collect(),
+        Value::String(text) => Value::String(shown_text(text)),
+        other => other.clone(),
+    }
+}
+
+fn shown_text(text: &str) -> String {
+    if let Some(head) =
+        ["fpk_", "fps_", "fpr_", "fpc_", "whsec_", "whpk_"].iter().find(|head| text.starts_with(**head))
+    {
+        return format!("{head}EXAMPLE");
+    }
+    if text.starts_with("eyJ") {
+        return "eyJhbGciOiJFZERTQSJ9.EXAMPLE.EXAMPLE".to_owned();
+    }
+    let text = elsewhere(text);
+    if text.starts_with("-----BEGIN") || text.chars().count() > 200 {
+        let head: String = text.chars().take(60).collect();
+        return format!("{}…", head.lines().next().unwrap_or_default());
+    }
+    text
+}
+
+/// `text` with the servers of the test at a place with a name.
+fn elsewhere(text: &str) -> String {
+    let mut parts = text.split("127.0.0.1");
+    let mut named = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_digit = |char: char| char.is_ascii_digit();
+        named.push_str("crm.example");
+        named.push_str(part.strip_prefix(':').map_or(part, |port| port.trim_start_matches(is_digit)));
+    }
+    named.replace("http://crm", "https://crm")
+}
+
+/// A token request may be sent in either case; the document has this one.
+fn in_snake_case(body: &Value) -> Value {
+    let fields = body.as_object().into_iter().flatten();
+    let snake = |name: &str| {
+        name.chars()
+            .flat_map(|char| [char.is_uppercase().then_some('_'), Some(char.to_ascii_lowercase())])
+            .flatten()
+            .collect::<String>()
+    };
+    fields.map(|(name, value)| (snake(name), value.clone())).collect()
 }
 
 fn body_schema(definition: &'static Value) -> &'static Value {
@@ -132,6 +213,7 @@ on_both! {
         let deletes = order.iter().position(|operation| operation.method == "DELETE").unwrap();
         order[deletes..].reverse();
         let mut wrong = Vec::new();
+        let mut examples = json!({});
         for operation in order {
             app.call("POST", "/loyalty-programs/v1/program/activate").key(ADMIN_KEY, &all.site.id).ok().await;
             let mut sample = all.sample(operation.id);
@@ -162,6 +244,14 @@ on_both! {
             }
             let answer = call.send().await;
             assert_eq!(answer.status.as_u16(), 200, "{}: {}", operation.id, answer.text);
+            let example = &mut examples[operation.path][operation.method.to_lowercase()];
+            if let Some(body) = &sample.body {
+                let is_grant = matches!(operation.path, "/oauth2/token" | "/oauth/access");
+                example["request"] = shown(&if is_grant { in_snake_case(body) } else { body.clone() });
+            }
+            if operation.id != "getOpenapiDocument" && answer.headers["content-type"].to_str().unwrap().contains("json") {
+                example["answer"] = shown(&answer.json());
+            }
             let content = operation.definition["responses"]["200"]["content"].as_object().unwrap();
             assert_eq!(content.len(), 1, "{}", operation.id);
             let (kind, media) = content.iter().next().unwrap();
@@ -176,6 +266,9 @@ on_both! {
             }
         }
         assert_eq!(wrong, Vec::<String>::new());
+        if std::env::var_os("FOLLOWPOINTS_TEST_WRITE_EXAMPLES").is_some() {
+            write_examples(&examples);
+        }
     }
 }
 
