@@ -241,6 +241,12 @@ impl From<ChangeError> for Problem {
             ChangeError::NoHandle(index, _) => {
                 Self::invalid(format!("socialMediaSettings.channels[{index}].id"), "REQUIRED_FIELD", text)
             }
+            ChangeError::NotAHandle(index) => {
+                Self::invalid(format!("socialMediaSettings.channels[{index}].id"), "FORMAT", text)
+            }
+            ChangeError::Twice(index) => {
+                Self::invalid(format!("socialMediaSettings.channels[{index}].type"), "FORMAT", text)
+            }
             ChangeError::Store(cause) => Self::from(cause),
         }
     }

@@ -5,6 +5,7 @@ pub mod api;
 use entity::id::SiteId;
 use entity::kinds::{Channel, UnfollowPolicy};
 use entity::{site, site_channel};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter,
@@ -54,6 +55,12 @@ pub enum ChangeError {
     /// An enabled channel leads nowhere.
     #[error("channel {1} needs an id (the handle) or a url before it can be enabled")]
     NoHandle(usize, Channel),
+    /// What no platform takes for a handle.
+    #[error("is not a handle: give the name alone, without spaces, and the address of the page as url")]
+    NotAHandle(usize),
+    /// A channel is named twice.
+    #[error("names a channel that was named before")]
+    Twice(usize),
     /// The database failed.
     #[error("the database failed")]
     Store(#[from] DbErr),
@@ -101,6 +108,12 @@ pub async fn change_settings(
         return Err(ChangeError::StaleRevision);
     }
     for (index, change) in changes.iter().enumerate() {
+        if changes[..index].iter().any(|other| other.channel == change.channel) {
+            return Err(ChangeError::Twice(index));
+        }
+        if change.handle.as_deref().is_some_and(|handle| !is_handle(handle)) {
+            return Err(ChangeError::NotAHandle(index));
+        }
         let Some(row) = channels.iter_mut().find(|row| row.channel == change.channel) else {
             continue;
         };
@@ -159,10 +172,20 @@ fn apply(row: &mut site_channel::Model, change: &ChannelChange) {
     }
 }
 
+/// What stands for itself in a path.
+const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+
+/// Whether `handle` may be one: no platform has any with a space or with what has a meaning in the address of a page.
+fn is_handle(handle: &str) -> bool {
+    let name = handle.trim().trim_start_matches('@');
+    let is_odd = |char: char| char.is_whitespace() || char.is_control() || "/\\?#:@\"<>|".contains(char);
+    !name.is_empty() && name != "." && name != ".." && !name.contains(is_odd)
+}
+
 /// The page of `handle` on `channel`; a leading `@` is not part of the handle.
 fn page_of(channel: Channel, handle: &str) -> String {
     let handle = handle.trim().trim_start_matches('@');
-    let handle: String = url::form_urlencoded::byte_serialize(handle.as_bytes()).collect();
+    let handle = percent_encoding::utf8_percent_encode(handle, IN_A_PATH);
     match channel {
         Channel::Facebook => format!("https://www.facebook.com/{handle}"),
         Channel::Instagram => format!("https://www.instagram.com/{handle}"),

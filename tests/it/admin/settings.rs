@@ -79,7 +79,7 @@ on_both! {
 
         // What is absent stays; a new handle moves the page, a given page stays as given.
         let body = change(&json!([
-            {"type": "X", "id": "n b/?#"},
+            {"type": "X", "id": "nørd_brew.1"},
             {"type": "FACEBOOK", "id": "nordbrew", "url": "https://fb.example/nordbrew"},
             {"type": "TIKTOK", "enabled": false},
         ]));
@@ -90,8 +90,8 @@ on_both! {
             [
                 &usual(json!({"type": "FACEBOOK", "enabled": false, "id": "nordbrew",
                               "url": "https://fb.example/nordbrew"})),
-                &usual(json!({"type": "X", "enabled": true, "id": "n b/?#",
-                              "url": "https://x.com/n+b%2F%3F%23", "points": 50})),
+                &usual(json!({"type": "X", "enabled": true, "id": "nørd_brew.1",
+                              "url": "https://x.com/n%C3%B8rd_brew.1", "points": 50})),
                 &usual(json!({"type": "TIKTOK", "enabled": false, "id": "@nordbrew",
                               "url": "https://www.tiktok.com/@nordbrew", "points": 0})),
             ]
@@ -120,6 +120,25 @@ on_both! {
             )
         );
         assert_eq!(read(app, &site).await, before, "the other channel did not change either");
+    }
+}
+
+on_both! {
+    async fn what_makes_no_page_is_no_handle_and_a_channel_is_named_once(app: &TestApp) {
+        let site = new_site(app).await;
+        let before = read(app, &site).await;
+        let refused = async |channels: Value| {
+            let call = app.call("PATCH", PATH).key(ADMIN_KEY, &site.id).json(&change(&channels));
+            call.send().await.violations()
+        };
+        for handle in ["nord brew", "https://x.com/nordbrew", "a/b", "..", "a?b", "a#b", "a@b", "@", "a\tb"] {
+            let violations = refused(json!([{"type": "X", "id": handle}])).await;
+            let field = "socialMediaSettings.channels[0].id".to_owned();
+            assert_eq!(violations, [(field, "FORMAT".to_owned())], "{handle}");
+        }
+        let twice = refused(json!([{"type": "X", "points": 1}, {"type": "X", "points": 2}])).await;
+        assert_eq!(twice, [("socialMediaSettings.channels[1].type".to_owned(), "FORMAT".to_owned())]);
+        assert_eq!(read(app, &site).await, before);
     }
 }
 
