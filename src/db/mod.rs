@@ -60,6 +60,9 @@ pub enum OpenError {
     /// The URL is neither SQLite nor PostgreSQL.
     #[error("FOLLOWPOINTS_DATABASE_URL must start with sqlite:// or postgres://")]
     UnknownScheme,
+    /// The URL says that the file exists, or that nothing may be written.
+    #[error("{0}")]
+    Mode(String),
     /// Another process serves from the file.
     #[error("{} is in use by another followpoints process; stop it first", .0.display())]
     InUse(PathBuf),
@@ -133,6 +136,9 @@ impl Db {
         ids: Arc<dyn IdGenerator>,
     ) -> Result<Self, OpenError> {
         if url.starts_with("sqlite:") {
+            if let Some(path) = sqlite_path(url) {
+                check_mode(url, &path)?;
+            }
             let writer = sqlite(url, 1, SQLITE_WRITER_CACHE).await?;
             let reader = sqlite(url, SQLITE_READERS, SQLITE_READER_CACHE).await?;
             Ok(Self { reader, writer, clock, ids, url: url.into(), of_workers: Arc::default(), lock: None })
@@ -364,10 +370,28 @@ pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(&*path))
 }
 
+/// Fails where the URL's `mode` asks for what cannot be served from.
+fn check_mode(url: &str, path: &Path) -> Result<(), OpenError> {
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    let mode = parameters.split('&').find_map(|parameter| parameter.strip_prefix("mode="));
+    match mode {
+        Some("rw") if !path.exists() => Err(OpenError::Mode(format!(
+            "there is no database at {}; check FOLLOWPOINTS_DATABASE_URL, or say mode=rwc to have it made",
+            path.display()
+        ))),
+        Some("ro" | "memory") => Err(OpenError::Mode(
+            "FOLLOWPOINTS_DATABASE_URL must not say mode=ro or mode=memory: what is written must be kept"
+                .to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn lock_file(url: &str) -> Result<Option<FileLock>, OpenError> {
     let Some(path) = sqlite_path(url) else {
         return Ok(None);
     };
+    check_mode(url, &path)?;
     let mut lock_path = path.clone().into_os_string();
     lock_path.push(".lock");
     let lock_path = PathBuf::from(lock_path);

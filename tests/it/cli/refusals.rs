@@ -197,6 +197,28 @@ fn a_folder_or_a_text_in_place_of_the_database_is_told() {
 }
 
 #[test]
+fn a_database_that_is_not_there_is_not_made_against_the_urls_word() {
+    let mut sandbox = Sandbox::new();
+    sandbox.set("FOLLOWPOINTS_DATABASE_URL", "sqlite://points.db?mode=rw");
+    for command in ["serve", "migrate"] {
+        let ended = sandbox.run(&[command]);
+        assert_refused(&ended, "there is no database at points.db; ", "mode=rwc to have it made");
+    }
+    sandbox.set("FOLLOWPOINTS_DATABASE_URL", "sqlite://points.db?mode=ro");
+    assert_refused(
+        &sandbox.run(&["serve"]),
+        "FOLLOWPOINTS_DATABASE_URL must not say mode=ro",
+        "must be kept",
+    );
+    assert!(!sandbox.path("points.db").exists());
+    sandbox.set("FOLLOWPOINTS_DATABASE_URL", "sqlite://points.db?mode=rwc");
+    sandbox.run(&["migrate"]);
+    sandbox.set("FOLLOWPOINTS_DATABASE_URL", "sqlite://points.db?mode=rw");
+    let verified = sandbox.run(&["verify"]);
+    assert_eq!(verified.code, Some(0), "{}", verified.stderr);
+}
+
+#[test]
 fn a_port_that_is_taken_is_told() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
