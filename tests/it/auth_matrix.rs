@@ -8,7 +8,7 @@ use crate::support::callers::{Everything, READ, Sample};
 use crate::support::client::Answer;
 use crate::support::document::operations;
 use crate::support::world::text;
-use crate::support::{ADMIN_KEY, TestApp};
+use crate::support::{ADMIN_KEY, START, TestApp, keys};
 
 const CALLERS: [&str; 11] = [
     "nobody",
@@ -260,6 +260,46 @@ on_both! {
                         "{} by {}: {outcome}, not {}",
                         operation.id, CALLERS[index], row[index]
                     ));
+                }
+            }
+        }
+        assert_eq!(wrong, Vec::<String>::new());
+    }
+}
+
+/// What a member has used up by having done it once.
+const ONCE: &[(&str, &str)] = &[("createFollowedChannel", "409 ALREADY_EXISTS")];
+
+on_both! {
+    options: crate::support::platforms_stood_in().await,
+    async fn g5_a_member_with_the_sites_own_token_may_do_what_a_member_may(app: &TestApp) {
+        app.show_a_new_post_on_tiktok();
+        let all = app.everything().await;
+        let trusted = all.sample("updateSiteAuth").body.unwrap();
+        app.call("PATCH", "/admin/v1/site-auth").key(ADMIN_KEY, &all.site.id).json(&trusted).ok().await;
+        let now = START.0 / 1000;
+        let claims = json!({"iss": "https://id.example", "aud": "shop", "sub": "u-1", "iat": now, "exp": now + 600});
+        let token = keys::hmac(keys::HMAC_SECRET.as_bytes()).sign(&claims);
+        let mut wrong = Vec::new();
+        for operation in operations() {
+            let (_, row) = ROWS.iter().find(|(id, _)| *id == operation.id).unwrap();
+            let member = CALLERS.iter().position(|caller| *caller == "a member").unwrap();
+            for (authorization, is_again) in [(&all.member.token, false), (&token, true)] {
+                let sample = if row[member] == OK {
+                    fresh(app, &all, operation.id, CALLERS[member]).await
+                } else {
+                    all.sample(operation.id)
+                };
+                let mut call = app.call(operation.method, &operation.uri(&sample.id, &sample.query));
+                call = call.auth(authorization);
+                if let Some(body) = &sample.body {
+                    call = call.json(body);
+                }
+                let outcome = outcome(&call.send().await);
+                let once = ONCE.iter().find(|(id, _)| is_again && *id == operation.id);
+                let expected = once.map_or(row[member], |(_, again)| again);
+                if outcome != expected {
+                    wrong.push(format!("{} (again: {is_again}): {outcome}, not {expected}", operation.id));
                 }
             }
         }
