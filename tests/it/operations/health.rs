@@ -2,12 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use entity::{endpoint, node};
+use followpoints::webhooks::endpoints::LEASE_MS;
 use futures_util::future::join_all;
-use sea_orm::ConnectionTrait as _;
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ActiveModelTrait as _, ConnectionTrait as _, EntityTrait as _, IntoActiveModel as _};
 use serde_json::{Value, json};
 
 use crate::on_both;
 use crate::support::TestApp;
+use crate::support::receiver::Receiver;
+use crate::support::world::ALL_EVENTS;
 
 /// Runs `sql` in a transaction of its own.
 async fn change(app: &TestApp, sql: &str) {
@@ -44,6 +49,34 @@ on_both! {
             ]})
         );
         assert!(seen.as_str().unwrap().starts_with("last look for due deliveries "), "{seen}");
+    }
+}
+
+on_both! {
+    async fn deliveries_that_nobody_takes_for_a_minute_are_not_ready(app: &TestApp) {
+        let site = app.site().await;
+        let installed = app.installed_app(&site).await;
+        let receiver = Receiver::start().await;
+        app.subscribe(&site, &installed, &ALL_EVENTS, &receiver.url).await;
+        // They belong to a node that lives and does not look at them.
+        let tx = app.app.db.write().await.unwrap();
+        let (other, due) = (tx.new_id(), tx.now());
+        let node = node::Model { id: other, session: 1, alive_until: due.plus_ms(LEASE_MS) };
+        node::Entity::insert(node::ActiveModel::from(node)).exec_without_returning(tx.conn()).await.unwrap();
+        let mut endpoint = endpoint::Entity::find().one(tx.conn()).await.unwrap().unwrap().into_active_model();
+        (endpoint.owner, endpoint.due_at) = (Set(Some(other)), Set(due.plus_ms(-60_000)));
+        endpoint.clone().update(tx.conn()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(readiness(app).await, (200, json!(true), Vec::new()));
+
+        let tx = app.app.db.write().await.unwrap();
+        endpoint.due_at = Set(due.plus_ms(-60_001));
+        endpoint.update(tx.conn()).await.unwrap();
+        tx.commit().await.unwrap();
+        let failed = vec![("deliveries".to_owned(), "oldest due delivery waits for 60001 ms".to_owned())];
+        assert_eq!(readiness(app).await, (503, json!(false), failed));
+        let metrics = app.call("GET", "/metrics").send().await.text;
+        assert!(metrics.contains("\nfollowpoints_webhook_oldest_due_seconds 60\n"), "{metrics}");
     }
 }
 
