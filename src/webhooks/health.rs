@@ -240,12 +240,17 @@ impl Review<'_> {
     }
 }
 
+/// A URL as other apps of the site are told it: what an app has put into its query may be a secret.
+fn shown_url(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or(url)
+}
+
 /// What an operator event says of a subscription.
 fn body(row: &subscription::Model, endpoint: &endpoint::Model) -> Value {
     let mut subscription = json!({
         "id": row.id,
         "appId": row.app_id,
-        "url": row.url,
+        "url": shown_url(&row.url),
         "status": row.status,
     });
     if let Some(fields) = subscription.as_object_mut() {
