@@ -149,7 +149,13 @@ fn write_examples(operations: &Value) {
 /// `value` as an example: short, without secrets, and of nobody's machine.
 fn shown(value: &Value) -> Value {
     match value {
-        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), shown(value))).collect(),
+        Value::Object(fields) => {
+            let field = |name: &str, value: &Value| match name {
+                "hmacSecret" => json!("a secret of 32 characters and more"),
+                _ => shown(value),
+            };
+            fields.iter().map(|(name, value)| (name.clone(), field(name, value))).collect()
+        }
         Value::Array(items) => items.iter().take(2).map(shown).collect(),
         Value::String(text) => Value::String(shown_text(text)),
         other => other.clone(),
