@@ -83,8 +83,8 @@ on_both! {
         let cursor = text(&first["pagingMetadata"]["cursors"]["next"]);
         assert_eq!(ids(app, &site, &format!("?cursor={cursor}")).await, chosen(&[3]));
         for (query, field, rule) in [
-            ("?evidence=PROVEN", "evidence", "FORMAT"),
-            ("?channel=MYSPACE", "channel", "FORMAT"),
+            ("?evidence=PROVEN", "evidence", "INVALID_ENUM_VALUE"),
+            ("?channel=MYSPACE", "channel", "INVALID_ENUM_VALUE"),
             ("?accountId=u-1", "accountId", "FORMAT"),
             ("?limit=101", "limit", "MAX"),
             ("?cursor=x", "cursor", "FORMAT"),

@@ -93,7 +93,7 @@ on_both! {
             made.get("url").map(|url| text(url).replace(&text(&made["code"]), "CODE"))
         };
         assert_eq!(page().await, None);
-        settings("not a handle").await;
+        settings("nørd-brew").await;
         assert_eq!(page().await, None);
         settings("@NordBrew").await;
         assert_eq!(page().await.as_deref(), Some("https://ig.me/m/nordbrew?ref=CODE"));
