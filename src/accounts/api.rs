@@ -11,7 +11,7 @@ use super::{AccountKey, CreateAccountError};
 use crate::access::{Caller, Scope};
 use crate::app::App;
 use crate::http::Tag;
-use crate::http::auth::SiteCaller;
+use crate::http::auth::{ManagerCaller, MemberCaller, OnSite, ReaderCaller, SiteCaller};
 use crate::http::body::Body;
 use crate::http::problem::{Problem, Violation};
 use crate::http::wire::Account;
@@ -42,12 +42,11 @@ impl AccountsApi {
     #[oai(path = "/accounts", method = "post", operation_id = "createAccount")]
     async fn create_account(
         &self,
-        caller: SiteCaller,
+        caller: ManagerCaller,
         body: Body<CreateAccountRequest>,
     ) -> Result<Json<AccountResponse>, Problem> {
-        let site = caller.site_with(Scope::ManageLoyalty)?;
+        let OnSite { site, identity } = caller.0;
         let contact = ContactId(body.0.contact_id);
-        let identity = caller.0.identity();
         let App { db, configs, dispatcher, .. } = &self.app;
         let row = super::create_account(db, configs, dispatcher, site, contact, &identity).await?;
         Ok(Json(AccountResponse { account: row.into() }))
@@ -55,10 +54,11 @@ impl AccountsApi {
 
     /// Get the current member's account
     #[oai(path = "/accounts/my-account", method = "get", operation_id = "getCurrentMemberAccount")]
-    async fn get_current_member_account(&self, caller: SiteCaller) -> Result<Json<AccountResponse>, Problem> {
-        let Caller::Member { site, member } = *caller.0 else {
-            return Err(Problem::forbidden("this needs a member's token"));
-        };
+    async fn get_current_member_account(
+        &self,
+        caller: MemberCaller,
+    ) -> Result<Json<AccountResponse>, Problem> {
+        let (site, member) = caller.0;
         self.respond(site, AccountKey::Member(member)).await
     }
 
@@ -66,7 +66,7 @@ impl AccountsApi {
     #[oai(path = "/accounts/fetch-by", method = "get", operation_id = "getAccountBySecondaryId")]
     async fn get_account_by_secondary_id(
         &self,
-        caller: SiteCaller,
+        caller: ReaderCaller,
         /// The member; give this or `contactId`.
         #[oai(name = "memberId")]
         member_id: Query<Option<Uuid>>,
@@ -74,7 +74,7 @@ impl AccountsApi {
         #[oai(name = "contactId")]
         contact_id: Query<Option<Uuid>>,
     ) -> Result<Json<AccountResponse>, Problem> {
-        let site = caller.site_with(Scope::ReadLoyalty)?;
+        let OnSite { site, .. } = caller.0;
         let key = match (member_id.0, contact_id.0) {
             (Some(member), None) => AccountKey::Member(MemberId(member)),
             (None, Some(contact)) => AccountKey::Contact(ContactId(contact)),
@@ -106,7 +106,7 @@ impl AccountsApi {
             let own = row.filter(|row| row.member_id == member).ok_or_else(not_found)?;
             return Ok(Json(AccountResponse { account: own.into() }));
         }
-        let site = caller.site_with(Scope::ReadLoyalty)?;
+        let OnSite { site, .. } = caller.on_site(Scope::ReadLoyalty)?;
         self.respond(site, key).await
     }
 }

@@ -9,10 +9,9 @@ use uuid::Uuid;
 
 use super::log::{self, ActivityFilter, Story};
 use super::names_api::{Activity, ActivityOutcomeName, ActivityTypeName, ItemStatusName, SourceItem};
-use crate::access::Caller;
 use crate::app::App;
 use crate::http::Tag;
-use crate::http::auth::{AdminCaller, SiteCaller};
+use crate::http::auth::{AdminCaller, MemberCaller};
 use crate::http::paging::{PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
 use crate::http::wire::{self, PlatformName};
@@ -219,15 +218,13 @@ impl ActivitiesApi {
     #[oai(path = "/me/v1/activities", method = "get", operation_id = "listMyActivities")]
     async fn list_my_activities(
         &self,
-        caller: SiteCaller,
+        caller: MemberCaller,
         /// Where to go on.
         cursor: Query<Option<String>>,
         /// Items of a page, 1 to 100.
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListActivitiesResponse>, Problem> {
-        let Caller::Member { site, member } = *caller.0 else {
-            return Err(Problem::forbidden("this needs a member's token"));
-        };
+        let (site, member) = caller.0;
         let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
         // Whose they are says the token, never the cursor.
         let own = ActivityFilter { member: Some(member), ..ActivityFilter::default() };

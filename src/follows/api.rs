@@ -2,18 +2,21 @@
 
 use std::fmt::Write as _;
 
+use entity::id::{AccountId, SiteId};
 use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::ToJSON as _;
 use poem_openapi::{Object, OpenApi};
 use serde_json::json;
+use uuid::Uuid;
 
-use super::{Follow, FollowError, Proof};
-use crate::access::{Caller, Scope};
+use super::{Follow, FollowError, Proof, Subject};
+use crate::access::{Caller, Identity, Scope};
+use crate::accounts::{self, AccountKey};
 use crate::app::App;
 use crate::http::Tag;
-use crate::http::auth::SiteCaller;
-use crate::http::body::Body;
+use crate::http::auth::{FollowerCaller, OnSite, SiteCaller};
+use crate::http::body::{BODY_BYTES_MAX, Raw};
 use crate::http::problem::Problem;
 use crate::http::wire::{ChannelName, FollowedChannel};
 
@@ -42,6 +45,33 @@ struct NewFollowedChannel {
     /// The account, for apps and API keys; ignored for members, who follow for themselves.
     account_id: Option<String>,
 }
+
+/// The same as far as it counts when a member calls.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct FollowChannelMyselfRequest {
+    followed_channel: MyNewFollowedChannel,
+}
+
+#[derive(Debug, Object)]
+struct MyNewFollowedChannel {
+    channel: ChannelName,
+}
+
+/// Of a request that may be wrong otherwise, whose account is meant.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct NamesAccount {
+    followed_channel: NamedAccount,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct NamedAccount {
+    account_id: Uuid,
+}
+
+type CreateBody = Raw<CreateFollowedChannelRequest, BODY_BYTES_MAX>;
 
 impl poem_openapi::types::Example for NewFollowedChannel {
     fn example() -> Self {
@@ -77,10 +107,14 @@ impl FollowsApi {
         #[oai(name = "accountId")]
         account_id: Query<Option<String>>,
     ) -> Result<Json<ListFollowedChannelsResponse>, Problem> {
-        let subject = caller.subject(Scope::ReadLoyalty, account_id.0.as_deref(), "accountId")?;
-        let rows = match subject {
-            None => Vec::new(),
-            Some((site, subject)) => self.app.follows.list(site, subject).await?,
+        let rows = match *caller.0 {
+            Caller::Visitor { .. } => Vec::new(),
+            Caller::Member { site, member } => self.app.follows.list(site, Subject::Member(member)).await?,
+            Caller::App { .. } | Caller::ApiKey { .. } => {
+                let site = caller.on_site(Scope::ReadLoyalty)?.site;
+                let account = named_account(account_id.0.as_deref(), "accountId")?;
+                self.app.follows.list(site, Subject::Account(account)).await?
+            }
         };
         let followed_channels = rows.into_iter().map(FollowedChannel::from).collect();
         Ok(Json(ListFollowedChannelsResponse { followed_channels }))
@@ -93,27 +127,26 @@ impl FollowsApi {
     #[oai(path = "/followed-channels", method = "post", operation_id = "createFollowedChannel")]
     async fn create_followed_channel(
         &self,
-        caller: SiteCaller,
+        caller: FollowerCaller,
         /// A repeat of the call with the same key gets the first answer again.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<Option<String>>,
-        body: Body<CreateFollowedChannelRequest>,
+        body: CreateBody,
     ) -> Result<Json<CreateFollowedChannelResponse>, Problem> {
-        let new = body.0.followed_channel;
-        if matches!(*caller.0, Caller::Visitor { .. }) {
-            return Err(Problem::forbidden("a visitor has no account; sign in as a member"));
-        }
-        let subject =
-            caller.subject(Scope::ManageLoyalty, new.account_id.as_deref(), "followedChannel.accountId")?;
-        let Some((site, subject)) = subject else {
-            return Err(Problem::forbidden("a visitor has no account; sign in as a member"));
+        let (OnSite { site, identity }, member) = caller.0;
+        let (subject, channel) = match member {
+            Some(member) => {
+                let new: FollowChannelMyselfRequest = body.parse_as()?;
+                (Subject::Member(member), new.followed_channel.channel)
+            }
+            None => self.named(site, &body).await?,
         };
         let follow = Follow {
             site,
             subject,
-            channel: new.channel.into(),
-            identity: caller.0.identity(),
-            idempotency_key: idempotency_key.0.map(|key| checked_key(&caller.0, key)).transpose()?,
+            channel: channel.into(),
+            identity,
+            idempotency_key: idempotency_key.0.map(|key| checked_key(&identity, key)).transpose()?,
             proof: Proof::DECLARED,
         };
         let row = self.app.follows.create(follow).await?;
@@ -121,14 +154,43 @@ impl FollowsApi {
     }
 }
 
+impl FollowsApi {
+    /// Whose account is to follow what. An account that is not there is refused before anything else in `body` is.
+    async fn named(&self, site: SiteId, body: &CreateBody) -> Result<(Subject, ChannelName), Problem> {
+        let new = match body.parse() {
+            Ok(request) => request.followed_channel,
+            Err(problem) => {
+                if let Ok(names) = body.parse_as::<NamesAccount>() {
+                    let account = AccountKey::Id(AccountId(names.followed_channel.account_id));
+                    let found = accounts::find_account(self.app.db.read(), site, account).await?;
+                    found.ok_or(FollowError::AccountNotFound)?;
+                }
+                return Err(problem);
+            }
+        };
+        let account = named_account(new.account_id.as_deref(), "followedChannel.accountId")?;
+        Ok((Subject::Account(account), new.channel))
+    }
+}
+
+/// The account that an app or a key names in `field`: it has none of its own.
+fn named_account(named: Option<&str>, field: &'static str) -> Result<AccountId, Problem> {
+    let Some(named) = named else {
+        let description = "must name the account: the caller is not a member";
+        return Err(Problem::invalid(field, "REQUIRED_FIELD", description));
+    };
+    let id = Uuid::try_parse(named).map_err(|_| Problem::invalid(field, "FORMAT", "is not a GUID"))?;
+    Ok(AccountId(id))
+}
+
 /// The key as it is stored: apps and members do not share theirs.
-fn checked_key(caller: &Caller, key: String) -> Result<String, Problem> {
+fn checked_key(identity: &Identity, key: String) -> Result<String, Problem> {
     if key.is_empty() || key.chars().count() > IDEMPOTENCY_KEY_MAX {
         let description = format!("has 1 to {IDEMPOTENCY_KEY_MAX} characters");
         return Err(Problem::invalid("Idempotency-Key", "MAX_LENGTH", description));
     }
     let mut stored = key;
-    let _ = write!(stored, "\n{}", caller.identity().to_json());
+    let _ = write!(stored, "\n{}", identity.to_json());
     Ok(stored)
 }
 

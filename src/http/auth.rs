@@ -1,8 +1,9 @@
-//! Callers as handlers get them. Recognising a caller also counts against its rate limit.
+//! Callers as handlers get them. Recognising a caller also counts against its rate limit. A handler that takes one of the narrower
+//! kinds is only reached by those: whoever may not call it learns that before the rest of the request is looked at.
 
 use std::sync::{Arc, OnceLock};
 
-use entity::id::{AccountId, MemberId, SiteId};
+use entity::id::{MemberId, SiteId};
 use poem::Request;
 use poem_openapi::SecurityScheme;
 use poem_openapi::auth::ApiKey;
@@ -13,7 +14,6 @@ use crate::access::authenticator::AuthError;
 use crate::access::{Caller, Identity, Scope};
 use crate::app::App;
 use crate::apps::Viewer;
-use crate::follows::Subject;
 
 /// The header that names the site of an API key's call.
 pub const SITE_HEADER: &str = "wix-site-id";
@@ -23,6 +23,50 @@ pub const SITE_HEADER: &str = "wix-site-id";
 #[derive(SecurityScheme)]
 #[oai(rename = "token", ty = "api_key", key_name = "Authorization", key_in = "header", checker = "recognise")]
 pub struct SiteCaller(pub Arc<Caller>);
+
+/// A member's access token.
+#[derive(SecurityScheme)]
+#[oai(
+    rename = "token",
+    ty = "api_key",
+    key_name = "Authorization",
+    key_in = "header",
+    checker = "recognise_member"
+)]
+pub struct MemberCaller(pub (SiteId, MemberId));
+
+/// An app's access token or an API key that may read the site's loyalty program.
+#[derive(SecurityScheme)]
+#[oai(
+    rename = "token",
+    ty = "api_key",
+    key_name = "Authorization",
+    key_in = "header",
+    checker = "recognise_reader"
+)]
+pub struct ReaderCaller(pub OnSite);
+
+/// An app's access token or an API key that may change the site's loyalty program.
+#[derive(SecurityScheme)]
+#[oai(
+    rename = "token",
+    ty = "api_key",
+    key_name = "Authorization",
+    key_in = "header",
+    checker = "recognise_manager"
+)]
+pub struct ManagerCaller(pub OnSite);
+
+/// Whoever can follow: a member for itself, or one who may change the site's loyalty program for others.
+#[derive(SecurityScheme)]
+#[oai(
+    rename = "token",
+    ty = "api_key",
+    key_name = "Authorization",
+    key_in = "header",
+    checker = "recognise_follower"
+)]
+pub struct FollowerCaller(pub (OnSite, Option<MemberId>));
 
 /// An API key; for what belongs to a site together with `wix-site-id`.
 #[derive(SecurityScheme)]
@@ -34,6 +78,26 @@ pub struct SiteCaller(pub Arc<Caller>);
     checker = "recognise_admin"
 )]
 pub struct AdminCaller(Arc<Caller>);
+
+/// An instance-wide API key.
+#[derive(SecurityScheme)]
+#[oai(
+    rename = "apiKey",
+    ty = "api_key",
+    key_name = "Authorization",
+    key_in = "header",
+    checker = "recognise_operator"
+)]
+pub struct OperatorCaller(pub AdminCaller);
+
+/// Who calls, and the site on which that caller has the right that the operation asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct OnSite {
+    /// The site.
+    pub site: SiteId,
+    /// Who causes what the call brings about.
+    pub identity: Identity,
+}
 
 /// The site of a call, noted for the edge, which must know it to answer a browser.
 #[derive(Clone, Default)]
@@ -60,6 +124,40 @@ async fn recognise(request: &Request, key: ApiKey) -> poem::Result<Arc<Caller>> 
     Ok(caller)
 }
 
+async fn recognise_member(request: &Request, key: ApiKey) -> poem::Result<(SiteId, MemberId)> {
+    match *recognise(request, key).await? {
+        Caller::Member { site, member } => Ok((site, member)),
+        Caller::Visitor { .. } | Caller::App { .. } | Caller::ApiKey { .. } => {
+            Err(Problem::forbidden("this needs a member's token").into())
+        }
+    }
+}
+
+async fn recognise_reader(request: &Request, key: ApiKey) -> poem::Result<OnSite> {
+    Ok(SiteCaller(recognise(request, key).await?).on_site(Scope::ReadLoyalty)?)
+}
+
+async fn recognise_manager(request: &Request, key: ApiKey) -> poem::Result<OnSite> {
+    Ok(SiteCaller(recognise(request, key).await?).on_site(Scope::ManageLoyalty)?)
+}
+
+async fn recognise_follower(request: &Request, key: ApiKey) -> poem::Result<(OnSite, Option<MemberId>)> {
+    let caller = SiteCaller(recognise(request, key).await?);
+    match *caller.0 {
+        Caller::Member { site, member } => Ok((OnSite { site, identity: caller.0.identity() }, Some(member))),
+        Caller::Visitor { .. } => {
+            Err(Problem::forbidden("a visitor has no account; sign in as a member").into())
+        }
+        Caller::App { .. } | Caller::ApiKey { .. } => Ok((caller.on_site(Scope::ManageLoyalty)?, None)),
+    }
+}
+
+async fn recognise_operator(request: &Request, key: ApiKey) -> poem::Result<AdminCaller> {
+    let caller = AdminCaller(recognise_admin(request, key).await?);
+    caller.operator()?;
+    Ok(caller)
+}
+
 async fn recognise_admin(request: &Request, key: ApiKey) -> poem::Result<Arc<Caller>> {
     let caller = recognise(request, key).await?;
     if !matches!(*caller, Caller::ApiKey { .. }) || !caller.has(Scope::SiteAdmin) {
@@ -68,16 +166,14 @@ async fn recognise_admin(request: &Request, key: ApiKey) -> poem::Result<Arc<Cal
     Ok(caller)
 }
 
+fn which_site() -> Problem {
+    Problem::invalid(SITE_HEADER, "REQUIRED_FIELD", "an instance-wide key must say which site is meant")
+}
+
 impl AdminCaller {
     /// The site that the call is about.
     pub fn site(&self) -> Result<SiteId, Problem> {
-        self.0.site().ok_or_else(|| {
-            Problem::invalid(
-                SITE_HEADER,
-                "REQUIRED_FIELD",
-                "an instance-wide key must say which site is meant",
-            )
-        })
+        self.0.site().ok_or_else(which_site)
     }
 
     /// The site, if the call names one.
@@ -114,52 +210,12 @@ impl AdminCaller {
 }
 
 impl SiteCaller {
-    /// The member who calls; nobody else has a profile of their own.
-    pub fn member(&self) -> Result<(SiteId, MemberId), Problem> {
-        match *self.0 {
-            Caller::Member { site, member } => Ok((site, member)),
-            Caller::Visitor { .. } | Caller::App { .. } | Caller::ApiKey { .. } => {
-                Err(Problem::forbidden("this needs a member's token"))
-            }
-        }
-    }
-
     /// The site of the call, if the caller may use `scope` there. Members and visitors have their own rights, which the
     /// feature knows.
-    pub fn site_with(&self, scope: Scope) -> Result<SiteId, Problem> {
+    pub fn on_site(&self, scope: Scope) -> Result<OnSite, Problem> {
         if !self.0.has(scope) {
             return Err(Problem::forbidden(format!("this needs scope {}", scope.as_str())));
         }
-        self.0.site().ok_or_else(|| {
-            Problem::invalid(
-                SITE_HEADER,
-                "REQUIRED_FIELD",
-                "an instance-wide key must say which site is meant",
-            )
-        })
-    }
-
-    /// Whose account the call is about: a member's own, or the one that an app or key names in `field`. `None` for a
-    /// visitor, who has none.
-    pub fn subject(
-        &self,
-        scope: Scope,
-        named: Option<&str>,
-        field: &'static str,
-    ) -> Result<Option<(SiteId, Subject)>, Problem> {
-        match &*self.0 {
-            Caller::Visitor { .. } => Ok(None),
-            Caller::Member { site, member } => Ok(Some((*site, Subject::Member(*member)))),
-            Caller::App { .. } | Caller::ApiKey { .. } => {
-                let site = self.site_with(scope)?;
-                let Some(named) = named else {
-                    let description = "must name the account: the caller is not a member";
-                    return Err(Problem::invalid(field, "REQUIRED_FIELD", description));
-                };
-                let id =
-                    Uuid::try_parse(named).map_err(|_| Problem::invalid(field, "FORMAT", "is not a GUID"))?;
-                Ok(Some((site, Subject::Account(AccountId(id)))))
-            }
-        }
+        Ok(OnSite { site: self.0.site().ok_or_else(which_site)?, identity: self.0.identity() })
     }
 }

@@ -56,21 +56,27 @@ impl<T: ParseFromJSON + 'static> ParsePayload for Body<T> {
 
 impl_apirequest_for_payload!(Body<T>, T: ParseFromJSON + 'static);
 
-/// The same as it came, for those that are signed or stored as they are; larger, too.
-pub struct Raw<T> {
+/// The same as it came, for those that are signed or stored as they are, or looked at only after something else. Of at most `MAX`
+/// bytes.
+pub struct Raw<T, const MAX: usize = RAW_BYTES_MAX> {
     /// The bytes.
     pub bytes: Vec<u8>,
     of: PhantomData<T>,
 }
 
-impl<T: ParseFromJSON + 'static> Raw<T> {
+impl<T: ParseFromJSON + 'static, const MAX: usize> Raw<T, MAX> {
     /// What it says, if it follows the schema.
     pub fn parse(&self) -> Result<T, Problem> {
+        self.parse_as()
+    }
+
+    /// The same with another schema.
+    pub fn parse_as<U: ParseFromJSON + 'static>(&self) -> Result<U, Problem> {
         parse(&self.bytes)
     }
 }
 
-impl<T: Type> Payload for Raw<T> {
+impl<T: Type, const MAX: usize> Payload for Raw<T, MAX> {
     const CONTENT_TYPE: &'static str = Body::<T>::CONTENT_TYPE;
 
     fn check_content_type(content_type: &str) -> bool {
@@ -86,16 +92,16 @@ impl<T: Type> Payload for Raw<T> {
     }
 }
 
-impl<T: ParseFromJSON + 'static> ParsePayload for Raw<T> {
+impl<T: ParseFromJSON + 'static, const MAX: usize> ParsePayload for Raw<T, MAX> {
     const IS_REQUIRED: bool = true;
 
     async fn from_request(_: &Request, body: &mut RequestBody) -> Result<Self> {
-        let bytes = read(body.take()?, RAW_BYTES_MAX).await?;
+        let bytes = read(body.take()?, MAX).await?;
         Ok(Self { bytes: bytes.into(), of: PhantomData })
     }
 }
 
-impl_apirequest_for_payload!(Raw<T>, T: ParseFromJSON + 'static);
+impl_apirequest_for_payload!(Raw<T, MAX>, T: ParseFromJSON + 'static, const MAX: usize);
 
 /// Reads `body`, of at most `max` bytes, if it comes in time.
 pub async fn read(body: poem::Body, max: usize) -> std::result::Result<Bytes, Problem> {

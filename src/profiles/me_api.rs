@@ -12,7 +12,7 @@ use super::widget::{self, ChannelState, Way};
 use crate::app::App;
 use crate::follows::Subject;
 use crate::http::Tag;
-use crate::http::auth::SiteCaller;
+use crate::http::auth::MemberCaller;
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::http::wire::{ChannelName, EvidenceName, FollowSourceName};
@@ -158,8 +158,8 @@ impl MeApi {
     ///
     /// What is known of the member on social platforms: the handles that the member wrote, and what platforms told.
     #[oai(path = "/profile", method = "get", operation_id = "getMyProfile")]
-    async fn get_my_profile(&self, caller: SiteCaller) -> Result<Json<ProfileResponse>, Problem> {
-        let (site, member) = caller.member()?;
+    async fn get_my_profile(&self, caller: MemberCaller) -> Result<Json<ProfileResponse>, Problem> {
+        let (site, member) = caller.0;
         Ok(Json(super::read(self.app.db.read(), site, member).await?.into()))
     }
 
@@ -169,10 +169,10 @@ impl MeApi {
     #[oai(path = "/profile", method = "patch", operation_id = "updateMyProfile")]
     async fn update_my_profile(
         &self,
-        caller: SiteCaller,
+        caller: MemberCaller,
         body: Body<UpdateProfileRequest>,
     ) -> Result<Json<ProfileResponse>, Problem> {
-        let (site, member) = caller.member()?;
+        let (site, member) = caller.0;
         let changes = body.0.changes()?;
         Ok(Json(super::change(&self.app.db, site, member, &changes).await?.into()))
     }
@@ -184,10 +184,10 @@ impl MeApi {
     #[oai(path = "/link-codes", method = "post", operation_id = "createLinkCode")]
     async fn create_link_code(
         &self,
-        caller: SiteCaller,
+        caller: MemberCaller,
         body: Body<CreateLinkCodeRequest>,
     ) -> Result<Json<CreateLinkCodeResponse>, Problem> {
-        let (site, member) = caller.member()?;
+        let (site, member) = caller.0;
         let CreateLinkCodeRequest { link_code, channel } = body.0;
         let channel = link_code
             .map(|new| new.channel)
@@ -211,8 +211,8 @@ impl MeApi {
     /// What a page needs to show them: the enabled channels with their points, and for each whether the member follows
     /// it, how well that is proven, the handle claimed there, and how it can be followed.
     #[oai(path = "/channels", method = "get", operation_id = "listMyChannels")]
-    async fn list_my_channels(&self, caller: SiteCaller) -> Result<Json<ListMyChannelsResponse>, Problem> {
-        let (site, member) = caller.member()?;
+    async fn list_my_channels(&self, caller: MemberCaller) -> Result<Json<ListMyChannelsResponse>, Problem> {
+        let (site, member) = caller.0;
         let follows = self.app.follows.list(site, Subject::Member(member)).await?;
         let states = widget::channels(self.app.db.read(), site, member, &follows).await?;
         Ok(Json(ListMyChannelsResponse { channels: states.into_iter().map(MyChannel::from).collect() }))

@@ -10,7 +10,7 @@ use super::ProgramChange;
 use crate::access::{Caller, Scope};
 use crate::app::App;
 use crate::http::Tag;
-use crate::http::auth::SiteCaller;
+use crate::http::auth::{ManagerCaller, OnSite, SiteCaller};
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 
@@ -97,7 +97,7 @@ impl ProgramsApi {
     async fn get_loyalty_program(&self, caller: SiteCaller) -> Result<Json<LoyaltyProgramResponse>, Problem> {
         let site = match &*caller.0 {
             Caller::Visitor { site, .. } | Caller::Member { site, .. } => *site,
-            Caller::App { .. } | Caller::ApiKey { .. } => caller.site_with(Scope::ReadLoyalty)?,
+            Caller::App { .. } | Caller::ApiKey { .. } => caller.on_site(Scope::ReadLoyalty)?.site,
         };
         respond(super::find_program(self.app.db.read(), site).await?)
     }
@@ -108,10 +108,10 @@ impl ProgramsApi {
     #[oai(path = "/program", method = "patch", operation_id = "updateLoyaltyProgram")]
     async fn update_loyalty_program(
         &self,
-        caller: SiteCaller,
+        caller: ManagerCaller,
         body: Body<UpdateLoyaltyProgramRequest>,
     ) -> Result<Json<LoyaltyProgramResponse>, Problem> {
-        let site = caller.site_with(Scope::ManageLoyalty)?;
+        let OnSite { site, .. } = caller.0;
         let update = body.0.loyalty_program;
         let point_name = update.point_definition.and_then(|definition| definition.custom_name);
         self.change(site, ProgramChange { name: update.name, point_name, status: None }).await
@@ -123,9 +123,9 @@ impl ProgramsApi {
     #[oai(path = "/program/activate", method = "post", operation_id = "activateLoyaltyProgram")]
     async fn activate_loyalty_program(
         &self,
-        caller: SiteCaller,
+        caller: ManagerCaller,
     ) -> Result<Json<LoyaltyProgramResponse>, Problem> {
-        let site = caller.site_with(Scope::ManageLoyalty)?;
+        let OnSite { site, .. } = caller.0;
         self.change(site, ProgramChange { status: Some(ProgramStatus::Active), ..Default::default() }).await
     }
 
@@ -135,9 +135,9 @@ impl ProgramsApi {
     #[oai(path = "/program/pause", method = "post", operation_id = "pauseLoyaltyProgram")]
     async fn pause_loyalty_program(
         &self,
-        caller: SiteCaller,
+        caller: ManagerCaller,
     ) -> Result<Json<LoyaltyProgramResponse>, Problem> {
-        let site = caller.site_with(Scope::ManageLoyalty)?;
+        let OnSite { site, .. } = caller.0;
         self.change(site, ProgramChange { status: Some(ProgramStatus::Paused), ..Default::default() }).await
     }
 }

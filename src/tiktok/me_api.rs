@@ -9,7 +9,7 @@ use super::links::LinkError;
 use super::logins::LoginError;
 use crate::app::App;
 use crate::http::Tag;
-use crate::http::auth::SiteCaller;
+use crate::http::auth::MemberCaller;
 use crate::http::body::Body;
 use crate::http::problem::Problem;
 use crate::http::wire::Empty;
@@ -93,10 +93,10 @@ impl MyTiktokApi {
     #[oai(path = "/tiktok-posts", method = "post", operation_id = "handInTiktokPost")]
     async fn hand_in_tiktok_post(
         &self,
-        caller: SiteCaller,
+        caller: MemberCaller,
         body: Body<HandInTiktokPostRequest>,
     ) -> Result<Json<HandInTiktokPostResponse>, Problem> {
-        let (site, member) = caller.member()?;
+        let (site, member) = caller.0;
         let (post, item) = self.app.tiktok.hand_in(&self.app.intake, (site, member), &body.0.url).await?;
         Ok(Json(HandInTiktokPostResponse {
             tiktok_post: TiktokPost {
@@ -117,10 +117,10 @@ impl MyTiktokApi {
     #[oai(path = "/tiktok-login", method = "post", operation_id = "beginTiktokLogin")]
     async fn begin_tiktok_login(
         &self,
-        caller: SiteCaller,
+        caller: MemberCaller,
         body: Body<BeginTiktokLoginRequest>,
     ) -> Result<Json<TiktokLoginResponse>, Problem> {
-        let (site, member) = caller.member()?;
+        let (site, member) = caller.0;
         let return_url = self.return_url(site, &body.0.return_url).await?;
         let (authorize_url, expires_at) = self.app.tiktok.begin_login(site, member, &return_url)?;
         Ok(Json(TiktokLoginResponse {
@@ -134,10 +134,10 @@ impl MyTiktokApi {
     #[oai(path = "/tiktok-login/complete", method = "post", operation_id = "completeTiktokLogin")]
     async fn complete_tiktok_login(
         &self,
-        caller: SiteCaller,
+        caller: MemberCaller,
         body: Body<CompleteTiktokLoginRequest>,
     ) -> Result<Json<Empty>, Problem> {
-        self.app.tiktok.finish_login(caller.member()?, &body.0.state, &body.0.code).await?;
+        self.app.tiktok.finish_login(caller.0, &body.0.state, &body.0.code).await?;
         Ok(Json(Empty {}))
     }
 }

@@ -11,10 +11,9 @@ use uuid::Uuid;
 
 use super::push::{self, Pushed};
 use super::signature;
-use crate::access::Scope;
 use crate::app::App;
 use crate::http::Tag;
-use crate::http::auth::{SITE_HEADER, SiteCaller};
+use crate::http::auth::{ManagerCaller, SITE_HEADER};
 use crate::http::body::Raw;
 use crate::http::problem::Problem;
 use crate::sites;
@@ -30,7 +29,7 @@ pub struct TiktokPostsApi {
 #[derive(SecurityScheme)]
 enum Provider {
     Signed(Signed),
-    Caller(SiteCaller),
+    Caller(ManagerCaller),
 }
 
 /// `t=<seconds>,s=<hex>`, as `TikTok` signs: HMAC-SHA256 over the time, a dot and the body under the developer app's client secret.
@@ -155,7 +154,7 @@ impl TiktokPostsApi {
         body: Raw<PushTiktokPostsRequest>,
     ) -> Result<Json<PushTiktokPostsResponse>, Problem> {
         let site = match caller {
-            Provider::Caller(caller) => caller.site_with(Scope::ManageLoyalty)?,
+            Provider::Caller(caller) => caller.0.site,
             Provider::Signed(Signed(signature)) => self.signed_site(&signature, &body.bytes).await?,
         };
         let request = body.parse()?;

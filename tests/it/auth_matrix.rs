@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::on_both;
 use crate::support::callers::{Everything, READ, Sample};
 use crate::support::client::Answer;
-use crate::support::document::operations;
+use crate::support::document::{Operation, operations};
 use crate::support::world::text;
 use crate::support::{ADMIN_KEY, START, TestApp, keys};
 
@@ -165,6 +165,20 @@ fn credentials<'a>(own: &'a Everything, other: &'a Everything) -> [(&'a str, boo
     ]
 }
 
+/// Who may not call learns that, whatever else is wrong with the request.
+async fn refusal_of_nonsense(
+    app: &TestApp,
+    operation: &Operation,
+    headers: &[(&str, &str)],
+    id: &str,
+) -> String {
+    let mut call = app.call(operation.method, &operation.uri(id, ""));
+    for (name, value) in headers {
+        call = call.header(name, value);
+    }
+    outcome(&call.text("application/json", "{").send().await)
+}
+
 /// What the operation asks for once more: the thing that it uses up is made anew.
 async fn fresh(app: &TestApp, own: &Everything, operation: &str, caller: &str) -> Sample {
     let mut sample = own.sample(operation);
@@ -244,12 +258,22 @@ on_both! {
                 if operation.id == "deleteAppInstance" && row[index] == OK {
                     sample.id = app.install(&own.site, &own.admin.secret, &spare).await;
                 }
-                let mut call = app.call(operation.method, &operation.uri(&sample.id, &sample.query));
+                let mut headers = Vec::new();
                 if !authorization.is_empty() {
-                    call = call.auth(authorization);
+                    headers.push(("authorization", authorization));
                 }
                 if names_site {
-                    call = call.header("wix-site-id", &own.site.id);
+                    headers.push(("wix-site-id", own.site.id.as_str()));
+                }
+                if [UN, NO, SITE].contains(&row[index]) && sample.body.is_some() {
+                    let refused = refusal_of_nonsense(app, &operation, &headers, &sample.id).await;
+                    if refused != row[index] {
+                        wrong.push(format!("{} with nonsense by {}: {refused}", operation.id, CALLERS[index]));
+                    }
+                }
+                let mut call = app.call(operation.method, &operation.uri(&sample.id, &sample.query));
+                for (name, value) in headers {
+                    call = call.header(name, value);
                 }
                 if let Some(body) = &sample.body {
                     call = call.json(body);

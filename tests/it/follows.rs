@@ -170,6 +170,9 @@ on_both! {
 
         assert_eq!(created["followedChannel"]["accountId"], app.account(&member).await["id"]);
         assert_eq!(created["followedChannel"]["createdDate"], "2024-08-01T11:51:41.431Z");
+
+        let body = json!({"followedChannel": {"accountId": 17, "channel": "INSTAGRAM"}});
+        app.call("POST", PATH).auth(&member.token).json(&body).ok().await;
     }
 }
 
@@ -216,8 +219,15 @@ on_both! {
         let identity = app.admin_list(&site, "/admin/v1/events?limit=1", "events").await[0]["identity"].clone();
         assert_eq!(identity, json!({"identityType": "APP", "appId": installed.id}));
 
+        let body = json!({"followedChannel": {"channel": "MYSPACE", "accountId": account}});
+        let wrong = app.call("POST", PATH).auth(&token).json(&body).send().await;
+        assert_eq!(wrong.violations(), [("followedChannel.channel".to_owned(), "INVALID_ENUM_VALUE".to_owned())]);
         for unknown in ["01a1fae0-1eff-77b5-972a-09dcdce0937d", &site.id] {
             let body = json!({"followedChannel": {"channel": "X", "accountId": unknown}});
+            let answer = app.call("POST", PATH).auth(&token).json(&body).send().await;
+            assert_eq!(answer.error(), (404, "ACCOUNT_NOT_FOUND".to_owned()));
+            // Whose account it is comes first, whatever else is wrong.
+            let body = json!({"followedChannel": {"channel": "MYSPACE", "accountId": unknown}});
             let answer = app.call("POST", PATH).auth(&token).json(&body).send().await;
             assert_eq!(answer.error(), (404, "ACCOUNT_NOT_FOUND".to_owned()));
             let path = format!("{PATH}?accountId={unknown}");
