@@ -8,6 +8,7 @@ pub mod openapi;
 pub mod operations;
 pub mod paging;
 pub mod problem;
+mod refusals;
 pub mod wire;
 
 use std::panic::AssertUnwindSafe;

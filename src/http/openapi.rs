@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::Apis;
 use super::auth::SITE_HEADER;
 use super::paging::LIMIT_MAX;
+use super::refusals;
 use crate::webhooks::trial::TEST_EVENT;
 use crate::webhooks::{EventType, standard};
 
@@ -59,6 +60,9 @@ pub fn document() -> &'static Value {
             }
             document["components"]["responses"] = Value::Object(shared);
             add_examples(&mut document);
+        }
+        for (name, description) in CREDENTIALS {
+            document["components"]["securitySchemes"][name]["description"] = json!(description);
         }
         document["webhooks"] = webhooks();
         let schemas = &mut document["components"]["schemas"];
@@ -127,6 +131,17 @@ pub fn reader() -> impl Endpoint + 'static {
     }
     show
 }
+
+/// What callers prove themselves with. Handlers take several kinds of caller by the same credentials, of which the framework would
+/// describe the first.
+const CREDENTIALS: [(&str, &str); 2] = [
+    (
+        "token",
+        "A visitor's, member's or app's access token, or an API key together with `wix-site-id`. Sent raw, as the Wix SDK \
+         does, or behind `Bearer`.",
+    ),
+    ("apiKey", "An API key; for what belongs to a site together with `wix-site-id`."),
+];
 
 /// Fields of updates in which `null` takes away what there is.
 const NULL_TAKES_AWAY: [(&str, &[&str]); 3] = [
@@ -254,20 +269,35 @@ fn add_examples(document: &mut Value) {
     }
 }
 
-/// Moves the error answers, which are the same for nearly every operation, to where all can refer to them.
+/// Moves the error answers, which look the same for nearly every operation, to where all can refer to them; leaves out those that
+/// the operation never gives, and says which codes the others have.
 fn share_errors(operation: &mut Value, shared: &mut Map<String, Value>) {
-    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
+    let Some(responses) = operation["responses"].as_object().cloned() else { return };
+    let mut own = Map::new();
     for (status, response) in responses {
-        let schema = &response["content"]["application/json"]["schema"]["$ref"];
-        let prefix = match schema.as_str() {
+        let prefix = match response["content"]["application/json"]["schema"]["$ref"].as_str() {
             Some("#/components/schemas/Error") => "Error",
             Some("#/components/schemas/OauthError") => "OauthError",
-            _ => continue,
+            _ => {
+                own.insert(status, response);
+                continue;
+            }
         };
         let name = format!("{prefix}{status}");
-        let response = std::mem::replace(response, json!({"$ref": format!("#/components/responses/{name}")}));
+        let mut reference = json!({"$ref": format!("#/components/responses/{name}")});
+        if prefix == "Error" {
+            let Some(codes) = status.parse().ok().and_then(|status| refusals::codes(operation, status))
+            else {
+                continue;
+            };
+            if !codes.is_empty() {
+                reference["description"] = json!(format!("`{}`", codes.join("`, `")));
+            }
+        }
+        own.insert(status, reference);
         shared.entry(name).or_insert(response);
     }
+    operation["responses"] = Value::Object(own);
 }
 
 fn webhooks() -> Value {

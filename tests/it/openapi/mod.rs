@@ -139,10 +139,19 @@ fn every_operation_tells_its_errors_as_wix_error_bodies() {
                 }
             }
             id => {
-                for status in
-                    ["400", "401", "403", "404", "409", "413", "415", "428", "429", "500", "503", "504"]
-                {
+                let of_callers = operation.is_secured().then_some(["401", "403", "404", "429"]);
+                let of_bodies =
+                    operation.definition.get("requestBody").is_some().then_some(["408", "413", "415"]);
+                let shaped = of_callers.iter().flatten().chain(of_bodies.iter().flatten());
+                let expected: BTreeSet<&str> =
+                    shaped.copied().chain(["200", "400", "500", "503", "504"]).collect();
+                for status in expected.iter().filter(|status| **status != "200") {
                     assert_eq!(schema(status), error, "{id}");
+                }
+                // What else it lists it must name.
+                for (status, response) in responses.as_object().unwrap() {
+                    let codes = response["description"].as_str().unwrap_or_default();
+                    assert!(expected.contains(status.as_str()) || codes.contains('`'), "{id} {status}");
                 }
             }
         }

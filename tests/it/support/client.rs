@@ -7,6 +7,8 @@ use poem::http::{HeaderMap, Method, StatusCode};
 use poem::{Body, Endpoint as _, EndpointExt as _, Request, Response};
 use serde_json::Value;
 
+use super::document::expect_documented;
+
 pub struct Client {
     endpoint: BoxEndpoint<'static, Response>,
 }
@@ -14,6 +16,8 @@ pub struct Client {
 /// A request being put together.
 pub struct Call<'a> {
     client: &'a Client,
+    method: String,
+    path: String,
     request: poem::RequestBuilder,
     body: Option<Vec<u8>>,
 }
@@ -33,7 +37,7 @@ impl Client {
 
     pub fn call(&self, method: &str, path: &str) -> Call<'_> {
         let request = Request::builder().method(method.parse::<Method>().unwrap()).uri(path.parse().unwrap());
-        Call { client: self, request, body: None }
+        Call { client: self, method: method.to_owned(), path: path.to_owned(), request, body: None }
     }
 }
 
@@ -69,6 +73,7 @@ impl Call<'_> {
         self
     }
 
+    /// Sends. The answer must be one of those that the document lists for the operation.
     pub async fn send(self) -> Answer {
         let request = match self.body {
             Some(body) => self.request.body(Body::from(body)),
@@ -76,7 +81,9 @@ impl Call<'_> {
         };
         let mut response = self.client.endpoint.get_response(request).await;
         let text = response.take_body().into_string().await.unwrap();
-        Answer { status: response.status(), headers: response.headers().clone(), text }
+        let answer = Answer { status: response.status(), headers: response.headers().clone(), text };
+        expect_documented(&self.method, &self.path, &answer);
+        answer
     }
 
     /// Sends and gives the body of a 200.
