@@ -328,7 +328,9 @@ impl Dispatcher {
 
     /// Starts the first tries that may start, and has the others started after them.
     pub(super) fn pump(&self) {
-        while self.start_one(Lane::Fresh) {}
+        for lane in [Lane::Fresh, Lane::Unproven] {
+            while self.start_one(lane) {}
+        }
         let state = self.lock();
         for (lane, starter) in [(Lane::Resends, &self.0.again), (Lane::Probes, &self.0.probe)] {
             if state.has_turns(lane) {

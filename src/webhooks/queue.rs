@@ -20,9 +20,11 @@ const SLOTS_AT_FIRST: usize = 8;
 /// What kind of try a job is for. Each kind has turns and slots of its own, so that none keeps another from starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// First tries, and everything of an ordered endpoint.
+    /// First tries, and everything of an ordered endpoint, at an endpoint whose last try succeeded.
     Fresh,
-    /// Tries after a failure, at an endpoint whose last try succeeded.
+    /// The same at one whose last try failed, or which has not been tried yet by this process: many of them may hang.
+    Unproven,
+    /// Tries after a failure, at an endpoint whose last try did not fail.
     Resends,
     /// Tries that most likely fail: everything of an endpoint whose breaker is open, and tries after a failure at one whose last
     /// try failed.
@@ -30,8 +32,8 @@ pub(super) enum Lane {
 }
 
 impl Lane {
-    pub(super) const COUNT: usize = 3;
-    pub(super) const ALL: [Self; Self::COUNT] = [Self::Fresh, Self::Resends, Self::Probes];
+    pub(super) const COUNT: usize = 4;
+    pub(super) const ALL: [Self; Self::COUNT] = [Self::Fresh, Self::Unproven, Self::Resends, Self::Probes];
 }
 
 /// What waits for one endpoint.
@@ -205,8 +207,9 @@ impl Breaker {
     /// The lanes of first tries and of tries after a failure.
     const fn lanes(&self) -> [Lane; 2] {
         match self.failures {
-            0 => [Lane::Fresh, Lane::Resends],
-            1..FAILURES_MAX => [Lane::Fresh, Lane::Probes],
+            0 if self.proven > 0 => [Lane::Fresh, Lane::Resends],
+            0 => [Lane::Unproven, Lane::Resends],
+            1..FAILURES_MAX => [Lane::Unproven, Lane::Probes],
             FAILURES_MAX.. => [Lane::Probes, Lane::Probes],
         }
     }
@@ -269,14 +272,20 @@ mod tests {
     fn a_breaker_opens_after_five_failures_and_closes_with_one_success() {
         let mut breaker = Breaker::default();
         assert_eq!(breaker.slots(64), SLOTS_AT_FIRST);
+        assert_eq!(breaker.lanes(), [Lane::Unproven, Lane::Resends]);
         for slots in [16, 32, 64, 64] {
             breaker.note(false, 64);
             assert_eq!(breaker.slots(64), slots);
+            assert_eq!(breaker.lanes(), [Lane::Fresh, Lane::Resends]);
         }
         for _ in 1..FAILURES_MAX {
             breaker.note(true, 64);
             assert_eq!((breaker.slots(64), breaker.is_open()), (SLOTS_AT_FIRST, false));
-            assert_eq!(breaker.lanes(), [Lane::Fresh, Lane::Probes], "another try after a failure may wait");
+            assert_eq!(
+                breaker.lanes(),
+                [Lane::Unproven, Lane::Probes],
+                "another try after a failure may wait"
+            );
         }
         breaker.note(true, 64);
         assert_eq!((breaker.slots(64), breaker.is_open()), (1, true));

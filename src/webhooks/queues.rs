@@ -14,13 +14,15 @@ use super::endpoints::Owned;
 use super::queue::{Blocked, Breaker, Lane, QUEUE_MAX, Queue};
 
 /// Tries under way at once.
-const IN_FLIGHT_MAX: usize = 512;
-/// Of these, at most so many may be first tries: the rest is kept for the others.
-const FRESH_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX / 8 * 7;
+const IN_FLIGHT_MAX: usize = 768;
+/// Of these, at most so many may be first tries at endpoints that work. However many of the others hang, 128 are left for them.
+const FRESH_IN_FLIGHT_MAX: usize = 448;
+/// Of these, at most so many may be first tries at endpoints of which it is not known.
+const UNPROVEN_IN_FLIGHT_MAX: usize = 256;
 /// Of these, at most so many may be resends.
-const RESENDS_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX / 2;
-/// Of these, at most so many may be for endpoints whose breaker is open.
-const PROBES_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX / 4;
+const RESENDS_IN_FLIGHT_MAX: usize = 256;
+/// Of these, at most so many may be for endpoints that fail.
+const PROBES_IN_FLIGHT_MAX: usize = 128;
 /// Jobs kept in memory.
 pub(super) const HELD_MAX: usize = 20_000;
 /// Jobs in memory at which endpoints whose breaker is open get no more.
@@ -233,6 +235,7 @@ impl State {
     pub(super) fn has_turns(&self, lane: Lane) -> bool {
         let max = match lane {
             Lane::Fresh => FRESH_IN_FLIGHT_MAX,
+            Lane::Unproven => UNPROVEN_IN_FLIGHT_MAX,
             Lane::Resends => RESENDS_IN_FLIGHT_MAX,
             Lane::Probes => PROBES_IN_FLIGHT_MAX,
         };

@@ -2,6 +2,7 @@
 //! every event is delivered, and the service goes on when the fault is over.
 
 mod databases;
+mod dead;
 mod keys;
 mod midway;
 mod nodes;
