@@ -150,6 +150,17 @@ impl SmallDisk {
         );
         None
     }
+
+    /// Leaves no room; gives the file that has taken it.
+    fn fill(&self) -> PathBuf {
+        let ballast = self.0.path().join("ballast");
+        let mut of = std::ffi::OsString::from("of=");
+        of.push(&ballast);
+        // `dd` ends when nothing fits any more.
+        let filled = Command::new("dd").args(["if=/dev/zero", "bs=4096", "status=none"]).arg(of).output();
+        assert!(!filled.unwrap().status.success(), "the disk is full");
+        ballast
+    }
 }
 
 impl Drop for SmallDisk {
@@ -168,13 +179,7 @@ async fn g2_g3_a_full_disk_loses_nothing_and_service_goes_on_when_there_is_room(
     drive.shop.may_fail(true);
     drive.wait_for(40).await;
 
-    let ballast = disk.0.path().join("ballast");
-    // `dd` ends when nothing fits any more.
-    let mut of = std::ffi::OsString::from("of=");
-    of.push(&ballast);
-    let filled =
-        Command::new("dd").args(["if=/dev/zero", "bs=4096", "status=none"]).arg(of).output().unwrap();
-    assert!(!filled.status.success(), "the disk is full");
+    let ballast = disk.fill();
     process.wait_until_said("request failed", 2).await;
     let count = drive.count();
     std::fs::remove_file(ballast).unwrap();
@@ -183,5 +188,29 @@ async fn g2_g3_a_full_disk_loses_nothing_and_service_goes_on_when_there_is_room(
 
     check_everything(&installation, &drive, [&all, &some]).await;
     check_attempts(&connect(&installation.database.url).await).await;
+    assert!(process.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g2_g3_a_full_disk_of_postgresql_loses_nothing_and_service_goes_on_when_there_is_room() {
+    let Some(disk) = SmallDisk::mount("256m") else { return };
+    let Some(mut server) = OwnServer::start_in(disk.0.path()) else { return };
+    let installation = Installation::new(TestDatabase::at(&server.url).await);
+    let process = installation.serve().await;
+    let (drive, all, some) = set_up(&process).await;
+    drive.shop.may_fail(true);
+    drive.wait_for(40).await;
+
+    let ballast = disk.fill();
+    process.wait_until_said("request failed", 2).await;
+    let count = drive.count();
+    std::fs::remove_file(ballast).unwrap();
+    // A server that cannot write its log ends.
+    server.revive();
+    drive.wait_for(count + 40).await;
+    drive.stop().await;
+
+    check_everything(&installation, &drive, [&all, &some]).await;
+    check_attempts(&connect(&server.url).await).await;
     assert!(process.terminate().await.success());
 }

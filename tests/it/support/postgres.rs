@@ -207,11 +207,17 @@ pub struct OwnServer {
 impl OwnServer {
     /// A running server with an empty database, or `None` where there are no binaries and none are required.
     pub fn start() -> Option<Self> {
+        Self::start_in(&std::env::temp_dir())
+    }
+
+    /// The same with everything it keeps below `parent`.
+    pub fn start_in(parent: &Path) -> Option<Self> {
         let Some(programs) = binaries() else {
             skip();
             return None;
         };
-        let dir = tempfile::Builder::new().prefix("followpoints-postgres-").tempdir().expect("a folder");
+        let dir = tempfile::Builder::new().prefix("followpoints-postgres-").tempdir_in(parent);
+        let dir = dir.expect("a folder");
         if is_root() {
             let owned = Command::new("chown").arg("nobody").arg(dir.path()).status();
             assert!(owned.is_ok_and(|status| status.success()), "the folder can be given away");
@@ -248,6 +254,15 @@ impl OwnServer {
             .spawn();
         self.server = Some(server.expect("PostgreSQL starts"));
         wait_until_ready(&format!("postgres://followpoints@127.0.0.1:{}", self.port), self.dir.path());
+    }
+
+    /// Starts it again if it has ended by itself.
+    pub fn revive(&mut self) {
+        let has_ended =
+            self.server.as_mut().is_none_or(|server| server.try_wait().is_ok_and(|status| status.is_some()));
+        if has_ended {
+            self.resume();
+        }
     }
 
     /// Ends it with this signal: INT cuts all connections, QUIT leaves what was under way to the recovery.
