@@ -5,11 +5,11 @@
 //! takes the write lock at once (`BEGIN IMMEDIATE`) on the only writing connection; a commit is on disk
 //! (`synchronous=FULL`) before it returns.
 
+mod file;
 mod log;
 mod statistics;
 
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ use sea_orm::{
 use sqlx::Connection as _;
 use uuid::Uuid;
 
+pub use self::file::sqlite_path;
+use self::file::{FileLock, check_mode, lock_file};
 use crate::clock::Clock;
 use crate::ids::IdGenerator;
 
@@ -100,23 +102,6 @@ pub struct Db {
     lock: Option<Arc<FileLock>>,
 }
 
-/// The lock on a SQLite file. It is released at the end of this value, and not when the file closes: a process that
-/// was just started by this one holds a copy of the file for a moment.
-struct FileLock(File);
-
-impl FileLock {
-    fn release(&self) {
-        // Nothing can be done about a failure; the lock then ends with the process.
-        let _ = self.0.unlock();
-    }
-}
-
-impl Drop for FileLock {
-    fn drop(&mut self) {
-        self.release();
-    }
-}
-
 impl Db {
     /// Opens the database at `url` without looking at its schema. On SQLite the file is created if it is absent, and a
     /// lock file beside it keeps a second process out.
@@ -178,7 +163,7 @@ impl Db {
         let connection = if url.starts_with("sqlite:") {
             sqlite(url, 1, SQLITE_WRITER_CACHE).await?
         } else {
-            Database::connect(options(url, 1)).await.map_err(OpenError::Unreachable)?
+            connect_to_server(url, options(url, 1)).await?
         };
         if connection.get_database_backend() == DatabaseBackend::Postgres {
             // Held until the connection closes: nodes that start together migrate one after the other.
@@ -360,57 +345,6 @@ impl Tx {
     }
 }
 
-/// The file behind a SQLite URL, or `None` for one in memory.
-#[must_use]
-pub fn sqlite_path(url: &str) -> Option<PathBuf> {
-    let rest = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"))?;
-    let path = rest.split('?').next().unwrap_or(rest);
-    // The driver decodes it too, and the lock and key files must stand beside the very same file.
-    let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
-    (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(&*path))
-}
-
-/// Fails where the URL's `mode` asks for what cannot be served from.
-fn check_mode(url: &str, path: &Path) -> Result<(), OpenError> {
-    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
-    let mode = parameters.split('&').find_map(|parameter| parameter.strip_prefix("mode="));
-    match mode {
-        Some("rw") if !path.exists() => Err(OpenError::Mode(format!(
-            "there is no database at {}; check FOLLOWPOINTS_DATABASE_URL, or say mode=rwc to have it made",
-            path.display()
-        ))),
-        Some("ro" | "memory") => Err(OpenError::Mode(
-            "FOLLOWPOINTS_DATABASE_URL must not say mode=ro or mode=memory: what is written must be kept"
-                .to_owned(),
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn lock_file(url: &str) -> Result<Option<FileLock>, OpenError> {
-    let Some(path) = sqlite_path(url) else {
-        return Ok(None);
-    };
-    check_mode(url, &path)?;
-    let mut lock_path = path.clone().into_os_string();
-    lock_path.push(".lock");
-    let lock_path = PathBuf::from(lock_path);
-    let not_writable = |path: &Path, source| OpenError::NotWritable { path: path.to_owned(), source };
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock_path)
-        .map_err(|source| not_writable(&lock_path, source))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path)),
-        Err(TryLockError::Error(source)) => return Err(not_writable(&lock_path, source)),
-    }
-    File::options().create(true).append(true).open(&path).map_err(|source| not_writable(&path, source))?;
-    Ok(Some(FileLock(file)))
-}
-
 fn options(url: &str, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
@@ -458,7 +392,18 @@ async fn sqlite(url: &str, connections: u32, cache: &'static str) -> Result<Data
 }
 
 async fn postgres(url: &str) -> Result<DatabaseConnection, OpenError> {
-    Database::connect(postgres_options(url, POSTGRES_CONNECTIONS)).await.map_err(OpenError::Unreachable)
+    connect_to_server(url, postgres_options(url, POSTGRES_CONNECTIONS)).await
+}
+
+/// Connects to PostgreSQL. The pool tries again until its time is over, and then tells nothing but that; so one more try tells why.
+async fn connect_to_server(url: &str, options: ConnectOptions) -> Result<DatabaseConnection, OpenError> {
+    let error = match Database::connect(options).await {
+        Ok(connection) => return Ok(connection),
+        Err(error) => error,
+    };
+    let alone = tokio::time::timeout(ACQUIRE_TIMEOUT, sqlx::PgConnection::connect(url)).await;
+    let cause = alone.ok().and_then(Result::err);
+    Err(OpenError::Unreachable(cause.map_or(error, |cause| DbErr::Conn(RuntimeErr::SqlxError(cause.into())))))
 }
 
 fn postgres_options(url: &str, connections: u32) -> ConnectOptions {

@@ -149,7 +149,9 @@ fn an_unreachable_postgres_is_told_without_its_password() {
         .set("FOLLOWPOINTS_MASTER_KEY", MASTER_KEY);
     for command in [&["serve"][..], &["verify"]] {
         let advice = "check FOLLOWPOINTS_DATABASE_URL and that the server runs";
-        assert_refused(&sandbox.run(command), "cannot open the database: ", advice);
+        let ended = sandbox.run(command);
+        assert_refused(&ended, "cannot open the database: ", advice);
+        assert!(ended.stderr.contains("Connection refused"), "it says why: {}", ended.stderr);
     }
 }
 
