@@ -26,9 +26,33 @@ pub const RATES_DEFAULT: Rates = Rates {
     address: Rate { per_second: 50, burst: 500 },
 };
 
+/// How names of settings begin that are this program's alone: another one is most likely misspelt.
+const FAMILIES: [&str; 4] =
+    ["FOLLOWPOINTS_WEBHOOK_", "FOLLOWPOINTS_NATS_", "FOLLOWPOINTS_RETAIN_", "FOLLOWPOINTS_RATE_"];
+/// The settings that begin so.
+const OF_FAMILIES: [&str; 14] = [
+    "FOLLOWPOINTS_WEBHOOK_ALLOW_NETS",
+    "FOLLOWPOINTS_WEBHOOK_CA_FILE",
+    "FOLLOWPOINTS_WEBHOOK_PROXY",
+    "FOLLOWPOINTS_WEBHOOK_SECRET",
+    "FOLLOWPOINTS_NATS_URL",
+    "FOLLOWPOINTS_NATS_CREDENTIALS_FILE",
+    "FOLLOWPOINTS_NATS_STREAM",
+    "FOLLOWPOINTS_NATS_REPLICAS",
+    "FOLLOWPOINTS_RETAIN_ANSWERS_DAYS",
+    "FOLLOWPOINTS_RETAIN_DELIVERIES_DAYS",
+    "FOLLOWPOINTS_RETAIN_EVENTS_DAYS",
+    "FOLLOWPOINTS_RATE_MEMBER",
+    "FOLLOWPOINTS_RATE_CLIENT",
+    "FOLLOWPOINTS_RATE_ADDRESS",
+];
+
 /// What is wrong with the settings, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// A name that nobody reads: most likely misspelt.
+    #[error("{0} is not a setting; see the README for those that are")]
+    Unknown(String),
     /// Not an address.
     #[error("FOLLOWPOINTS_LISTEN is {0:?}; it must be an address and a port like 127.0.0.1:8080")]
     Listen(String),
@@ -180,6 +204,10 @@ impl Config {
     /// | `FOLLOWPOINTS_RATE_CLIENT` | `10000/10000` | the same of an app instance or API key |
     /// | `FOLLOWPOINTS_RATE_ADDRESS` | `50/500` | the same of an address at the token endpoint |
     pub fn from_env(settings: Settings) -> Result<Self, ConfigError> {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        if let Some(unknown) = misspelt(names) {
+            return Err(ConfigError::Unknown(unknown));
+        }
         let database_url = settings.database_url()?;
         let listen = settings
             .listen
@@ -231,6 +259,12 @@ pub fn outgoing() -> Result<(Guard, Vec<u8>, Option<Proxy>), ConfigError> {
     };
     let proxy = var("FOLLOWPOINTS_WEBHOOK_PROXY").map(|url| Proxy::parse(&url)).transpose()?;
     Ok((guard, extra_roots, proxy))
+}
+
+/// The first of `names` that begins like our settings and is none.
+fn misspelt(names: impl Iterator<Item = String>) -> Option<String> {
+    let begins = |name: &String| FAMILIES.iter().any(|family| name.starts_with(family));
+    names.filter(begins).filter(|name| !OF_FAMILIES.contains(&name.as_str())).min()
 }
 
 fn var(name: &str) -> Option<String> {

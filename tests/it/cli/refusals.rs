@@ -123,6 +123,18 @@ fn postgres_needs_a_master_key_that_every_node_has() {
 }
 
 #[test]
+fn a_misspelt_name_is_refused() {
+    for name in ["WEBHOOK_ALLOWED_NETS", "NATS_URLS", "RETAIN_EVENT_DAYS", "RATE_MEMBERS", "META_TAG_MINUTES"]
+    {
+        let name = format!("FOLLOWPOINTS_{name}");
+        let mut sandbox = Sandbox::new();
+        sandbox.set(&name, "7");
+        let message = format!("{name} is not a setting; see the README for those that are");
+        assert_eq!(sandbox.run(&["serve"]), Ended::refused(&message));
+    }
+}
+
+#[test]
 fn only_sqlite_and_postgres_are_known_as_databases() {
     for url in ["mysql://root:hunter2@127.0.0.1/points", "followpoints.db", "nonsense"] {
         for master_key in [None, Some(MASTER_KEY)] {
