@@ -7,7 +7,8 @@ use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
 use poem::{Request, RequestBody, Result};
 use poem_openapi::impl_apirequest_for_payload;
 use poem_openapi::payload::{ParsePayload, Payload};
@@ -105,11 +106,26 @@ impl_apirequest_for_payload!(Raw<T, MAX>, T: ParseFromJSON + 'static, const MAX:
 
 /// Reads `body`, of at most `max` bytes, if it comes in time.
 pub async fn read(body: poem::Body, max: usize) -> std::result::Result<Bytes, Problem> {
-    match tokio::time::timeout(BODY_TIMEOUT, body.into_bytes_limit(max)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(Problem::too_large()),
-        Err(_) => Err(Problem::too_slow()),
+    tokio::time::timeout(BODY_TIMEOUT, collect(body, max)).await.unwrap_or_else(|_| Err(Problem::too_slow()))
+}
+
+/// Part by part, of which there is one as a rule. poem's own way has a buffer that makes every step of a request as large.
+async fn collect(body: poem::Body, max: usize) -> std::result::Result<Bytes, Problem> {
+    let mut parts = body.into_bytes_stream();
+    let mut whole = BytesMut::new();
+    while let Some(part) = parts.next().await {
+        let part =
+            part.map_err(|error| Problem::invalid("body", "FORMAT", format!("breaks off: {error}")))?;
+        if whole.len() + part.len() > max {
+            return Err(Problem::too_large());
+        }
+        if whole.is_empty() {
+            whole = part.into();
+        } else {
+            whole.extend_from_slice(&part);
+        }
     }
+    Ok(whole.freeze())
 }
 
 fn parse<T: ParseFromJSON + 'static>(bytes: &[u8]) -> Result<T, Problem> {
@@ -298,7 +314,7 @@ impl Path<'_> {
 mod tests {
     use std::io;
 
-    use futures_util::{StreamExt as _, stream};
+    use futures_util::stream;
 
     use super::*;
 
