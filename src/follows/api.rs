@@ -21,7 +21,7 @@ use crate::http::problem::Problem;
 use crate::http::wire::{ChannelName, FollowedChannel};
 
 /// Characters of an idempotency key.
-const IDEMPOTENCY_KEY_MAX: usize = 256;
+pub const IDEMPOTENCY_KEY_MAX: usize = 256;
 
 /// The service's operations.
 pub struct FollowsApi {
@@ -139,7 +139,8 @@ impl FollowsApi {
                 let new: FollowChannelMyselfRequest = body.parse_as()?;
                 (Subject::Member(member), new.followed_channel.channel)
             }
-            None => self.named(site, &body).await?,
+            // Boxed, so that the request of a member need not have room for it.
+            None => Box::pin(self.named(site, &body)).await?,
         };
         let follow = Follow {
             site,

@@ -17,6 +17,7 @@ use super::Apis;
 use super::auth::SITE_HEADER;
 use super::paging::LIMIT_MAX;
 use super::refusals;
+use crate::follows::api::IDEMPOTENCY_KEY_MAX;
 use crate::webhooks::trial::TEST_EVENT;
 use crate::webhooks::{EventType, standard};
 
@@ -226,6 +227,10 @@ fn correct_operation(operation: &mut Value) {
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         if parameter["name"] == "limit" {
             (parameter["schema"]["minimum"], parameter["schema"]["maximum"]) = (json!(1), json!(LIMIT_MAX));
+        }
+        if parameter["name"] == "Idempotency-Key" {
+            let schema = &mut parameter["schema"];
+            (schema["minLength"], schema["maxLength"]) = (json!(1), json!(IDEMPOTENCY_KEY_MAX));
         }
     }
     if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
