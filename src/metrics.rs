@@ -21,6 +21,7 @@ pub struct Metrics {
     held: IntGauge,
     in_flight: IntGauge,
     oldest_due_seconds: IntGauge,
+    failing: IntGauge,
     nats_connected: IntGaugeVec,
     nats_awaited: IntGaugeVec,
 }
@@ -58,6 +59,10 @@ impl Metrics {
                 "followpoints_webhook_oldest_due_seconds",
                 "Age of the oldest due delivery of a healthy subscription that nobody has taken",
             )?,
+            failing: IntGauge::new(
+                "followpoints_webhook_failing_receivers",
+                "Receivers whose last tries failed and whose subscription was not disabled for it",
+            )?,
             nats_connected: absent(
                 "followpoints_nats_connected",
                 "Whether events can be published to NATS; absent without a server",
@@ -75,6 +80,7 @@ impl Metrics {
         registry.register(Box::new(metrics.held.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.oldest_due_seconds.clone()))?;
+        registry.register(Box::new(metrics.failing.clone()))?;
         registry.register(Box::new(metrics.nats_connected.clone()))?;
         registry.register(Box::new(metrics.nats_awaited.clone()))?;
         Ok(metrics)
@@ -107,6 +113,11 @@ impl Metrics {
         self.held.set(i64::try_from(held).unwrap_or(i64::MAX));
         self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
         self.oldest_due_seconds.set(oldest_due_seconds);
+    }
+
+    /// Sets how many receivers fail.
+    pub fn set_failing(&self, receivers: u64) {
+        self.failing.set(i64::try_from(receivers).unwrap_or(i64::MAX));
     }
 
     /// Sets how the connection to NATS is.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{Tag, openapi};
 use crate::app::App;
 use crate::http::problem::Problem;
+use crate::webhooks;
 
 /// The dispatcher has looked for due deliveries within this time, or it hangs.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
@@ -88,6 +89,7 @@ impl OperationsApi {
         let oldest = self.app.dispatcher.oldest_due().await?;
         let age_s = oldest.map_or(0, |at| (self.app.db.now().0 - at.0).max(0) / 1000);
         self.app.metrics.set_dispatcher(health.held, health.in_flight, age_s);
+        self.app.metrics.set_failing(webhooks::health::count_failing(self.app.db.read()).await?);
         if let Some(streams) = &self.app.streams {
             self.app.metrics.set_nats(streams.is_ready(), streams.awaited());
         }

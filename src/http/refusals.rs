@@ -6,7 +6,7 @@ use serde_json::Value;
 type Refusals = &'static [(u16, &'static [&'static str])];
 
 /// The operations that have some, in the order of the document.
-const REFUSALS: [(&str, Refusals); 47] = [
+const REFUSALS: [(&str, Refusals); 48] = [
     ("getActivity", &[(404, &["ACTIVITY_NOT_FOUND"])]),
     ("createActivityRule", &[(428, &["TOO_MANY_ACTIVITY_RULES"])]),
     ("deleteActivityRule", &[(404, &["ACTIVITY_RULE_NOT_FOUND"])]),
@@ -87,6 +87,7 @@ const REFUSALS: [(&str, Refusals); 47] = [
             (428, &["NO_SIGNING_SECRET", "TOO_MANY_SIGNING_SECRETS"]),
         ],
     ),
+    ("getWebhookBacklog", &[(404, &["WEBHOOK_SUBSCRIPTION_NOT_FOUND"])]),
     ("testWebhookSubscription", &[(404, &["WEBHOOK_SUBSCRIPTION_NOT_FOUND"])]),
     (
         "createAccount",

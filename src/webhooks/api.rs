@@ -14,12 +14,12 @@ use super::destination::Destinations;
 use super::log_api::Attempt;
 use super::secrets;
 use super::subscription_api::{
-    CreateSubscriptionRequest, ListSubscriptionsResponse, NewClientCertificate, NewCustomHeader,
-    SignatureSchemeName, SubscriptionResponse, TestSubscriptionResponse, UpdateSubscriptionRequest,
-    WebhookSubscription, WebhookTest,
+    BacklogResponse, CreateSubscriptionRequest, ListSubscriptionsResponse, NewClientCertificate,
+    NewCustomHeader, SignatureSchemeName, SubscriptionResponse, TestSubscriptionResponse,
+    UpdateSubscriptionRequest, WebhookSubscription, WebhookTest,
 };
 use super::subscriptions::{self, SealedChange, SubscriptionChange, SubscriptionError};
-use super::{health, trial};
+use super::{health, log, trial};
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
@@ -120,6 +120,23 @@ impl WebhookSubscriptionsApi {
         let failing_since_date = failing.get(&id).map(|since| since.to_rfc3339());
         let webhook_subscription = WebhookSubscription { failing_since_date, ..row.into() };
         Ok(Json(SubscriptionResponse { webhook_subscription, signing_secret: None }))
+    }
+
+    /// Get what waits for a webhook subscription
+    ///
+    /// How many deliveries are still to be sent, sent again or released, and since when the oldest is.
+    #[oai(path = "/webhook-subscriptions/:id/backlog", method = "get", operation_id = "getWebhookBacklog")]
+    async fn get_webhook_backlog(
+        &self,
+        caller: AdminCaller,
+        /// The subscription.
+        id: Path<Uuid>,
+    ) -> Result<Json<BacklogResponse>, Problem> {
+        let (db, id) = (self.app.db.read(), SubscriptionId(id.0));
+        let row = subscriptions::find_subscription(db, caller.site()?, id).await?;
+        let row = row.ok_or(SubscriptionError::NotFound)?;
+        let webhook_backlog = log::backlog(db, row.id).await?.into();
+        Ok(Json(BacklogResponse { webhook_backlog }))
     }
 
     /// Update a webhook subscription

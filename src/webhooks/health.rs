@@ -15,8 +15,8 @@ use entity::kinds::{EndpointNotice, SubscriptionStatus};
 use entity::{endpoint, subscription};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait as _, QueryFilter, QueryOrder as _,
-    QuerySelect as _,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait as _, PaginatorTrait as _, QueryFilter,
+    QueryOrder as _, QuerySelect as _,
 };
 use serde_json::{Value, json};
 
@@ -39,6 +39,11 @@ const WARNINGS: [i32; 2] = [50, 90];
 const AGAIN_MS: i64 = 600_000;
 /// Endpoints that one look reviews.
 const REVIEWED_MAX: u64 = 100;
+
+/// How many receivers fail, of those whose subscription was not disabled for it.
+pub async fn count_failing(db: &impl ConnectionTrait) -> Result<u64, DbErr> {
+    endpoint::Entity::find().filter(endpoint::Column::CheckAt.is_not_null()).count(db).await
+}
 
 /// Notes in `endpoint` what `outcome` says of its receiver.
 pub(super) fn note(endpoint: &mut endpoint::Model, outcome: &Outcome) {

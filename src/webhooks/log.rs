@@ -12,6 +12,7 @@ use sea_orm::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::delivery::WAITING;
 use super::replays::first_id;
 use super::{Signature, endpoints, retention, signing};
 use crate::db::Tx;
@@ -68,6 +69,39 @@ pub async fn list_deliveries(
         query = query.filter(delivery::Column::Id.lt(before));
     }
     query.order_by_desc(delivery::Column::Id).limit(limit).all(db).await
+}
+
+/// Deliveries of a backlog that are counted.
+pub const BACKLOG_MAX: usize = 10_000;
+
+/// What waits for a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many deliveries, at most [`BACKLOG_MAX`].
+    pub deliveries: usize,
+    /// Whether there are more than were counted.
+    pub has_more: bool,
+    /// When the oldest of those that were counted was made.
+    pub oldest: Option<Timestamp>,
+}
+
+/// What waits for `subscription` to be sent, sent again, or released.
+pub async fn backlog(db: &impl ConnectionTrait, subscription: SubscriptionId) -> Result<Backlog, DbErr> {
+    let counted = u64::try_from(BACKLOG_MAX).unwrap_or(u64::MAX);
+    let made: Vec<Timestamp> = delivery::Entity::find()
+        .select_only()
+        .column(delivery::Column::CreatedAt)
+        .filter(delivery::Column::SubscriptionId.eq(subscription))
+        .filter(delivery::Column::Status.is_in(WAITING))
+        .limit(counted.saturating_add(1))
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(Backlog {
+        deliveries: made.len().min(BACKLOG_MAX),
+        has_more: made.len() > BACKLOG_MAX,
+        oldest: made.into_iter().take(BACKLOG_MAX).min(),
+    })
 }
 
 /// The delivery `id` of `site` with its attempts in order.

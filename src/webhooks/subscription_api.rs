@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::client_certificate::facts;
 use super::custom_headers;
 use super::filter::Filter;
+use super::log::Backlog;
 use super::log_api::Attempt;
 use super::secrets::WithSecret;
 use crate::http::paging::PagingMetadata;
@@ -376,6 +377,34 @@ pub(super) struct SubscriptionResponse {
     pub(super) webhook_subscription: WebhookSubscription,
     /// The secret of `v1` signatures, if it was made by this request; it is not shown again.
     pub(super) signing_secret: Option<String>,
+}
+
+/// What waits for a subscription to be sent, sent again, or released.
+#[derive(Debug, Object)]
+#[oai(rename = "WebhookBacklog", rename_all = "camelCase", skip_serializing_if_is_none)]
+pub(super) struct BacklogJson {
+    /// How many deliveries; not more than 10000 are counted.
+    deliveries: u32,
+    /// Whether there are more than that.
+    has_more: bool,
+    /// When the oldest of them was made; absent if there is none.
+    oldest_date: Option<String>,
+}
+
+impl From<Backlog> for BacklogJson {
+    fn from(backlog: Backlog) -> Self {
+        Self {
+            deliveries: u32::try_from(backlog.deliveries).unwrap_or(u32::MAX),
+            has_more: backlog.has_more,
+            oldest_date: backlog.oldest.map(Timestamp::to_rfc3339),
+        }
+    }
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub(super) struct BacklogResponse {
+    pub(super) webhook_backlog: BacklogJson,
 }
 
 impl SubscriptionResponse {

@@ -104,6 +104,7 @@ const ROWS: &[(&str, Row)] = &[
     ("createWebhookSubscription", SITE_ADMIN),
     ("listWebhookSubscriptions", SITE_ADMIN),
     ("getWebhookSubscription", SITE_ADMIN),
+    ("getWebhookBacklog", SITE_ADMIN),
     ("updateWebhookSubscription", SITE_ADMIN),
     ("testWebhookSubscription", SITE_ADMIN),
     ("rotateWebhookSubscriptionSecret", SITE_ADMIN),

@@ -156,6 +156,7 @@ on_both! {
             ("followpoints_webhook_jobs", "gauge"),
             ("followpoints_webhook_in_flight", "gauge"),
             ("followpoints_webhook_oldest_due_seconds", "gauge"),
+            ("followpoints_webhook_failing_receivers", "gauge"),
         ] {
             assert!(answer.text.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
             assert!(answer.text.contains(&format!("# HELP {name} ")), "{name}");

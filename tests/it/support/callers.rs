@@ -228,9 +228,10 @@ impl Everything {
             "deleteTiktokHashtag" => about(&self.hashtag_id),
             "getSite" => about(&self.site.id),
             "getWebhookDelivery" | "redeliverWebhookDelivery" => about(&self.delivery_id),
-            "getWebhookSubscription" | "testWebhookSubscription" | "deleteWebhookSubscription" => {
-                about(&self.subscription_id)
-            }
+            "getWebhookSubscription"
+            | "getWebhookBacklog"
+            | "testWebhookSubscription"
+            | "deleteWebhookSubscription" => about(&self.subscription_id),
             "getAccount" => about(&self.account_id),
             "getAccountBySecondaryId" => asking(format!("?memberId={}", self.member.id)),
             "listFollowedChannelsOfSite" => {

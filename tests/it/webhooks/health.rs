@@ -69,6 +69,8 @@ fn about(slug: &str) -> String {
 on_both! {
     async fn its_owner_is_warned_at_half_and_nine_tenths_of_five_days_and_then_it_is_disabled(app: &TestApp) {
         let failing = Failing::new(app).await;
+        let metrics = app.call("GET", "/metrics").send().await.text;
+        assert!(metrics.contains("\nfollowpoints_webhook_failing_receivers 1\n"), "{metrics}");
         let since = failing.subscription(app).await["failingSinceDate"].clone();
         assert_eq!(millis(&since), failing.began);
         failing.after(app, 60 * HOUR_MS - 1).await;

@@ -39,6 +39,11 @@ impl Held {
         deliveries(app, &self.site).await.iter().map(|row| text(&row["status"])).collect()
     }
 
+    async fn backlog(&self, app: &TestApp) -> Value {
+        let path = format!("/admin/v1/webhook-subscriptions/{}/backlog", self.subscription);
+        app.call("GET", &path).key(ADMIN_KEY, &self.site.id).ok().await["webhookBacklog"].clone()
+    }
+
     async fn change(&self, app: &TestApp, change: Value) -> Value {
         patch_subscription(app, &self.site, &self.subscription, &change).await
     }
@@ -48,12 +53,15 @@ on_both! {
     async fn g3_what_is_held_while_paused_or_disabled_is_sent_once_enabled(app: &TestApp) {
         for status in ["PAUSED", "DISABLED"] {
             let held = Held::new(app, status).await;
+            let since = deliveries(app, &held.site).await[1]["createdDate"].clone();
+            assert_eq!(held.backlog(app).await, json!({"deliveries": 2, "hasMore": false, "oldestDate": since}));
             app.clock.advance_ms(29 * DAY_MS);
             delivery::expire_held(&app.app.db).await.unwrap();
             held.change(app, json!({"status": "ENABLED"})).await;
             app.drain().await;
 
             assert_eq!(held.states(app).await, ["DELIVERED"; 2], "{status}");
+            assert_eq!(held.backlog(app).await, json!({"deliveries": 0, "hasMore": false}));
             let mut sent: Vec<Value> =
                 held.receiver.bodies().iter().map(|body| unfold(body)["jti"].clone()).collect();
             let mut events: Vec<Value> =
