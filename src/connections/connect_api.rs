@@ -12,6 +12,7 @@ use super::flow::{Answered, Bound, Outcome, is_token};
 use super::pages::{self, Page};
 use super::{StoreError, withdrawal_api};
 use crate::app::App;
+use crate::http;
 use crate::http::problem::Problem;
 use crate::seal;
 
@@ -170,7 +171,7 @@ pub(super) fn respond(page: &Page, form_targets: &[String]) -> Response {
 }
 
 pub(super) async fn form(body: Body) -> Result<Vec<(String, String)>, Problem> {
-    let bytes = body.into_bytes_limit(FORM_BYTES_MAX).await.map_err(|_| Problem::too_large())?;
+    let bytes = http::body::read(body, FORM_BYTES_MAX).await?;
     Ok(url::form_urlencoded::parse(&bytes).into_owned().collect())
 }
 

@@ -185,7 +185,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
 pub fn endpoint(app: &App) -> impl Endpoint<Output = Response> + 'static {
     let tiktok = |entrance| WebhookEndpoint { app: app.clone(), entrance };
     connect_api::routes(Route::new())
-        .at("/docs", openapi::reader())
+        .at("/docs", poem::get(openapi::reader()))
         .at("/ingest/instagram/facebook-login", ingest_api::entrance(Login::Facebook))
         .at("/ingest/instagram/instagram-login", ingest_api::entrance(Login::Instagram))
         .at("/ingest/tiktok/webhook", poem::post(tiktok(Entrance::Developer)))

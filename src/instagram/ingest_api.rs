@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::signature::{self, SIGNATURE_HEADER};
 use super::{kinds::Kind, payload};
 use crate::app::App;
+use crate::http;
 use crate::http::problem::Problem;
 use crate::inbox::Call;
 use crate::seal;
@@ -127,10 +128,7 @@ async fn receive(
     if header.is_none() {
         return Err(Problem::forbidden(signature::SignatureError::Missing.to_string()));
     }
-    let body = body.into_bytes_limit(BODY_BYTES_MAX).await.map_err(|error| match error {
-        poem::error::ReadBodyError::PayloadTooLarge => Problem::too_large(),
-        _ => Problem::invalid("body", "FORMAT", "could not be read to its end"),
-    })?;
+    let body = http::body::read(body, BODY_BYTES_MAX).await?;
     let secret = signature::verify(header, &body, secrets).map_err(|error| {
         tracing::warn!(source = login.source(), %error, bytes = body.len(), "a webhook was refused");
         Problem::forbidden(error.to_string())

@@ -6,6 +6,7 @@ use poem::{Endpoint, Request, Response};
 use super::signature::{self, SIGNATURE_HEADER};
 use super::webhook::{self, BODY_BYTES_MAX, Entrance};
 use crate::app::App;
+use crate::http::body;
 use crate::http::problem::Problem;
 use crate::inbox::Call;
 
@@ -23,8 +24,7 @@ impl Endpoint for WebhookEndpoint {
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let header = request.headers().get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok());
         let header = header.unwrap_or_default().to_owned();
-        let body = request.take_body().into_bytes_limit(BODY_BYTES_MAX).await;
-        let body = body.map_err(|_| Problem::too_large())?;
+        let body = body::read(request.take_body(), BODY_BYTES_MAX).await?;
         let settings = self.app.tiktok.settings();
         let secrets = match self.entrance {
             Entrance::Developer => &settings.developer.secrets,

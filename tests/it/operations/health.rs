@@ -195,6 +195,7 @@ on_both! {
         let document = app.call("GET", "/openapi.json").ok().await;
         assert_eq!(document["openapi"], json!("3.1.0"));
         assert_eq!(&document, followpoints::http::openapi::document());
+        assert_eq!(app.call("POST", "/docs").send().await.status.as_u16(), 405);
         let reader = app.call("GET", "/docs").send().await;
         assert_eq!(reader.status.as_u16(), 200);
         assert!(reader.headers["content-type"].to_str().unwrap().starts_with("text/html"));
