@@ -261,6 +261,9 @@ fn check_text(schema: &MetaSchema, text: &str, path: &Path<'_>, out: &mut Vec<Vi
         let description = format!("has at least {min} characters");
         out.push(Violation::new(path.text(), "MIN_LENGTH", description).with(json!({"threshold": min})));
     }
+    if schema.min_length.is_some_and(|min| min > 0) && !text.is_empty() && text.trim().is_empty() {
+        out.push(Violation::new(path.text(), "REQUIRED_FIELD", "must not be blank"));
+    }
     if text.contains('\0') {
         out.push(Violation::new(path.text(), "FORMAT", "must not contain the character NUL"));
     }

@@ -182,6 +182,10 @@ fn correct(value: &mut Value) {
                 fields.insert("$ref".to_owned(), reference);
             }
             for name in ["minimum", "maximum"] {
+            if fields.get("type").is_some_and(|ty| ty == "string") && fields.get("minLength").is_some() {
+                // Blank is as good as empty (`body.rs`).
+                fields.insert("pattern".to_owned(), json!(r"\S"));
+            }
                 // Written as `100.0`, which generators take for a limit of a floating-point number.
                 #[expect(clippy::cast_possible_truncation, reason = "our limits are whole numbers")]
                 if let Some(limit) = fields.get(name).and_then(Value::as_f64) {

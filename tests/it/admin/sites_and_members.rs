@@ -56,6 +56,8 @@ on_both! {
             let field = format!("{wrapper}.name");
             assert_eq!(send(Value::Null).await.violations(), [(field.clone(), "REQUIRED_FIELD".to_owned())]);
             assert_eq!(send(json!("")).await.violations(), [(field.clone(), "MIN_LENGTH".to_owned())]);
+            let blank = send(json!(" \t\u{a0}")).await.violations();
+            assert_eq!(blank, [(field.clone(), "REQUIRED_FIELD".to_owned())]);
             let long = format!("{hundred}a");
             assert_eq!(send(json!(long)).await.violations(), [(field.clone(), "MAX_LENGTH".to_owned())]);
             assert_eq!(send(json!(7)).await.violations(), [(field, "FORMAT".to_owned())]);
