@@ -12,13 +12,14 @@
 //! | [`profiles`], [`activities`] | members' handles and attributes; what they do on platforms and what it earns |
 //! | [`webhooks`], [`apps`], [`outbound`], [`streams`] | events told to external systems, their keys, the ways out |
 //! | [`access`] | who calls, and the token endpoint |
-//! | [`app`], [`config`], [`db`], [`rows`], [`gather`], [`threads`], [`seal`], [`clock`], [`ids`], [`metrics`] | what they stand on |
+//! | [`app`], [`config`], [`db`], [`rows`], [`gather`], [`change`], [`threads`], [`seal`], [`clock`], [`ids`], [`metrics`] | what they stand on |
 
 pub mod access;
 pub mod accounts;
 pub mod activities;
 pub mod app;
 pub mod apps;
+pub mod change;
 pub mod channels;
 pub mod clock;
 pub mod config;

@@ -4,6 +4,7 @@ use entity::id::SiteId;
 use entity::kinds::Channel;
 use entity::{kinds, site_channel};
 use poem_openapi::payload::Json;
+use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{Enum, Object, OpenApi};
 
 use super::{ChangeError, ChannelChange, LINK_REPLY_MAX};
@@ -115,15 +116,15 @@ struct ChannelUpdate {
     channel: ChannelName,
     /// Whether members may follow it; needs a handle or URL.
     enabled: Option<bool>,
-    /// The brand's handle there, with or without `@`.
+    /// The brand's handle there, with or without `@`; `null` takes it away.
     #[oai(validator(min_length = 1, max_length = 255))]
-    id: Option<String>,
-    /// The brand's page there; derived from the handle unless given.
+    id: MaybeUndefined<String>,
+    /// The brand's page there, derived from the handle unless given; `null` for that one.
     #[oai(validator(min_length = 1, max_length = 2048))]
-    url: Option<String>,
-    /// Points for a follow.
+    url: MaybeUndefined<String>,
+    /// Points for a follow; `null` for none of the channel's own.
     #[oai(validator(minimum(value = "0"), maximum(value = "9999999")))]
-    points: Option<i64>,
+    points: MaybeUndefined<i64>,
     /// What becomes of the award when a member no longer follows.
     unfollow_policy: Option<UnfollowPolicyName>,
     /// With `REVERSE`, until how many days after the follow its points are taken back.
@@ -164,7 +165,7 @@ impl ChannelsApi {
             .into_iter()
             .enumerate()
             .map(|(index, update)| {
-                if let Some(url) = &update.url {
+                if let MaybeUndefined::Value(url) = &update.url {
                     check_page(url, index)?;
                 }
                 if let Some(reply) = &update.link_reply {
@@ -173,9 +174,9 @@ impl ChannelsApi {
                 Ok(ChannelChange {
                     channel: update.channel.into(),
                     enabled: update.enabled,
-                    handle: update.id,
-                    url: update.url,
-                    points: update.points,
+                    handle: wire::change(update.id),
+                    url: wire::change(update.url),
+                    points: wire::change(update.points),
                     unfollow_policy: update.unfollow_policy.map(Into::into),
                     reverse_within_days: update.reverse_within_days,
                     claimed_handle_earns: update.claimed_handle_earns,

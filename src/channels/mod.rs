@@ -11,6 +11,7 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter,
 };
 
+use crate::change::Change;
 use crate::db::Tx;
 use crate::sites::config;
 
@@ -28,11 +29,11 @@ pub struct ChannelChange {
     /// Whether members may follow it.
     pub enabled: Option<bool>,
     /// The brand's user name there.
-    pub handle: Option<String>,
+    pub handle: Change<String>,
     /// The brand's page; derived from the handle unless given.
-    pub url: Option<String>,
+    pub url: Change<String>,
     /// Points for a follow.
-    pub points: Option<i64>,
+    pub points: Change<i64>,
     /// What becomes of the award when a member no longer follows.
     pub unfollow_policy: Option<UnfollowPolicy>,
     /// Until how many days after the follow points are taken back.
@@ -111,7 +112,7 @@ pub async fn change_settings(
         if changes[..index].iter().any(|other| other.channel == change.channel) {
             return Err(ChangeError::Twice(index));
         }
-        if change.handle.as_deref().is_some_and(|handle| !is_handle(handle)) {
+        if matches!(&change.handle, Change::Set(handle) if !is_handle(handle)) {
             return Err(ChangeError::NotAHandle(index));
         }
         let Some(row) = channels.iter_mut().find(|row| row.channel == change.channel) else {
@@ -154,16 +155,24 @@ fn apply(row: &mut site_channel::Model, change: &ChannelChange) {
     if let Some(enabled) = change.enabled {
         row.enabled = enabled;
     }
-    if let Some(handle) = &change.handle {
-        row.url = Some(page_of(row.channel, handle));
-        row.handle = Some(handle.clone());
+    let channel = row.channel;
+    let page = |handle: Option<&str>| handle.map(|handle| page_of(channel, handle));
+    match &change.handle {
+        Change::Keep => {}
+        Change::Set(handle) => row.url = page(Some(handle)),
+        // The page that was derived from it goes with it; one that was given stays.
+        Change::Remove => {
+            let derived = page(row.handle.as_deref());
+            row.url = row.url.take().filter(|url| Some(url) != derived.as_ref());
+        }
     }
-    if let Some(url) = &change.url {
-        row.url = Some(url.clone());
+    row.handle = change.handle.clone().applied(row.handle.take());
+    match &change.url {
+        Change::Keep => {}
+        Change::Set(url) => row.url = Some(url.clone()),
+        Change::Remove => row.url = page(row.handle.as_deref()),
     }
-    if let Some(points) = change.points {
-        row.points = Some(points);
-    }
+    row.points = change.points.applied(row.points);
     row.unfollow_policy = change.unfollow_policy.unwrap_or(row.unfollow_policy);
     row.reverse_within_days = change.reverse_within_days.unwrap_or(row.reverse_within_days);
     row.claimed_handle_earns = change.claimed_handle_earns.unwrap_or(row.claimed_handle_earns);

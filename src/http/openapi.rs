@@ -145,7 +145,8 @@ const CREDENTIALS: [(&str, &str); 2] = [
 ];
 
 /// Fields of updates in which `null` takes away what there is.
-const NULL_TAKES_AWAY: [(&str, &[&str]); 3] = [
+const NULL_TAKES_AWAY: [(&str, &[&str]); 4] = [
+    ("SocialMediaChannelUpdate", &["id", "url", "points"]),
     ("ActivityRuleUpdate", &["platform", "mentionType", "limits", "requires", "startsAt", "endsAt"]),
     ("ActivityRuleLimitsUpdate", &["perMember", "total"]),
     ("ActivityRuleRequiresUpdate", &["verifiedHandle", "followersMin", "captionContains"]),
@@ -181,11 +182,11 @@ fn correct(value: &mut Value) {
                 fields.remove("allOf");
                 fields.insert("$ref".to_owned(), reference);
             }
-            for name in ["minimum", "maximum"] {
             if fields.get("type").is_some_and(|ty| ty == "string") && fields.get("minLength").is_some() {
                 // Blank is as good as empty (`body.rs`).
                 fields.insert("pattern".to_owned(), json!(r"\S"));
             }
+            for name in ["minimum", "maximum"] {
                 // Written as `100.0`, which generators take for a limit of a floating-point number.
                 #[expect(clippy::cast_possible_truncation, reason = "our limits are whole numbers")]
                 if let Some(limit) = fields.get(name).and_then(Value::as_f64) {

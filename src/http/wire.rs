@@ -2,8 +2,11 @@
 
 use entity::id::Timestamp;
 use entity::{account, followed_channel, kinds};
+use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{Enum, Object};
 use uuid::Uuid;
+
+use crate::change::Change;
 
 /// A social channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -161,6 +164,15 @@ pub fn revision(text: Option<&str>, field: &'static str) -> Result<Option<i64>, 
         })
     })
     .transpose()
+}
+
+/// What a field of an update asks for: `null` takes away, an absent one stays.
+pub fn change<T>(field: MaybeUndefined<T>) -> Change<T> {
+    match field {
+        MaybeUndefined::Undefined => Change::Keep,
+        MaybeUndefined::Null => Change::Remove,
+        MaybeUndefined::Value(value) => Change::Set(value),
+    }
 }
 
 /// Reads an instant in RFC 3339; `field` is where it stands.

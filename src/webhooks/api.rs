@@ -18,9 +18,10 @@ use super::subscription_api::{
     NewCustomHeader, SignatureSchemeName, SubscriptionResponse, TestSubscriptionResponse,
     UpdateSubscriptionRequest, WebhookSubscription, WebhookTest,
 };
-use super::subscriptions::{self, SealedChange, SubscriptionChange, SubscriptionError};
+use super::subscriptions::{self, SubscriptionChange, SubscriptionError};
 use super::{health, log, trial};
 use crate::app::App;
+use crate::change::Change;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::body::Body;
@@ -58,7 +59,7 @@ impl WebhookSubscriptionsApi {
             retry_delays: new.retry_delays_seconds,
             certificate: match new.client_certificate {
                 Some(certificate) => self.certificate(site, &certificate)?,
-                None => SealedChange::Keep,
+                None => Change::Keep,
             },
             filter: new.filter.map(Into::into),
             custom_headers: self.headers(site, new.custom_headers)?,
@@ -162,8 +163,8 @@ impl WebhookSubscriptionsApi {
             retry_profile: update.retry_profile.map(Into::into),
             retry_delays: update.retry_delays_seconds,
             certificate: match update.client_certificate {
-                MaybeUndefined::Undefined => SealedChange::Keep,
-                MaybeUndefined::Null => SealedChange::Remove,
+                MaybeUndefined::Undefined => Change::Keep,
+                MaybeUndefined::Null => Change::Remove,
                 MaybeUndefined::Value(certificate) => self.certificate(site, &certificate)?,
             },
             filter: update.filter.map(Into::into),
@@ -228,18 +229,18 @@ impl WebhookSubscriptionsApi {
 }
 
 impl WebhookSubscriptionsApi {
-    fn headers(&self, site: SiteId, new: Option<Vec<NewCustomHeader>>) -> Result<SealedChange, Problem> {
-        let Some(new) = new else { return Ok(SealedChange::Keep) };
+    fn headers(&self, site: SiteId, new: Option<Vec<NewCustomHeader>>) -> Result<Change<Vec<u8>>, Problem> {
+        let Some(new) = new else { return Ok(Change::Keep) };
         let pairs: Vec<(String, String)> =
             new.into_iter().map(|header| (header.name, header.value)).collect();
         let stored = custom_headers::store(&self.app.sealer, site, &pairs)?;
-        Ok(stored.map_or(SealedChange::Remove, SealedChange::Set))
+        Ok(stored.map_or(Change::Remove, Change::Set))
     }
 
-    fn certificate(&self, site: SiteId, new: &NewClientCertificate) -> Result<SealedChange, Problem> {
+    fn certificate(&self, site: SiteId, new: &NewClientCertificate) -> Result<Change<Vec<u8>>, Problem> {
         let App { sealer, db, .. } = &self.app;
         let pair = (new.certificate_pem.as_str(), new.private_key_pem.as_str());
-        Ok(SealedChange::Set(client_certificate::store(sealer, site, db.now(), pair)?))
+        Ok(Change::Set(client_certificate::store(sealer, site, db.now(), pair)?))
     }
 }
 

@@ -18,6 +18,7 @@ use super::filter::Filter;
 use super::schedule::DELAY_S_MAX;
 use super::{EventType, endpoints, health, secrets};
 use crate::apps::{self, Viewer};
+use crate::change::Change;
 use crate::db::Tx;
 use crate::outbound::{Guard, UrlProblem};
 use crate::sites::config;
@@ -28,30 +29,6 @@ pub const TIMEOUT_MS_DEFAULT: i32 = 1_250;
 pub const IN_FLIGHT_DEFAULT: i32 = 64;
 /// Subscriptions of one site.
 pub const SUBSCRIPTIONS_MAX: u64 = 1_000;
-
-/// What is to become of something that is stored sealed.
-#[derive(Debug, Default)]
-pub enum SealedChange {
-    /// It stays as it is.
-    #[default]
-    Keep,
-    /// There is none any more.
-    Remove,
-    /// This, as it is stored.
-    Set(Vec<u8>),
-}
-
-impl SealedChange {
-    /// What is stored after the change, with `earlier` before it.
-    #[must_use]
-    pub fn applied(self, earlier: Option<Vec<u8>>) -> Option<Vec<u8>> {
-        match self {
-            Self::Keep => earlier,
-            Self::Remove => None,
-            Self::Set(stored) => Some(stored),
-        }
-    }
-}
 
 /// A subscription to make or to change; what is `None` stays, or takes its default.
 #[derive(Debug, Default)]
@@ -73,7 +50,7 @@ pub struct SubscriptionChange {
     /// The waits of [`RetryProfile::Custom`], in seconds.
     pub retry_delays: Option<Vec<i64>>,
     /// The certificate that it shows.
-    pub certificate: SealedChange,
+    pub certificate: Change<Vec<u8>>,
     /// In which order deliveries are sent.
     pub ordering: Option<DeliveryOrdering>,
     /// Tries a second at most; zero for as many as there are.
@@ -83,7 +60,7 @@ pub struct SubscriptionChange {
     /// What events must say.
     pub filter: Option<Filter>,
     /// Headers of its own, as [`super::custom_headers::store`] made them.
-    pub custom_headers: SealedChange,
+    pub custom_headers: Change<Vec<u8>>,
     /// What becomes of the deliveries that wait for it.
     pub held: Option<HeldDeliveries>,
     /// Only if nobody changed it since.
@@ -217,8 +194,8 @@ fn check(kind: SubscriptionKind, change: &SubscriptionChange) -> Result<(), Subs
     if kind == SubscriptionKind::Nats {
         let is_signed = change.signature_headers.as_ref().is_some_and(|schemes| !schemes.is_empty());
         let parts = [
-            ("clientCertificate", matches!(change.certificate, SealedChange::Set(_))),
-            ("customHeaders", matches!(change.custom_headers, SealedChange::Set(_))),
+            ("clientCertificate", matches!(change.certificate, Change::Set(_))),
+            ("customHeaders", matches!(change.custom_headers, Change::Set(_))),
             ("signatureHeaders", is_signed),
         ];
         if let Some((field, _)) = parts.into_iter().find(|(_, is_set)| *is_set) {

@@ -43,6 +43,7 @@ const FOUNDATION: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("ids", &[]),
     ("gather", &[]),
+    ("change", &[]),
     ("threads", &[]),
     ("rows", &[]),
     ("seal", &[]),

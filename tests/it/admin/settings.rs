@@ -100,6 +100,43 @@ on_both! {
 }
 
 on_both! {
+    async fn null_takes_a_handle_a_page_and_points_away(app: &TestApp) {
+        let site = new_site(app).await;
+        let set = async |channels: Value| {
+            let body = change(&channels);
+            let changed = app.call("PATCH", PATH).key(ADMIN_KEY, &site.id).json(&body).ok().await;
+            changed["socialMediaSettings"]["channels"].clone()
+        };
+        set(json!([
+            {"type": "X", "enabled": true, "id": "nordbrew", "points": 50},
+            {"type": "FACEBOOK", "id": "nordbrew", "url": "https://fb.example/nordbrew"},
+            {"type": "TIKTOK", "id": "nordbrew", "url": "https://tiktok.example/nordbrew"},
+        ]))
+        .await;
+        let channels = set(json!([
+            {"type": "X", "enabled": false, "id": null, "points": null},
+            {"type": "FACEBOOK", "id": null},
+            {"type": "TIKTOK", "url": null},
+        ]))
+        .await;
+        assert_eq!(
+            [&channels[0], &channels[3], &channels[4]],
+            [
+                &usual(json!({"type": "FACEBOOK", "enabled": false, "url": "https://fb.example/nordbrew"})),
+                &usual(json!({"type": "X", "enabled": false})),
+                &usual(json!({"type": "TIKTOK", "enabled": false, "id": "nordbrew",
+                              "url": "https://www.tiktok.com/@nordbrew"})),
+            ]
+        );
+        set(json!([{"type": "TIKTOK", "enabled": true}])).await;
+        let body = change(&json!([{"type": "TIKTOK", "id": null}]));
+        let refused = app.call("PATCH", PATH).key(ADMIN_KEY, &site.id).json(&body).send().await;
+        let nowhere = ("socialMediaSettings.channels[0].id".to_owned(), "REQUIRED_FIELD".to_owned());
+        assert_eq!(refused.violations(), [nowhere], "it is enabled");
+    }
+}
+
+on_both! {
     async fn a_channel_that_leads_nowhere_cannot_be_enabled(app: &TestApp) {
         let site = new_site(app).await;
         let before = read(app, &site).await;
