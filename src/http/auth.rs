@@ -18,77 +18,57 @@ use crate::apps::Viewer;
 /// The header that names the site of an API key's call.
 pub const SITE_HEADER: &str = "wix-site-id";
 
-/// A visitor's, member's or app's access token, or an API key together with `wix-site-id`. Sent raw, as the Wix SDK does, or
-/// behind `Bearer`.
-#[derive(SecurityScheme)]
-#[oai(rename = "token", ty = "api_key", key_name = "Authorization", key_in = "header", checker = "recognise")]
-pub struct SiteCaller(pub Arc<Caller>);
+/// A kind of caller: a handler that takes it is reached by whom its checker lets pass.
+macro_rules! caller {
+    ($(#[$doc:meta])* $name:ident($vis:vis $what:ty), $credentials:tt, $checker:tt) => {
+        $(#[$doc])*
+        #[derive(SecurityScheme)]
+        #[oai(
+            rename = $credentials,
+            ty = "api_key",
+            key_name = "Authorization",
+            key_in = "header",
+            checker = $checker
+        )]
+        pub struct $name($vis $what);
+    };
+}
 
-/// A member's access token.
-#[derive(SecurityScheme)]
-#[oai(
-    rename = "token",
-    ty = "api_key",
-    key_name = "Authorization",
-    key_in = "header",
-    checker = "recognise_member"
-)]
-pub struct MemberCaller(pub (SiteId, MemberId));
+caller! {
+    /// A visitor's, member's or app's access token, or an API key together with `wix-site-id`. Sent raw, as the Wix SDK does, or
+    /// behind `Bearer`.
+    SiteCaller(pub Arc<Caller>), "token", "recognise"
+}
 
-/// An app's access token or an API key that may read the site's loyalty program.
-#[derive(SecurityScheme)]
-#[oai(
-    rename = "token",
-    ty = "api_key",
-    key_name = "Authorization",
-    key_in = "header",
-    checker = "recognise_reader"
-)]
-pub struct ReaderCaller(pub OnSite);
+caller! {
+    /// A member's access token.
+    MemberCaller(pub (SiteId, MemberId)), "token", "recognise_member"
+}
 
-/// An app's access token or an API key that may change the site's loyalty program.
-#[derive(SecurityScheme)]
-#[oai(
-    rename = "token",
-    ty = "api_key",
-    key_name = "Authorization",
-    key_in = "header",
-    checker = "recognise_manager"
-)]
-pub struct ManagerCaller(pub OnSite);
+caller! {
+    /// An app's access token or an API key that may read the site's loyalty program.
+    ReaderCaller(pub OnSite), "token", "recognise_reader"
+}
 
-/// Whoever can follow: a member for itself, or one who may change the site's loyalty program for others.
-#[derive(SecurityScheme)]
-#[oai(
-    rename = "token",
-    ty = "api_key",
-    key_name = "Authorization",
-    key_in = "header",
-    checker = "recognise_follower"
-)]
-pub struct FollowerCaller(pub (OnSite, Option<MemberId>));
+caller! {
+    /// An app's access token or an API key that may change the site's loyalty program.
+    ManagerCaller(pub OnSite), "token", "recognise_manager"
+}
 
-/// An API key; for what belongs to a site together with `wix-site-id`.
-#[derive(SecurityScheme)]
-#[oai(
-    rename = "apiKey",
-    ty = "api_key",
-    key_name = "Authorization",
-    key_in = "header",
-    checker = "recognise_admin"
-)]
-pub struct AdminCaller(Arc<Caller>);
+caller! {
+    /// Whoever can follow: a member for itself, or one who may change the site's loyalty program for others.
+    FollowerCaller(pub (OnSite, Option<MemberId>)), "token", "recognise_follower"
+}
 
-/// An instance-wide API key.
-#[derive(SecurityScheme)]
-#[oai(
-    rename = "apiKey",
-    ty = "api_key",
-    key_name = "Authorization",
-    key_in = "header",
-    checker = "recognise_operator"
-)]
-pub struct OperatorCaller(pub AdminCaller);
+caller! {
+    /// An API key; for what belongs to a site together with `wix-site-id`.
+    AdminCaller(Arc<Caller>), "apiKey", "recognise_admin"
+}
+
+caller! {
+    /// An instance-wide API key.
+    OperatorCaller(pub AdminCaller), "apiKey", "recognise_operator"
+}
 
 /// Who calls, and the site on which that caller has the right that the operation asks for.
 #[derive(Debug, Clone, Copy)]
