@@ -71,7 +71,9 @@ impl OperationsApi {
     /// Looks at the database, its migrations, the webhook dispatcher and the oldest due delivery.
     #[oai(path = "/readyz", method = "get", operation_id = "getReadiness")]
     async fn get_readiness(&self) -> ReadinessResponse {
-        let checks = vec![self.check_database().await, self.check_dispatcher(), self.check_due().await];
+        let heartbeat_age = self.app.dispatcher.health().heartbeat_age;
+        let checks =
+            vec![self.check_database().await, check_heartbeat(heartbeat_age), self.check_due().await];
         let readiness = Readiness { ready: checks.iter().all(|check| check.ok), checks };
         if readiness.ready {
             ReadinessResponse::Ready(Json(readiness))
@@ -112,12 +114,6 @@ impl OperationsApi {
         Check { name: "database".to_owned(), ok, detail }
     }
 
-    fn check_dispatcher(&self) -> Check {
-        let age = self.app.dispatcher.health().heartbeat_age;
-        let detail = format!("last look for due deliveries {} ms ago", age.as_millis());
-        Check { name: "dispatcher".to_owned(), ok: age <= HEARTBEAT_MAX, detail }
-    }
-
     async fn check_due(&self) -> Check {
         let (ok, detail) = match self.app.dispatcher.oldest_due().await {
             Ok(None) => (true, "nothing is due".to_owned()),
@@ -128,5 +124,22 @@ impl OperationsApi {
             Err(error) => (false, error.to_string()),
         };
         Check { name: "deliveries".to_owned(), ok, detail }
+    }
+}
+
+fn check_heartbeat(age: Duration) -> Check {
+    let detail = format!("last look for due deliveries {} ms ago", age.as_millis());
+    Check { name: "dispatcher".to_owned(), ok: age <= HEARTBEAT_MAX, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dispatcher_that_has_not_looked_for_five_seconds_is_not_ready() {
+        assert!(check_heartbeat(Duration::from_secs(5)).ok);
+        let hangs = check_heartbeat(Duration::from_millis(5_001));
+        assert_eq!((hangs.ok, hangs.detail.as_str()), (false, "last look for due deliveries 5001 ms ago"));
     }
 }
