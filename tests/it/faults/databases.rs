@@ -169,11 +169,10 @@ impl Drop for SmallDisk {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn g2_g3_a_full_disk_loses_nothing_and_service_goes_on_when_there_is_room() {
-    let Some(disk) = SmallDisk::mount("64m") else { return };
-    let url = format!("sqlite://{}/test.db?mode=rwc", disk.0.path().display());
-    let installation = Installation::new(TestDatabase::at(&url).await);
+/// Serves from the database at `url`, which is on `disk`, until nothing fits on that any more, and goes on when there is room and
+/// `ready` has seen to the database.
+async fn fill_and_go_on(disk: &SmallDisk, url: &str, ready: impl FnOnce()) {
+    let installation = Installation::new(TestDatabase::at(url).await);
     let process = installation.serve().await;
     let (drive, all, some) = set_up(&process).await;
     drive.shop.may_fail(true);
@@ -183,34 +182,27 @@ async fn g2_g3_a_full_disk_loses_nothing_and_service_goes_on_when_there_is_room(
     process.wait_until_said("request failed", 2).await;
     let count = drive.count();
     std::fs::remove_file(ballast).unwrap();
+    ready();
     drive.wait_for(count + 40).await;
     drive.stop().await;
 
     check_everything(&installation, &drive, [&all, &some]).await;
-    check_attempts(&connect(&installation.database.url).await).await;
+    check_attempts(&connect(url).await).await;
     assert!(process.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g2_g3_a_full_disk_loses_nothing_and_service_goes_on_when_there_is_room() {
+    let Some(disk) = SmallDisk::mount("64m") else { return };
+    let url = format!("sqlite://{}/test.db?mode=rwc", disk.0.path().display());
+    fill_and_go_on(&disk, &url, || {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g2_g3_a_full_disk_of_postgresql_loses_nothing_and_service_goes_on_when_there_is_room() {
     let Some(disk) = SmallDisk::mount("256m") else { return };
     let Some(mut server) = OwnServer::start_in(disk.0.path()) else { return };
-    let installation = Installation::new(TestDatabase::at(&server.url).await);
-    let process = installation.serve().await;
-    let (drive, all, some) = set_up(&process).await;
-    drive.shop.may_fail(true);
-    drive.wait_for(40).await;
-
-    let ballast = disk.fill();
-    process.wait_until_said("request failed", 2).await;
-    let count = drive.count();
-    std::fs::remove_file(ballast).unwrap();
+    let url = server.url.clone();
     // A server that cannot write its log ends.
-    server.revive();
-    drive.wait_for(count + 40).await;
-    drive.stop().await;
-
-    check_everything(&installation, &drive, [&all, &some]).await;
-    check_attempts(&connect(&server.url).await).await;
-    assert!(process.terminate().await.success());
+    fill_and_go_on(&disk, &url, || server.revive()).await;
 }

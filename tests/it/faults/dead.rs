@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use entity::id::{DeliveryId, SubscriptionId};
 use entity::kinds::DeliveryStatus;
 use entity::{delivery, endpoint, event, subscription};
+use followpoints::webhooks::endpoints;
+use sea_orm::ActiveValue::Set;
 use sea_orm::{
     ColumnTrait as _, DatabaseConnection, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
 };
@@ -80,21 +82,8 @@ async fn bury(database: &DatabaseConnection, url: &str) {
         });
         delivery::Entity::insert_many(rows).exec_without_returning(database).await.unwrap();
         let rows = part.iter().map(|id| {
-            let row = endpoint::Model {
-                subscription_id: SubscriptionId(*id),
-                site_id: like.site_id,
-                owner: None,
-                fence: 0,
-                due_at: told.occurred_at,
-                is_ordered: false,
-                failing_since: None,
-                exhausted_first_at: None,
-                exhausted_last_at: None,
-                warned_percent: 0,
-                notice: None,
-                check_at: None,
-            };
-            row.into_active_model()
+            let nobodys = endpoints::new(like.site_id, SubscriptionId(*id), false);
+            endpoint::ActiveModel { due_at: Set(told.occurred_at), ..nobodys }
         });
         endpoint::Entity::insert_many(rows).exec_without_returning(database).await.unwrap();
     }
