@@ -145,3 +145,28 @@ fn follows_from_shape(operation: &Value, status: u16) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::http::openapi;
+
+    #[test]
+    fn every_row_is_of_an_operation_and_none_has_two() {
+        let paths = openapi::document()["paths"].as_object();
+        let operations = paths.into_iter().flatten().filter_map(|(_, of_path)| of_path.as_object());
+        let known: BTreeSet<&str> = operations
+            .flat_map(|of_path| of_path.values())
+            .filter_map(|of| of["operationId"].as_str())
+            .collect();
+        let rows: BTreeSet<&str> = REFUSALS.iter().map(|(id, _)| *id).collect();
+        assert_eq!(
+            rows.difference(&known).collect::<Vec<_>>(),
+            Vec::<&&str>::new(),
+            "these are no operations"
+        );
+        assert_eq!(rows.len(), REFUSALS.len(), "an operation has two rows");
+    }
+}
