@@ -193,12 +193,14 @@ impl Cluster {
         }
         let cluster = Self(servers);
         let observer = cluster.observer().await;
-        until("the cluster has a leader and three members", async || {
-            let account = observer.api("INFO", &Value::Null).await?;
-            let is_ready = account.get("error").is_none();
-            is_ready.then_some(())
+        // The leader answers before it knows of all three, and until then nothing can have three replicas.
+        let trial = json!({"name": "TRIAL", "subjects": ["trial"], "num_replicas": 3});
+        until("a stream can be on all three servers", async || {
+            let made = observer.api("STREAM.CREATE.TRIAL", &trial).await?;
+            made.get("error").is_none().then_some(())
         })
         .await;
+        observer.answer("STREAM.DELETE.TRIAL", &Value::Null).await;
         Some(cluster)
     }
 
