@@ -8,7 +8,7 @@ use sea_orm::{DatabaseBackend, DbErr};
 use super::claims::{self, ENDPOINTS_MAX};
 use super::dispatcher::Dispatcher;
 use super::endpoints::{self, CHANNEL, LEASE_MS, SESSION_LOCKS, TAKEN_MAX};
-use super::{health, replays};
+use super::{health, postponed, replays};
 
 /// How often it looks, unless it is woken.
 const TICK: Duration = Duration::from_millis(500);
@@ -101,7 +101,21 @@ impl Dispatcher {
             }
         }
         self.release_idle(false).await?;
-        Ok(has_found)
+        // Last, as it may have much to go through.
+        Ok(self.notice_time().await? || has_found)
+    }
+
+    /// Has what a wrong clock put off sent, once it is right again. Says whether there is any.
+    async fn notice_time(&self) -> Result<bool, DbErr> {
+        let now = self.0.keeper_db.now();
+        let before = self.lock().latest;
+        let is_late =
+            postponed::is_set_back(now, before) && postponed::bring_forward(&self.0.keeper_db).await?;
+        self.lock().latest = now;
+        if is_late {
+            self.wake();
+        }
+        Ok(is_late)
     }
 
     /// Renews this node's life when it is time, and buries others. If it was itself taken for dead, it starts anew.

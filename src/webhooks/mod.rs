@@ -5,6 +5,7 @@
 //! - [`endpoints`] says which node serves which subscription; [`claims`] reads what is due of those that this node serves.
 //! - [`dispatcher`] sends: fresh deliveries straight after the commit, due ones when its `keeper` finds them. Each endpoint
 //!   has its own queue and in-flight cap, so that a hanging receiver delays nobody else.
+//! - `postponed` brings forward what a wrong clock has put off.
 //! - [`delivery`] writes outcomes in batches. They count only while this node owns the endpoint.
 //! - [`health`] says how receivers do, tells their owners, and disables the subscriptions of those that are gone.
 //! - A subscription's kind says where its events go: to a URL, or to the stream of the operator's NATS server.
@@ -41,6 +42,7 @@ mod orders;
 pub mod outbox;
 mod pace;
 pub mod partitions;
+mod postponed;
 mod queue;
 mod queues;
 pub mod replay_api;

@@ -46,6 +46,9 @@ pub(super) struct State {
     pub(super) renew_at: Timestamp,
     /// … and to compare what it owns with the database.
     pub(super) review_at: Timestamp,
+    /// The latest time that the keeper has seen. At the start that is the end of this node's life: on SQLite never, as nobody
+    /// knows what time it was to the process before.
+    pub(super) latest: Timestamp,
     /// The last endpoint that was compared, while some are left.
     pub(super) reviewed: Option<SubscriptionId>,
     queues: HashMap<SubscriptionId, Queue>,
@@ -112,6 +115,7 @@ impl State {
             alive_until,
             renew_at: Timestamp(0),
             review_at: Timestamp(0),
+            latest: alive_until,
             reviewed: None,
             queues: HashMap::new(),
             agenda: Agenda::new(),

@@ -1,6 +1,7 @@
 //! What goes wrong around the real program: other nodes, receivers, databases. Whatever was acknowledged is there and
 //! every event is delivered, and the service goes on when the fault is over.
 
+mod clocks;
 mod databases;
 mod dead;
 mod keys;

@@ -11,6 +11,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+use super::clocks::DAY;
 use super::relay::{Line, Relay};
 use super::{check_attempts, connect, until};
 use crate::recovery::drive::Drive;
@@ -45,10 +46,13 @@ async fn known(database: &DatabaseConnection) -> Vec<Uuid> {
     node::Entity::find().all(database).await.unwrap().into_iter().map(|node| node.id).collect()
 }
 
-async fn join(installation: &Installation, database: &DatabaseConnection) -> Node {
+async fn join(installation: &Installation, database: &DatabaseConnection, wrong_by: i64) -> Node {
     let before = known(database).await;
     let relay = Relay::to(&installation.database.url).await;
-    let process = installation.serve_through(&relay.url).await;
+    let process = installation.serve_through(&relay.url, wrong_by).await;
+    if wrong_by != 0 {
+        process.wait_until_said("the clock is set by the database's", 1).await;
+    }
     let after = known(database).await;
     let [id] = after.into_iter().filter(|id| !before.contains(id)).collect::<Vec<_>>()[..] else {
         panic!("one node has come")
@@ -58,12 +62,17 @@ async fn join(installation: &Installation, database: &DatabaseConnection) -> Nod
 
 impl Scene {
     async fn new() -> Option<Self> {
+        Self::with_clocks([0; NODES]).await
+    }
+
+    /// Nodes whose clocks are wrong by so many seconds.
+    async fn with_clocks([first, others @ ..]: [i64; NODES]) -> Option<Self> {
         let installation = Installation::new(TestDatabase::new(Backend::Postgres).await?);
         let database = connect(&installation.database.url).await;
-        let mut nodes = vec![join(&installation, &database).await];
+        let mut nodes = vec![join(&installation, &database, first).await];
         let (drive, all, some) = set_up(&nodes[0].process).await;
-        while nodes.len() < NODES {
-            nodes.push(join(&installation, &database).await);
+        for wrong_by in others {
+            nodes.push(join(&installation, &database, wrong_by).await);
         }
         let scene = Self { installation, database, nodes, drive, all, some };
         scene.call_all();
@@ -104,6 +113,17 @@ impl Scene {
         self.all.wait_for(self.all.count() + 40).await;
     }
 
+    /// One after the other is killed.
+    async fn loses_all_but_one(mut self) {
+        for _ in 1..NODES {
+            let lost = self.lose().await;
+            let since = Instant::now();
+            lost.process.kill();
+            self.goes_on(lost.id, since, SILENCE_MS).await;
+        }
+        self.ends_well().await;
+    }
+
     async fn ends_well(self) {
         self.drive.wait_for(self.drive.count() + 20).await;
         self.drive.stop().await;
@@ -125,14 +145,14 @@ async fn left_open(database: &DatabaseConnection) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g2_g3_nodes_that_are_killed_lose_nothing_and_the_others_go_on_at_once() {
-    let Some(mut scene) = Scene::new().await else { return };
-    for _ in 1..NODES {
-        let lost = scene.lose().await;
-        let since = Instant::now();
-        lost.process.kill();
-        scene.goes_on(lost.id, since, SILENCE_MS).await;
-    }
-    scene.ends_well().await;
+    let Some(scene) = Scene::new().await else { return };
+    scene.loses_all_but_one().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g2_g3_nodes_whose_clocks_are_a_day_wrong_take_over_from_each_other_at_once() {
+    let Some(scene) = Scene::with_clocks([DAY, 0, -DAY]).await else { return };
+    scene.loses_all_but_one().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

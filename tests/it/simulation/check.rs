@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entity::id::SiteId;
 use entity::kinds::Channel;
-use entity::{account, delivery, event, ledger_entry, subscription};
+use entity::{account, attempt, delivery, event, ledger_entry, subscription};
 use followpoints::points::verify;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 use serde_json::{Value, json};
@@ -88,6 +88,11 @@ impl World {
         let query = delivery::Entity::find();
         let query = query.filter(delivery::Column::SiteId.eq(site_id(&self.model.sites[number])));
         let rows = query.all(self.app().app.db.read()).await.unwrap();
+        let attempts =
+            attempt::Entity::find().filter(attempt::Column::SiteId.eq(site_id(&self.model.sites[number])));
+        let attempts = attempts.all(self.app().app.db.read()).await.unwrap();
+        let tried: BTreeMap<_, i64> =
+            attempts.into_iter().map(|row| ((row.delivery_id, row.number), row.started_at.0)).collect();
         let site = &mut self.model.sites[number];
         assert_eq!(rows.len(), site.deliveries.len(), "deliveries of site {number}");
         let mut rows: BTreeMap<(String, String), delivery::Model> = rows
@@ -105,6 +110,7 @@ impl World {
             let expected = (delivery.status, delivery.attempts);
             assert_eq!(seen, expected, "delivery of event {event} for subscription {index} of site {number}");
             assert_eq!(row.created_at.0, delivery.created);
+            delivery.tried = tried.get(&(row.id, row.attempt_count)).copied();
             assert_eq!(row.finished_at.is_none(), delivery.is_waiting());
             if delivery.is_waiting() {
                 let due = row.next_attempt_at.0;

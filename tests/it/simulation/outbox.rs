@@ -8,6 +8,8 @@ use super::model::{Model, Site};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
+/// By how much a clock may be set back without anybody minding.
+pub const CLOCK_ERROR_MS: i64 = MINUTE;
 /// A receiver that accepts nothing for so long, of which two deliveries were exhausted so far apart, is given up.
 const FAILING_MAX: i64 = 5 * 24 * HOUR;
 const EXHAUSTED_APART: i64 = 12 * HOUR;
@@ -110,6 +112,8 @@ pub struct Delivery {
     /// When it is due: only bounds, until the instant is learned.
     pub due: RangeInclusive<i64>,
     pub created: i64,
+    /// When it was tried last, as the log has it.
+    pub tried: Option<i64>,
     /// Requests beyond the attempts on record that crashes may have caused.
     pub spare: i64,
     /// What it is if it was not tried, as its subscription was disabled before its turn came: by a 410, or given up.
@@ -124,6 +128,7 @@ impl Delivery {
             step: 0,
             due: now..=now,
             created: now,
+            tried: None,
             spare: 0,
             or_else: None,
         }
@@ -188,6 +193,17 @@ impl Model {
                     subscription.state = Listening::Disabled;
                     subscription.revision += 1;
                 }
+            }
+        }
+    }
+
+    /// The clock was set back: what was made, or tried last, at a time that is still to come is due now.
+    pub fn bring_forward(&mut self) {
+        let future = self.now + CLOCK_ERROR_MS;
+        for delivery in self.sites.iter_mut().flat_map(|site| site.deliveries.values_mut()) {
+            let is_put_off = delivery.tried.unwrap_or(delivery.created) > future;
+            if delivery.is_waiting() && *delivery.due.start() > future && is_put_off {
+                delivery.due = self.now..=self.now;
             }
         }
     }

@@ -44,7 +44,7 @@ impl World {
             Step::OpenAccount { site, of } => self.open_account(site, of).await,
             Step::Settings { .. } => self.settings(step).await,
             Step::Program { site, activate } => self.program(site, activate).await,
-            Step::Clock { ms } => self.move_clock(ms),
+            Step::Clock { ms } => self.move_clock(ms).await,
             Step::Mood { receiver, mood } => self.receivers.set_mood(receiver, mood),
             Step::Subscribe { site, receiver, kinds } => self.subscribe(site, receiver, kinds).await,
             Step::Change { site, subscription, change } => self.change(site, subscription, change).await,
@@ -61,7 +61,7 @@ impl World {
                 self.restart(crash).await;
                 // What a crashed node had claimed is free at once on SQLite, which has no other node.
                 if crash && self.app().backend() == Backend::Postgres {
-                    self.move_clock(LEASE_MS + 1);
+                    self.move_clock(LEASE_MS + 1).await;
                 }
             }
         }

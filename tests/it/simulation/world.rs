@@ -8,6 +8,7 @@ use sea_orm::{ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFil
 use serde_json::{Value, json};
 
 use super::model::{Model, Site};
+use super::outbox::CLOCK_ERROR_MS;
 use super::receiver::Receivers;
 use crate::support::client::Answer;
 use crate::support::world::{InstalledApp, text};
@@ -145,12 +146,17 @@ impl World {
         (Proof::Token(fetched), true)
     }
 
-    pub fn move_clock(&mut self, ms: i64) {
+    pub async fn move_clock(&mut self, ms: i64) {
+        if ms < 0 {
+            // The service notices what it has seen otherwise.
+            self.app().drain().await;
+        }
         self.app().clock.advance_ms(ms);
         self.model.now += ms;
         if ms < 0 {
             // A token from the future is not valid yet.
             self.tokens.clear();
+            self.model.bring_forward();
         }
     }
 
@@ -170,8 +176,12 @@ impl World {
         let sql = format!(
             "SELECT (SELECT COUNT(*) FROM delivery d JOIN subscription s ON s.id = d.subscription_id \
                WHERE d.status IN ('PENDING', 'RETRYING') AND d.next_attempt_at <= {now} AND s.status = 'ENABLED') \
+             + (SELECT COUNT(*) FROM delivery d LEFT JOIN attempt a ON a.delivery_id = d.id AND a.number = d.attempt_count \
+               WHERE d.status IN ('PENDING', 'RETRYING') AND d.next_attempt_at > {future} \
+                 AND coalesce(a.started_at, d.created_at) > {future}) \
              + (SELECT COUNT(*) FROM endpoint WHERE check_at <= {now}) AS due",
-            now = self.model.now
+            now = self.model.now,
+            future = self.model.now + CLOCK_ERROR_MS
         );
         let nothing_due = async {
             let mut looks = tokio::time::interval(LOOK);

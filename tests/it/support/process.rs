@@ -2,6 +2,7 @@
 //! for it.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -67,11 +68,31 @@ impl Installation {
         Self::started(self.command("serve")).await
     }
 
+    /// The same on a machine whose clock is wrong by so many seconds.
+    pub async fn serve_when(&self, wrong_by: i64) -> Process {
+        self.serve_through(&self.database.url, wrong_by).await
+    }
+
     /// The same with this database's URL, which leads to the same database on another way.
-    pub async fn serve_through(&self, url: &str) -> Process {
+    pub async fn serve_through(&self, url: &str, wrong_by: i64) -> Process {
         let mut command = self.command("serve");
         command.env("FOLLOWPOINTS_DATABASE_URL", url);
+        if wrong_by != 0 {
+            command.env("LD_PRELOAD", self.wrong_clock()).env("WRONG_CLOCK_SECONDS", wrong_by.to_string());
+        }
         Self::started(command).await
+    }
+
+    /// The library that tells a program another time than it is.
+    fn wrong_clock(&self) -> PathBuf {
+        let library = self.dir.path().join("wrong_clock.so");
+        if !library.exists() {
+            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/wrong_clock.c");
+            let built =
+                Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
+            assert!(built.unwrap().success(), "{source} can be compiled");
+        }
+        library
     }
 
     /// The same under a shell's `setting`, which the service inherits.

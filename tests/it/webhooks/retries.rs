@@ -178,7 +178,7 @@ on_both! {
 }
 
 on_both! {
-    async fn g3_a_clock_that_goes_back_a_day_loses_nothing_and_delays_no_new_event(app: &TestApp) {
+    async fn g3_a_clock_that_goes_back_a_day_loses_nothing_and_delays_nothing(app: &TestApp) {
         let (site, installed) = installed_site(app).await;
         let receiver = Receiver::start().await;
         receiver.answer([Reply::status(500)]);
@@ -190,14 +190,9 @@ on_both! {
         new_follower(app, &site, "u-2").await;
         app.drain().await;
         let states = |rows: Vec<Value>| rows.iter().map(|row| text(&row["status"])).collect::<Vec<_>>();
-        assert_eq!(receiver.count(), 2);
-        assert_eq!(states(deliveries(app, &site).await), ["RETRYING", "DELIVERED"]);
         assert_eq!(unfold(&receiver.bodies()[1])["data"]["data"]["eventTime"], "2024-07-31T11:51:41.431Z");
-
-        app.clock.advance_ms(24 * 60 * MINUTE + 66_000);
-        app.drain().await;
         assert_eq!(states(deliveries(app, &site).await), ["DELIVERED", "DELIVERED"]);
         let bodies = receiver.bodies();
-        assert_eq!((bodies.len(), &bodies[0]), (3, &bodies[2]));
+        assert_eq!((bodies.len(), &bodies[0]), (3, &bodies[2]), "the resend does not wait for a day to come again");
     }
 }
