@@ -99,7 +99,8 @@ impl Outcome {
 }
 
 /// Writes `outcomes` in one transaction, and gives the deliveries whose outcome counts. Those of endpoints that are no longer this
-/// node's change nothing; whoever owns them now is told to look. Nor does that of a delivery that was cancelled or expunged meanwhile.
+/// node's change nothing; whoever owns them now is told to look. A delivery that was cancelled meanwhile stays so, and has its
+/// try in the log.
 pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<HashSet<DeliveryId>, DbErr> {
     let tx = db.write().await?;
     let mut subscriptions: Vec<SubscriptionId> =
@@ -120,8 +121,16 @@ pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<HashSet<Del
     let counted = settle(&tx, &ours).await?;
     let accepted: Vec<&Outcome> =
         ours.into_iter().filter(|outcome| counted.contains(&outcome.job.lease.delivery_id)).collect();
+    let is_gone = |outcome: &&Outcome| !endpoints.contains_key(&outcome.job.target.subscription_id);
+    let uncounted = |outcome: &&Outcome| !counted.contains(&outcome.job.lease.delivery_id);
+    let cancelled: Vec<&Outcome> = outcomes
+        .iter()
+        .filter(|outcome| uncounted(outcome) && (is_ours(outcome) || is_gone(outcome)))
+        .collect();
+    let mut tried = settle_cancelled(&tx, &cancelled).await?;
     let health = health::write(&changed(endpoints, &accepted));
-    rows::write_all(tx.conn(), vec![attempts_write(&accepted), signatures_write(outcomes), health]).await?;
+    tried.extend(accepted);
+    rows::write_all(tx.conn(), vec![attempts_write(&tried), signatures_write(outcomes), health]).await?;
     tx.commit().await?;
     Ok(counted)
 }
@@ -163,6 +172,28 @@ async fn settle(tx: &Tx, outcomes: &[&Outcome]) -> Result<HashSet<DeliveryId>, D
         )
         .await?;
     rows.iter().map(|row| row.try_get("", "id")).collect()
+}
+
+/// Counts the tries of those deliveries of `outcomes` that were cancelled meanwhile, and gives them.
+async fn settle_cancelled<'a>(tx: &Tx, outcomes: &[&'a Outcome]) -> Result<Vec<&'a Outcome>, DbErr> {
+    if outcomes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = Rows::new(outcomes)
+        .uuid("site_id", |outcome| outcome.job.lease.site_id.0)
+        .uuid("id", |outcome| outcome.job.lease.delivery_id.0)
+        .int("tries", |outcome| i64::from(outcome.job.attempt_count))
+        .query(
+            tx.conn(),
+            "UPDATE delivery SET attempt_count = attempt_count + 1 FROM {rows} AS r \
+             WHERE delivery.site_id = r.site_id AND delivery.id = r.id AND delivery.attempt_count = r.tries \
+             AND delivery.status = 'CANCELLED' RETURNING delivery.id",
+        )
+        .await?;
+    let cancelled: HashSet<DeliveryId> =
+        rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
+    let is_cancelled = |outcome: &&&Outcome| cancelled.contains(&outcome.job.lease.delivery_id);
+    Ok(outcomes.iter().filter(is_cancelled).copied().collect())
 }
 
 fn attempts_write(outcomes: &[&Outcome]) -> Write {

@@ -78,6 +78,7 @@ on_both! {
             for field in ["status", "finishedDate", "nextAttemptDate"] {
                 assert_eq!(delivery.get(field), cancelled.get(field), "{field} after {status}");
             }
+            assert_eq!((&delivery["attemptCount"], &delivery["attempts"][0]["statusCode"]), (&json!(1), &json!(status)));
             app.clock.advance_ms(86_400_000);
             app.drain().await;
             assert_eq!(receiver.count(), 1);
