@@ -1,7 +1,7 @@
 //! What a receiver's answer means, and how the log keeps it.
 
 use entity::id::Timestamp;
-use http::{HeaderName, header};
+use http::{HeaderMap, HeaderName, header};
 use serde_json::{Value, json};
 
 use super::delivery::{Try, Verdict};
@@ -104,14 +104,7 @@ pub(super) fn record(sent: Sending, started_at: Timestamp, duration_ms: i32) -> 
         }
         Ok(Reply::Answer(answer)) => {
             attempt.status_code = Some(i32::from(answer.status));
-            let headers: serde_json::Map<String, Value> = answer
-                .headers
-                .iter()
-                .map(|(name, value)| {
-                    (name.to_string(), String::from_utf8_lossy(value.as_bytes()).replace('\0', "").into())
-                })
-                .collect();
-            attempt.response_headers = Some(Value::from(headers).to_string());
+            attempt.response_headers = Some(shown_headers(&answer.headers).to_string());
             attempt.response_body =
                 (!answer.body.is_empty()).then(|| storable(&String::from_utf8_lossy(&answer.body)));
             attempt.error = answer.body_error.map(|error| storable(&error.to_string()));
@@ -126,6 +119,17 @@ pub(super) fn record(sent: Sending, started_at: Timestamp, duration_ms: i32) -> 
         }
     }
     attempt
+}
+
+/// Headers as the log shows them; those of one name together, as RFC 9110 has it.
+fn shown_headers(headers: &HeaderMap) -> Value {
+    let shown = headers.keys().map(|name| {
+        let values = headers.get_all(name).iter();
+        let values: Vec<_> =
+            values.map(|value| storable(&String::from_utf8_lossy(value.as_bytes()))).collect();
+        (name.to_string(), Value::from(values.join(", ")))
+    });
+    shown.collect::<serde_json::Map<_, _>>().into()
 }
 
 /// What the owner of the URL is told: not the addresses that a name has inside the operator's network.

@@ -239,8 +239,8 @@ on_both! {
         ] {
             for (status, becomes) in [(200, "DELIVERED"), (500, "RETRYING")] {
                 let receiver = Receiver::start().await;
-                receiver
-                    .answer([Reply::status(status).header("x-note", "caf\u{e9} {rows}").body(body.clone())]);
+                let reply = Reply::status(status).header("x-note", "caf\u{e9} {rows}").header("x-note", "and more");
+                receiver.answer([reply.body(body.clone())]);
                 let subscription = app.subscribe(&site, &installed, &ALL_EVENTS[..1], &receiver.url).await;
                 cases.push((subscription, becomes, kept.clone()));
             }
@@ -253,7 +253,7 @@ on_both! {
             assert_eq!(delivery["status"], becomes);
             let logged = text(&delivery["attempts"][0]["responseBody"]);
             assert_eq!((logged.len(), &logged), (kept.len(), &kept));
-            assert_eq!(delivery["attempts"][0]["responseHeaders"]["x-note"], "caf\u{e9} {rows}");
+            assert_eq!(delivery["attempts"][0]["responseHeaders"]["x-note"], "caf\u{e9} {rows}, and more");
         }
     }
 }
