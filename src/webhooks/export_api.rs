@@ -24,8 +24,6 @@ use crate::http::auth::AdminCaller;
 use crate::http::problem::Problem;
 use crate::http::wire;
 
-/// Deliveries of an export.
-const ROWS_MAX: usize = 100_000;
 /// Deliveries that are read at once.
 const PAGE: u64 = 500;
 
@@ -78,7 +76,7 @@ impl ApiResponse for Csv {
 impl WebhookExportApi {
     /// Export webhook deliveries
     ///
-    /// As CSV, newest first, up to 100000 of them.
+    /// As CSV, newest first: all of them, sent as they are read.
     #[oai(path = "/webhook-deliveries/export", method = "get", operation_id = "exportWebhookDeliveries")]
     async fn export_webhook_deliveries(
         &self,
@@ -116,7 +114,7 @@ impl WebhookExportApi {
             site: caller.site()?,
             filter,
             after: None,
-            left: ROWS_MAX,
+            is_over: false,
             head: HEAD,
         };
         let pages =
@@ -134,27 +132,25 @@ struct Export {
     site: SiteId,
     filter: DeliveryFilter,
     after: Option<DeliveryId>,
-    left: usize,
+    is_over: bool,
     head: &'static str,
 }
 
 impl Export {
     /// The next lines, and what remains; nothing at the end.
     async fn next(mut self) -> Result<Option<(Vec<u8>, Self)>, DbErr> {
-        if self.left == 0 {
+        if self.is_over {
             return Ok(None);
         }
         let db = self.db.read();
-        let mut rows = log::list_deliveries(db, self.site, self.filter, self.after, PAGE).await?;
-        let is_last = rows.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-        rows.truncate(self.left);
+        let rows = log::list_deliveries(db, self.site, self.filter, self.after, PAGE).await?;
+        self.is_over = rows.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
         let more = log::export_rows(db, &rows).await?;
         let mut text = std::mem::take(&mut self.head).to_owned();
         for row in &rows {
             write_line(&mut text, row, more.get(&row.id));
         }
         self.after = rows.last().map(|row| row.id);
-        self.left = if is_last { 0 } else { self.left - rows.len() };
         Ok(Some((text.into_bytes(), self)))
     }
 }

@@ -102,3 +102,21 @@ on_both! {
         assert_eq!(wrong.violations(), [("since".to_owned(), "FORMAT".to_owned())]);
     }
 }
+
+on_both! {
+    async fn everything_is_exported_however_much_it_is(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        app.subscribe(&site, &installed, &ALL_EVENTS, &receiver.url).await;
+        for number in 0..126 {
+            new_follower(app, &site, &format!("u-{number}")).await;
+        }
+        let path = format!("{DELIVERIES}/export");
+        let table = app.call("GET", &path).key(ADMIN_KEY, &site.id).send().await.text;
+        let ids: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+        let mut in_order = ids.clone();
+        in_order.sort_unstable_by(|one, other| other.cmp(one));
+        in_order.dedup();
+        assert_eq!((ids.len(), &ids), (504, &in_order), "more than a page, each once, newest first");
+    }
+}
