@@ -175,6 +175,15 @@ pub fn change<T>(field: MaybeUndefined<T>) -> Change<T> {
     }
 }
 
+/// The same of a field whose empty value means that there is none.
+pub fn emptied<T: Default>(field: MaybeUndefined<T>) -> Option<T> {
+    match field {
+        MaybeUndefined::Undefined => None,
+        MaybeUndefined::Null => Some(T::default()),
+        MaybeUndefined::Value(value) => Some(value),
+    }
+}
+
 /// Reads an instant in RFC 3339; `field` is where it stands.
 pub fn instant(text: &str, field: &'static str) -> Result<Timestamp, super::problem::Problem> {
     chrono::DateTime::parse_from_rfc3339(text).map(|at| Timestamp(at.timestamp_millis())).map_err(|_| {

@@ -91,7 +91,7 @@ pub(super) enum SignatureSchemeName {
 }
 
 /// What events must say. An event that says nothing of a matter passes.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Default, Object)]
 #[oai(rename = "WebhookFilter", rename_all = "camelCase", skip_serializing_if_is_none)]
 pub(super) struct FilterJson {
     /// The channel of a follow, or the platform of an activity, is one of these; any, if there are none.
@@ -349,17 +349,18 @@ pub(super) struct SubscriptionUpdate {
     pub(super) retry_delays_seconds: Option<Vec<i64>>,
     /// In which order deliveries are sent. It counts for events from now on.
     pub(super) ordering: Option<DeliveryOrderingName>,
-    /// Tries a second at most; 0 for no limit.
+    /// Tries a second at most; 0 or `null` for no limit.
     #[oai(validator(minimum(value = "0"), maximum(value = "10000")))]
-    pub(super) max_per_second: Option<i32>,
-    /// What events must say; `{}` lets everything pass. It counts for events from now on.
-    pub(super) filter: Option<FilterJson>,
-    /// Headers that every try carries, all of them; an empty list for none.
+    pub(super) max_per_second: MaybeUndefined<i32>,
+    /// What events must say; `{}` or `null` lets everything pass. It counts for events from now on.
+    pub(super) filter: MaybeUndefined<FilterJson>,
+    /// Headers that every try carries, all of them; an empty list or `null` for none.
     #[oai(validator(max_items = 20))]
-    pub(super) custom_headers: Option<Vec<NewCustomHeader>>,
-    /// Signatures in the headers, beside the token. One that is left out and comes back has the secret that it had.
+    pub(super) custom_headers: MaybeUndefined<Vec<NewCustomHeader>>,
+    /// Signatures in the headers, beside the token; an empty list or `null` for none. One that is left out and comes back has
+    /// the secret that it had.
     #[oai(validator(max_items = 2))]
-    pub(super) signature_headers: Option<Vec<SignatureSchemeName>>,
+    pub(super) signature_headers: MaybeUndefined<Vec<SignatureSchemeName>>,
     /// Whether it receives events.
     pub(super) status: Option<SubscriptionStatusName>,
     /// What becomes of the deliveries that wait for it at this moment; `RELEASE` by default.

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{FOLLOWED, SUBSCRIPTIONS, installed_site, new_follower, unfold};
+use super::{
+    FOLLOWED, SUBSCRIPTIONS, installed_site, new_follower, patch_subscription, subscribe_with, unfold,
+};
 use crate::on_both;
 use crate::support::client::Answer;
 use crate::support::receiver::Receiver;
@@ -297,5 +299,26 @@ on_both! {
         let path = format!("{SUBSCRIPTIONS}/{made}");
         let read = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
         assert_eq!(read["webhookSubscription"]["eventTypes"], json!(["wix.loyalty.v1.*"]));
+    }
+}
+
+on_both! {
+    async fn null_takes_away_what_a_subscription_has_and_absence_leaves_it(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        let given = json!({
+            "maxPerSecond": 5, "filter": {"channels": ["X"]}, "signatureHeaders": ["V1"],
+            "customHeaders": [{"name": "x-environment", "value": "test"}],
+        });
+        let made = subscribe_with(app, &site, &installed, &receiver.url, &given).await;
+        let id = text(&made["id"]);
+        let shown = |row: &Value| {
+            ["maxPerSecond", "filter", "signatureHeaders", "customHeaders"].map(|field| row[field].clone())
+        };
+        let kept = [json!(5), json!({"channels": ["X"]}), json!(["V1"]), json!([{"name": "x-environment"}])];
+        assert_eq!(shown(&patch_subscription(app, &site, &id, &json!({"timeoutMs": 500})).await), kept);
+        let none = json!({"maxPerSecond": null, "filter": null, "signatureHeaders": null, "customHeaders": null});
+        let left = [Value::Null, Value::Null, json!([]), json!([])];
+        assert_eq!(shown(&patch_subscription(app, &site, &id, &none).await), left);
     }
 }
