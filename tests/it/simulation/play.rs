@@ -148,10 +148,12 @@ impl World {
         let key = key.map(|key| (key, identity.clone()));
         let decision = if !is_alive {
             Decision::Answer(Expected::refusal(401, "UNAUTHENTICATED"))
-        } else if !CHANNELS.contains(&channel) {
-            Decision::Answer(Expected::Violation("followedChannel.channel", "INVALID_ENUM_VALUE"))
         } else if matches!(by, By::Visitor) {
             Decision::Answer(Expected::refusal(403, "PERMISSION_DENIED"))
+        } else if account.is_some() && matches!(subject, Subject::Account(None)) {
+            Decision::Answer(Expected::refusal(404, "ACCOUNT_NOT_FOUND"))
+        } else if !CHANNELS.contains(&channel) {
+            Decision::Answer(Expected::Violation("followedChannel.channel", "INVALID_ENUM_VALUE"))
         } else if matches!(by, By::App(Target::Missing) | By::Key(Target::Missing)) {
             Decision::Answer(Expected::Violation("followedChannel.accountId", "REQUIRED_FIELD"))
         } else {
