@@ -46,8 +46,8 @@ pub(super) struct State {
     pub(super) renew_at: Timestamp,
     /// … and to compare what it owns with the database.
     pub(super) review_at: Timestamp,
-    /// The latest time that the keeper has seen. At the start that is the end of this node's life: on SQLite never, as nobody
-    /// knows what time it was to the process before.
+    /// What time it was when the keeper last looked. At the start it is the end of this node's life, which on SQLite is never:
+    /// as nobody knows what time it was to the process before, the clock counts as set back since.
     pub(super) latest: Timestamp,
     /// The last endpoint that was compared, while some are left.
     pub(super) reviewed: Option<SubscriptionId>,
