@@ -7,6 +7,7 @@
 
 mod file;
 mod log;
+pub mod lookup;
 mod statistics;
 
 use std::path::PathBuf;

@@ -49,7 +49,7 @@ const FOUNDATION: &[(&str, &[&str])] = &[
     ("seal", &[]),
     ("outbound", &["clock"]),
     ("streams", &[]),
-    ("db", &["clock", "ids"]),
+    ("db", &["clock", "gather", "ids"]),
     // It counts what the dispatcher does.
     ("metrics", &["webhooks"]),
     // The rates are settings, and their type belongs to the edge.
