@@ -5,6 +5,7 @@
 
 pub mod adapters;
 mod calls;
+pub mod claims;
 pub mod hashtags;
 pub mod hashtags_api;
 pub mod links;
@@ -25,6 +26,7 @@ pub mod words;
 use std::sync::Arc;
 
 use self::calls::Calls;
+use self::claims::Claims;
 use crate::db::Db;
 use crate::outbound::Client;
 use crate::seal::Sealer;
@@ -36,6 +38,7 @@ pub struct Tiktok {
     db: Db,
     sealer: Sealer,
     calls: Calls,
+    claims: Claims,
     settings: Arc<TiktokSettings>,
     public_url: Arc<str>,
 }
@@ -45,6 +48,7 @@ impl Tiktok {
     #[must_use]
     pub fn new(db: Db, sealer: Sealer, client: Client, settings: TiktokSettings, public_url: &str) -> Self {
         Self {
+            claims: claims::start(&db),
             db,
             sealer,
             calls: Calls::new(client),

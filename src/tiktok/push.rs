@@ -1,12 +1,15 @@
 //! Posts that a provider pushes: each is judged by itself, and all that are new are stored together before the answer.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use entity::id::{ItemId, SiteId, Timestamp};
 use entity::kinds::Platform;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::DbErr;
 use serde_json::Value;
 
+use super::Tiktok;
+use super::claims::Handle;
 use super::post::{self, Post};
 use crate::db::{Db, Tx};
 use crate::inbox::{CLAIM_MAX, Call};
@@ -51,55 +54,45 @@ struct Known {
     payload: String,
 }
 
-/// What is known about the posts of a call.
-struct Before {
-    known: HashMap<String, Known>,
-    claims: HashMap<String, Timestamp>,
-}
-
 /// The posts of a call as they are judged.
 #[derive(Default)]
 struct Judging {
-    results: Vec<Pushed>,
+    /// What became of each, with its key as far as it could be read.
+    results: Vec<(Pushed, String)>,
     /// Posts to store, and where their keys are among them.
     new: Vec<Post>,
     places: HashMap<String, usize>,
-    /// Counts of posts that were stored before.
-    counts: HashMap<ItemId, (Post, Post)>,
+    /// Posts that do not count by their time, unless they were stored in time.
+    late: HashMap<String, Post>,
 }
 
-/// Stores what is new of `posts`, which came in `body` for `site`; says for each in its order what became of it.
-pub async fn push(
-    db: &Db,
-    intake: &Intake,
-    site: SiteId,
-    (body, posts): (Vec<u8>, &[Value]),
-) -> Result<Vec<Pushed>, IntakeError> {
-    let read: Vec<Result<Post, String>> = posts.iter().map(Post::read).collect();
-    let good: Vec<&Post> = read.iter().flatten().collect();
-    let (known, claims) = tokio::try_join!(known(db, site, &good), claims(db, site, &good))?;
-    let before = Before { known, claims };
-    let mut judging = Judging::default();
-    for (value, post) in posts.iter().zip(read) {
-        judging.judge(site, db.now(), &before, value, post);
-    }
-    let items = judging.new.iter().map(|post| post.item(site)).collect();
-    let stored = intake.store(Call { source: SOURCE, body, items }).await?;
-    let ids: HashMap<String, ItemId> = stored.new.into_iter().collect();
-    for result in judging.results.iter_mut().filter(|result| is_new(result.status)) {
-        let key = result.external_id.as_deref().map(|id| post::key(site, id)).unwrap_or_default();
-        match ids.get(&key) {
-            Some(id) => result.item = Some(*id),
-            // Another call was faster.
-            None => result.status = Status::Duplicate,
+impl Tiktok {
+    /// Stores what is new of `posts`, which came in `body` for `site`; says for each in its order what became of it.
+    pub async fn push(
+        &self,
+        intake: &Intake,
+        site: SiteId,
+        (body, posts): (Vec<u8>, &[Value]),
+    ) -> Result<Vec<Pushed>, IntakeError> {
+        let read: Vec<Result<Post, String>> = posts.iter().map(Post::read).collect();
+        let handles = read.iter().flatten().map(|post| (site, post.author_handle.clone())).collect();
+        let claims = self.claims.find(handles).await?;
+        let mut judging = Judging::default();
+        for (value, post) in posts.iter().zip(read) {
+            judging.judge(site, self.db.now(), &claims, value, post);
         }
+        let items = judging.new.iter().map(|post| post.item(site)).collect();
+        let stored = intake.store(Call { source: SOURCE, body, items }).await?;
+        let before = judging.note_new(&stored.new.into_iter().collect(), site);
+        let known = known(&self.db, &before.keys().collect::<Vec<_>>()).await?;
+        judging.note_known(&known);
+        if !known.is_empty() {
+            let tx = self.db.write().await?;
+            recount(&tx, site, before, known).await?;
+            tx.commit().await?;
+        }
+        Ok(judging.results.into_iter().map(|(pushed, _)| pushed).collect())
     }
-    if !judging.counts.is_empty() {
-        let tx = db.write().await?;
-        recount(&tx, site, judging.counts).await?;
-        tx.commit().await?;
-    }
-    Ok(judging.results)
 }
 
 const fn is_new(status: Status) -> bool {
@@ -111,7 +104,7 @@ impl Judging {
         &mut self,
         site: SiteId,
         now: Timestamp,
-        before: &Before,
+        claims: &HashMap<Handle, Timestamp>,
         value: &Value,
         post: Result<Post, String>,
     ) {
@@ -125,32 +118,52 @@ impl Judging {
             Ok(post) => post,
             Err(reason) => {
                 (result.status, result.reason) = (Status::Invalid, Some(reason));
-                self.results.push(result);
+                self.results.push((result, String::new()));
                 return;
             }
         };
         let key = post.key(site);
         if let Some(first) = self.places.get(&key).and_then(|place| self.new.get_mut(*place)) {
             take_counts(first, &post);
-        } else if let Some(known) = before.known.get(&key) {
-            let stored = serde_json::from_str::<Post>(&known.payload);
-            if let Ok(stored) = stored {
-                let (_, counted) = self.counts.entry(known.item).or_insert_with(|| (stored.clone(), stored));
-                take_counts(counted, &post);
-            }
         } else {
-            let claimed_at = before.claims.get(&post.author_handle);
+            let claimed_at = claims.get(&(site, post.author_handle.clone()));
             let is_early = claimed_at.is_some_and(|at| post.is_before_claim(*at));
             let early = is_early.then_some("it was posted before the member claimed the handle");
             if let Some(reason) = post.is_too_old(now).or(early) {
                 (result.status, result.reason) = (Status::TooOld, Some(reason.to_owned()));
+                match self.late.entry(key.clone()) {
+                    Entry::Occupied(mut first) => take_counts(first.get_mut(), &post),
+                    Entry::Vacant(place) => drop(place.insert(post)),
+                }
             } else {
                 result.status = if claimed_at.is_some() { Status::Accepted } else { Status::Unmatched };
-                self.places.insert(key, self.new.len());
+                self.places.insert(key.clone(), self.new.len());
                 self.new.push(post);
             }
         }
-        self.results.push(result);
+        self.results.push((result, key));
+    }
+
+    /// Notes what is stored of those that are `new`; gives the others by key, which may have been stored before.
+    fn note_new(&mut self, new: &HashMap<String, ItemId>, site: SiteId) -> HashMap<String, Post> {
+        for (result, key) in self.results.iter_mut().filter(|(result, _)| is_new(result.status)) {
+            result.item = new.get(key).copied();
+            if result.item.is_none() {
+                result.status = Status::Duplicate;
+            }
+        }
+        let mut before = std::mem::take(&mut self.late);
+        let posts = std::mem::take(&mut self.new).into_iter().map(|post| (post.key(site), post));
+        before.extend(posts);
+        before.retain(|key, _| !new.contains_key(key));
+        before
+    }
+
+    /// What was stored in time is no less so for coming again late.
+    fn note_known(&mut self, known: &HashMap<String, Known>) {
+        for (result, _) in self.results.iter_mut().filter(|(_, key)| known.contains_key(key)) {
+            (result.status, result.reason) = (Status::Duplicate, None);
+        }
     }
 }
 
@@ -160,11 +173,11 @@ fn take_counts(post: &mut Post, newer: &Post) {
     post.comment_count = newer.comment_count.or(post.comment_count);
 }
 
-async fn known(db: &Db, site: SiteId, posts: &[&Post]) -> Result<HashMap<String, Known>, DbErr> {
+async fn known(db: &Db, keys: &[&String]) -> Result<HashMap<String, Known>, DbErr> {
     let mut known = HashMap::new();
-    for part in posts.chunks(CLAIM_MAX) {
+    for part in keys.chunks(CLAIM_MAX) {
         let rows = Rows::new(part)
-            .text("item_key", |post| post.key(site))
+            .text("item_key", |key| key.as_str())
             .same_text("platform", Platform::Tiktok.as_str())
             .query(
                 db.read(),
@@ -183,52 +196,25 @@ async fn known(db: &Db, site: SiteId, posts: &[&Post]) -> Result<HashMap<String,
     Ok(known)
 }
 
-/// When each handle of `posts` was claimed: by who has proven it, otherwise by whoever was first.
-async fn claims(db: &Db, site: SiteId, posts: &[&Post]) -> Result<HashMap<String, Timestamp>, DbErr> {
-    let mut handles: Vec<&str> = posts.iter().map(|post| post.author_handle.as_str()).collect();
-    handles.sort_unstable();
-    handles.dedup();
-    claimed(db.read(), &handles.iter().map(|handle| (site, *handle)).collect::<Vec<_>>())
-        .await
-        .map(|claims| claims.into_iter().map(|((_, handle), at)| (handle, at)).collect())
-}
-
-/// When each of `handles` was claimed on its site: by who has proven it, otherwise by whoever was first.
-pub async fn claimed(
-    db: &impl ConnectionTrait,
-    handles: &[(SiteId, &str)],
-) -> Result<HashMap<(SiteId, String), Timestamp>, DbErr> {
-    let mut found: HashMap<(SiteId, String), (bool, Timestamp)> = HashMap::new();
-    for part in handles.chunks(CLAIM_MAX) {
-        let rows = Rows::new(part)
-            .uuid("site_id", |(site, _)| site.0)
-            .text("handle", |(_, handle)| *handle)
-            .same_text("platform", Platform::Tiktok.as_str())
-            .query(
-                db,
-                "SELECT h.site_id, h.handle, h.person, h.claimed_at FROM {rows} r JOIN member_handle h \
-                 ON h.site_id = r.site_id AND h.platform = r.platform AND h.handle = r.handle",
-            )
-            .await?;
-        for row in rows {
-            let person: Option<String> = row.try_get("", "person")?;
-            // False is before true: a claim without proof comes after one with it.
-            let claim = (person.is_none(), row.try_get::<Timestamp>("", "claimed_at")?);
-            let best =
-                found.entry((row.try_get("", "site_id")?, row.try_get("", "handle")?)).or_insert(claim);
-            *best = claim.min(*best);
+/// Notes how many like and comment on `known` posts by now, as `posts` say, there and in what was recorded of them. What they earned
+/// stays as it is.
+async fn recount(
+    tx: &Tx,
+    site: SiteId,
+    posts: HashMap<String, Post>,
+    known: HashMap<String, Known>,
+) -> Result<(), DbErr> {
+    let mut changed: Vec<(ItemId, Post)> = Vec::new();
+    for (key, Known { item, payload }) in known {
+        let (Some(newer), Ok(stored)) = (posts.get(&key), serde_json::from_str::<Post>(&payload)) else {
+            continue;
+        };
+        let mut counted = stored.clone();
+        take_counts(&mut counted, newer);
+        if counted != stored {
+            changed.push((item, counted));
         }
     }
-    Ok(found.into_iter().map(|(key, (_, at))| (key, at)).collect())
-}
-
-/// Notes how many like and comment on posts by now, there and in what was recorded of them. What they earned stays as it is.
-async fn recount(tx: &Tx, site: SiteId, counts: HashMap<ItemId, (Post, Post)>) -> Result<(), DbErr> {
-    let changed: Vec<(ItemId, Post)> = counts
-        .into_iter()
-        .filter(|(_, (before, after))| before != after)
-        .map(|(id, (_, after))| (id, after))
-        .collect();
     if changed.is_empty() {
         return Ok(());
     }

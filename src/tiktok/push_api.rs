@@ -160,7 +160,7 @@ impl TiktokPostsApi {
         let request = body.parse()?;
         let posts: Vec<Value> = request.items.into_iter().map(|item| item.0).collect();
         let sent = (body.bytes, posts.as_slice());
-        let results = push::push(&self.app.db, &self.app.intake, site, sent).await?;
+        let results = self.app.tiktok.push(&self.app.intake, site, sent).await?;
         let results = results.into_iter().map(TiktokPostResult::from).collect();
         Ok(Json(PushTiktokPostsResponse { batch_id: request.batch_id, results }))
     }

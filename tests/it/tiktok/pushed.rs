@@ -15,10 +15,11 @@ use crate::support::callers::{MANAGE, READ, UNKNOWN_ID};
 use crate::support::tiktok::{
     BUSINESS_SECRET, DEVELOPER_SECRET, OLD_DEVELOPER_SECRET, options, payload, payload_text,
 };
-use crate::support::world::{Member, Site};
+use crate::support::world::{Member, Site, text};
 use crate::support::{ADMIN_KEY, TestApp};
 
 const PATH: &str = "/ingest/tiktok/posts";
+const RULES: &str = "/admin/v1/activity-rules";
 
 /// A site that rewards mentions, and a member of it who claims `handle`.
 async fn rewarded(app: &TestApp, handle: &str) -> (Site, Member) {
@@ -159,6 +160,63 @@ on_both! {
         let answer = push(app, &site, &json!({"items": [before, within]})).await;
         assert_eq!(statuses(&answer), ["too_old", "accepted"]);
         assert_eq!(answer["results"][0]["reason"], "it was posted before the member claimed the handle");
+    }
+}
+
+on_both! {
+    async fn rules_and_hashtags_count_from_when_they_are_said(app: &TestApp) {
+        let site = brewery(app).await;
+        let mia = app.member(&site, "mia").await;
+        app.claim_on_tiktok(&site, &mia, "mia").await;
+        let next = async |number: u64| {
+            push(app, &site, &json!({"items": [post(app, "mia", 1, number)]})).await;
+            let state = states(app).await.pop().unwrap().2;
+            outcomes(app).await.last().map(|(_, outcome, points)| (*outcome, *points, state))
+        };
+        let state = |outcome, points, reason: &str| Some((outcome, points, reason.to_owned()));
+        assert_eq!(next(1).await, state("IGNORED", 0, ""));
+        let body = json!({"activityRule": {
+            "type": "MENTIONED_YOU_SOCIAL", "points": 25, "enabled": true, "limits": {"total": {"points": 55}},
+        }});
+        let rule = app.call("POST", RULES).key(ADMIN_KEY, &site.id).json(&body).ok().await;
+        assert_eq!(next(2).await, state("AWARDED", 25, ""));
+        assert_eq!(next(3).await, state("AWARDED", 25, ""));
+        assert_eq!(next(4).await, state("CAPPED", 0, ""), "50 of 55 points are awarded");
+
+        let path = format!("{RULES}/{}", text(&rule["activityRule"]["id"]));
+        let body = json!({"activityRule": {"points": 5}});
+        let changed = app.call("PATCH", &path).key(ADMIN_KEY, &site.id).json(&body).ok().await;
+        assert_eq!(changed["activityRule"]["awardedPoints"], 50);
+        assert_eq!(next(5).await, state("AWARDED", 5, ""));
+        app.call("DELETE", &path).key(ADMIN_KEY, &site.id).ok().await;
+        assert_eq!(next(6).await, state("IGNORED", 0, ""));
+
+        let hashtag = app.admin_list(&site, "/admin/v1/tiktok-hashtags", "tiktokHashtags").await.pop().unwrap();
+        let path = format!("/admin/v1/tiktok-hashtags/{}", text(&hashtag["id"]));
+        app.call("DELETE", &path).key(ADMIN_KEY, &site.id).ok().await;
+        assert_eq!(next(7).await, state("IGNORED", 0, "no tracked hashtag is in it"));
+        assert_eq!(outcomes(app).await.len(), 6);
+        track(app, &site, "#nordbrewcoffee").await;
+        next(8).await;
+        assert_eq!(outcomes(app).await.len(), 7);
+    }
+}
+
+on_both! {
+    async fn a_known_post_is_a_duplicate_however_late_it_comes_again(app: &TestApp) {
+        let (site, _) = rewarded(app, "mia").await;
+        let mut known = post(app, "mia", 1, 1);
+        push(app, &site, &json!({"items": [known]})).await;
+        app.clock.advance_ms(40 * DAY);
+        known["like_count"] = json!(7);
+        let mut late = post(app, "mia", 39 * 24, 2);
+        late["posted_at"] = known["posted_at"].clone();
+        let answer = push(app, &site, &json!({"items": [known, late, late]})).await;
+        assert_eq!(statuses(&answer), ["duplicate", "too_old", "too_old"]);
+        assert_eq!(answer["results"][0]["reason"], Value::Null);
+        let recorded: Value = serde_json::from_str(&activities(app).await[0].properties).unwrap();
+        assert_eq!(recorded["like_count"], 7);
+        assert_eq!(items(app).await.len(), 1);
     }
 }
 
