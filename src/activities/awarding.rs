@@ -1,11 +1,11 @@
 //! What the rules of sites award for activities, within their limits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use entity::id::{AccountId, ActivityId, ActivityRuleId, MemberId, SiteId, Timestamp};
 use entity::kinds::ActivityOutcome;
-use entity::{activity, activity_award, activity_rule};
-use sea_orm::{ColumnTrait, DbErr, EntityTrait, FromQueryResult as _, QueryFilter, QueryOrder};
+use entity::{activity, activity_award};
+use sea_orm::{DbErr, FromQueryResult as _};
 
 use super::rules::{Candidate, Rule, Verdict};
 use crate::access::Identity;
@@ -13,6 +13,7 @@ use crate::db::Tx;
 use crate::follows::batch::Batch;
 use crate::points::Booking;
 use crate::rows::{Rows, Write};
+use crate::sites::config::Configs;
 
 /// Rows that one query looks up.
 const PART_MAX: usize = 256;
@@ -51,23 +52,39 @@ pub struct Awarding {
     /// Awards within the time that a rule counts.
     counts: HashMap<(ActivityRuleId, AccountId), u64>,
     new: Vec<activity_award::Model>,
-    changed_rules: HashSet<ActivityRuleId>,
+    /// Points that the rules award now.
+    points: HashMap<ActivityRuleId, i64>,
 }
 
 impl Awarding {
-    /// Reads the rules of `sites` that are in force.
-    pub async fn read(tx: &Tx, sites: &[SiteId]) -> Result<Self, DbErr> {
-        let rows = activity_rule::Entity::find()
-            .filter(activity_rule::Column::SiteId.is_in(sites.iter().copied()))
-            .filter(activity_rule::Column::IsEnabled.eq(true))
-            .order_by_asc(activity_rule::Column::Id)
-            .all(tx.conn())
-            .await?;
-        let mut awarding = Self::default();
-        for row in rows {
-            awarding.rules.entry(row.site_id).or_default().push(Rule::from(row));
+    /// Takes the rules of the sites, and reads what those have awarded that have a limit to it.
+    pub async fn read(tx: &Tx, configs: &Configs) -> Result<Self, DbErr> {
+        let of_site = configs.iter().filter(|(_, config)| !config.rules.is_empty());
+        let mut rules: HashMap<SiteId, Vec<Rule>> = of_site
+            .map(|(site, config)| (*site, config.rules.iter().cloned().map(Rule::from).collect()))
+            .collect();
+        let mut limited: HashMap<ActivityRuleId, &mut Rule> = rules
+            .values_mut()
+            .flatten()
+            .filter(|rule| rule.limits.total_points.is_some())
+            .map(|rule| (rule.row.id, rule))
+            .collect();
+        let ids: Vec<ActivityRuleId> = limited.keys().copied().collect();
+        for part in ids.chunks(PART_MAX) {
+            let rows = Rows::new(part)
+                .uuid("id", |id| id.0)
+                .query(
+                    tx.conn(),
+                    "SELECT a.id, a.awarded_points FROM {rows} r JOIN activity_rule a ON a.id = r.id",
+                )
+                .await?;
+            for row in rows {
+                if let Some(rule) = limited.get_mut(&row.try_get("", "id")?) {
+                    rule.row.awarded_points = row.try_get("", "awarded_points")?;
+                }
+            }
         }
-        Ok(awarding)
+        Ok(Self { rules, ..Self::default() })
     }
 
     /// Whether no site has any rules.
@@ -195,7 +212,7 @@ impl Awarding {
         }
         *count += 1;
         rule.row.awarded_points += points;
-        self.changed_rules.insert(id);
+        *self.points.entry(id).or_default() += points;
         self.awarded.entry(thing).or_default().push((id, row.id));
         let booking = Booking {
             amount: points,
@@ -222,13 +239,7 @@ impl Awarding {
     /// To write the awards, and what the rules have awarded in all.
     #[must_use]
     pub fn writes(&self, tx: &Tx) -> Vec<Write> {
-        let changed: Vec<&activity_rule::Model> = self
-            .rules
-            .values()
-            .flatten()
-            .map(|rule| &rule.row)
-            .filter(|row| self.changed_rules.contains(&row.id))
-            .collect();
+        let points: Vec<(&ActivityRuleId, &i64)> = self.points.iter().collect();
         let awards = Rows::new(&self.new)
             .uuid("rule_id", |row| row.rule_id.0)
             .uuid("account_id", |row| row.account_id.0)
@@ -239,11 +250,9 @@ impl Awarding {
             .int("points", |row| row.points)
             .same_int("awarded_at", tx.now().0)
             .insert("activity_award", "");
-        let rules = Rows::new(&changed)
-            .uuid("id", |row| row.id.0)
-            .int("awarded_points", |row| row.awarded_points)
-            .write(
-                "UPDATE activity_rule SET awarded_points = r.awarded_points FROM {rows} AS r \
+        let rules =
+            Rows::new(&points).uuid("id", |(id, _)| id.0).int("points", |(_, points)| **points).write(
+                "UPDATE activity_rule SET awarded_points = awarded_points + r.points FROM {rows} AS r \
                  WHERE activity_rule.id = r.id",
             );
         vec![awards, rules]

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use entity::id::{ItemId, MemberId, SiteId, Timestamp};
 use entity::kinds::Platform;
-use entity::{link_code, member_handle, person};
+use entity::{item, link_code, member_handle, person};
 use sea_orm::{DbErr, FromQueryResult as _};
 
 use super::Sighting;
@@ -157,6 +157,23 @@ impl Matching {
             [row] => Ok(Match { member: row.member_id, is_proven: false, code: None }),
             _ => Err("several members claim this handle, and none has proven it".to_owned()),
         }
+    }
+
+    /// Why nothing comes of `sighting`, given who has claimed the handle by the time `item` came.
+    #[must_use]
+    pub fn refuses(&self, item: &item::Model, sighting: &Sighting) -> Option<&'static str> {
+        let until = sighting.conditions.claimed_until?;
+        let handle = sighting.person.handle.as_deref()?;
+        let (site, platform) = (sighting.site, sighting.person.platform);
+        let of_handle = self
+            .handles
+            .values()
+            .filter(|row| row.site_id == site && row.platform == platform && row.handle == handle);
+        // Who has proven it counts before whoever was first.
+        let (_, claimed_at) = of_handle.map(|row| (row.person.is_none(), row.claimed_at)).min()?;
+        // What came before somebody claimed the handle has waited for that.
+        let is_early = item.received_at >= claimed_at && claimed_at > until;
+        is_early.then_some("it was posted before the member claimed the handle")
     }
 
     fn proven(&self, site: SiteId, platform: Platform, external: &str) -> Option<MemberId> {

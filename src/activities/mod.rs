@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod awarding;
+mod conditions;
 pub mod direct_replies;
 pub mod follow;
 pub mod log;
@@ -24,6 +25,7 @@ use entity::item;
 use entity::kinds::{ActivityType, MentionType, Platform};
 use serde_json::{Map, Value};
 
+pub use self::conditions::Conditions;
 use crate::profiles::attributes::Facts;
 
 /// Something that a platform sent, understood.
@@ -43,6 +45,8 @@ pub struct Sighting {
     pub is_message: bool,
     /// When it happened.
     pub occurred_at: Timestamp,
+    /// What must be so for it to count.
+    pub conditions: Conditions,
 }
 
 /// Somebody on a platform.
@@ -112,6 +116,17 @@ pub enum Fate {
         /// What it now says; none if it was unsent.
         text: Option<String>,
     },
+}
+
+impl Fate {
+    /// What was understood, if it is that.
+    #[must_use]
+    pub fn sighting(&self) -> Option<&Sighting> {
+        match self {
+            Self::Seen(sighting) => Some(sighting),
+            _ => None,
+        }
+    }
 }
 
 /// Something that a platform sent, and what is to become of it.

@@ -12,6 +12,7 @@ use sea_orm::DbErr;
 use serde_json::{Map, Value};
 
 use super::awarding::{Awarding, Outcome};
+use super::conditions::{self, Fated, sightings};
 use super::direct_replies;
 use super::follow::{self, Seen};
 use super::matching::{Match, Matching};
@@ -26,8 +27,8 @@ use crate::follows::batch::Batch;
 use crate::follows::{FollowError, Subject};
 use crate::inbox::{self, Arrivals, Settled};
 use crate::profiles::attributes;
-use crate::rows;
-use crate::sites::config::{self, Configs, SiteConfigs};
+use crate::rows::{self, Write};
+use crate::sites::config::{Configs, SiteConfigs};
 use crate::webhooks::dispatcher::Dispatcher;
 use crate::webhooks::event;
 use crate::webhooks::outbox::FreshDeliveries;
@@ -125,30 +126,26 @@ impl Recorder {
     ) -> Result<(HashSet<ItemId>, FreshDeliveries), RecordError> {
         let tx = self.db.write().await?;
         let mut understood: Vec<&Understood> = understood.iter().collect();
-        let sites: BTreeSet<SiteId> = sightings(&understood).map(|(_, sighting)| sighting.site).collect();
+        let sites: BTreeSet<SiteId> =
+            understood.iter().filter_map(|(_, fate)| fate.sighting()).map(|sighting| sighting.site).collect();
         let sites: Vec<SiteId> = sites.into_iter().collect();
-        config::take_turns(&tx, &sites).await?;
+        let configs = self.configs.load_in_turn(&tx, &sites).await?;
         let mut new = HashSet::new();
         if let Some(arrivals) = arrivals {
-            new = arrivals.insert(&tx).await?;
+            new = arrivals.insert_items(&tx).await?;
             understood.retain(|(item, _)| new.contains(&item.id));
         }
-        let configs = self.configs.load(&tx, &sites).await?;
-        let mut work = Work::begin(&tx, configs, &understood).await?;
-        for (item, fate) in understood {
-            work.take(&tx, item, fate).await?;
+        let fated: Vec<Fated<'_>> =
+            understood.into_iter().map(|one| conditions::on_site(&configs, one)).collect();
+        let mut work = Work::begin(&tx, configs, &fated, arrivals.is_none()).await?;
+        for (item, fate) in fated {
+            work.take(&tx, item, &fate).await?;
         }
-        let fresh = work.write(&tx, &self.dispatcher).await?;
+        let received = arrivals.map(Arrivals::deliveries_write);
+        let fresh = work.write(&tx, &self.dispatcher, received).await?;
         tx.commit().await?;
         Ok((new, fresh))
     }
-}
-
-fn sightings<'a>(understood: &[&'a Understood]) -> impl Iterator<Item = (&'a item::Model, &'a Sighting)> {
-    understood.iter().filter_map(|(item, fate)| match fate {
-        Fate::Seen(sighting) => Some((item, &**sighting)),
-        _ => None,
-    })
 }
 
 /// Everything that one transaction knows and will write.
@@ -157,6 +154,8 @@ struct Work {
     batch: Batch,
     matching: Matching,
     matches: HashMap<ItemId, Result<Match, String>>,
+    /// What does not count, and why.
+    refused: HashMap<ItemId, &'static str>,
     profiles: Profiles,
     awarding: Awarding,
     known: Known,
@@ -170,13 +169,18 @@ struct Work {
 }
 
 impl Work {
-    /// Reads what `understood` is about and says who did it.
-    async fn begin(tx: &Tx, configs: Configs, understood: &[&Understood]) -> Result<Self, RecordError> {
-        let seen: Vec<&Sighting> = sightings(understood).map(|(_, sighting)| sighting).collect();
+    /// Reads what is told and says who did it. With `again`, its things may have been worked on before.
+    async fn begin(tx: &Tx, configs: Configs, fated: &[Fated<'_>], again: bool) -> Result<Self, RecordError> {
+        let seen: Vec<&Sighting> = sightings(fated).map(|(_, sighting)| sighting).collect();
         let mut matching = Matching::read(tx, &seen).await?;
         let mut matches = HashMap::new();
+        let mut refused = HashMap::new();
         let mut members: BTreeSet<(SiteId, MemberId)> = BTreeSet::new();
-        for (item, sighting) in sightings(understood) {
+        for (item, sighting) in sightings(fated) {
+            if let Some(reason) = matching.refuses(item, sighting) {
+                refused.insert(item.id, reason);
+                continue;
+            }
             let found = matching.find(tx.now(), item.id, sighting);
             if let Ok(found) = &found {
                 members.insert((sighting.site, found.member));
@@ -188,10 +192,9 @@ impl Work {
             members.iter().map(|(site, member)| (*site, Subject::Member(*member))).collect();
         let mut batch = Batch::default();
         batch.read(tx, &subjects).await?;
-        let sites: Vec<SiteId> = configs.keys().copied().collect();
-        let mut awarding = Awarding::read(tx, &sites).await?;
+        let mut awarding = Awarding::read(tx, &configs).await?;
         let mut things: Vec<(AccountId, String)> = Vec::new();
-        for (item, sighting) in sightings(understood) {
+        for (item, sighting) in sightings(fated) {
             let Some(Ok(found)) = matches.get(&item.id) else { continue };
             let Some(account) = batch.existing(sighting.site, found.member) else { continue };
             let person = sighting.person.external_id.clone();
@@ -204,14 +207,15 @@ impl Work {
         if !awarding.is_empty() {
             awarding.read_awards(tx, &things).await?;
         }
-        let items: Vec<&item::Model> = sightings(understood).map(|(item, _)| item).collect();
+        let items: Vec<&item::Model> = sightings(fated).map(|(item, _)| item).collect();
         Ok(Self {
             profiles: Profiles::read(tx, &members).await?,
-            known: Known::read(tx, &items).await?,
+            known: Known::read(tx, &items, again).await?,
             configs,
             batch,
             matching,
             matches,
+            refused,
             awarding,
             settled: Vec::new(),
             activities: Vec::new(),
@@ -238,7 +242,10 @@ impl Work {
                 let what = if text.is_some() { "the message was edited" } else { "the message was unsent" };
                 done(tx, item, Some(*site), Some(what.to_owned()))
             }
-            Fate::Seen(sighting) => self.see(tx, item, sighting).await?,
+            Fate::Seen(sighting) => match self.refused.get(&item.id) {
+                Some(reason) => done(tx, item, Some(sighting.site), Some((*reason).to_owned())),
+                None => self.see(tx, item, sighting).await?,
+            },
         };
         self.settled.push(settled);
         Ok(())
@@ -426,18 +433,29 @@ impl Work {
         Ok(self.awarding.award(tx, &mut self.batch, row, found.member, &candidate)?)
     }
 
-    async fn write(self, tx: &Tx, dispatcher: &Dispatcher) -> Result<FreshDeliveries, RecordError> {
+    /// Writes everything, with what was `received` first of all.
+    async fn write(
+        self,
+        tx: &Tx,
+        dispatcher: &Dispatcher,
+        received: Option<Write>,
+    ) -> Result<FreshDeliveries, RecordError> {
         self.matching.use_codes(tx).await?;
         let (freed, mut writes) = self.matching.writes();
         rows::write_all(tx.conn(), freed).await?;
         let proven = self.matching.changed_handles();
         let (of_batch, fresh) = self.batch.into_writes(tx, &self.configs, dispatcher).await?;
+        writes.extend(received);
         writes.extend(of_batch);
         writes.extend(self.awarding.writes(tx));
         writes.extend(store::activities_writes(&self.activities));
         writes.push(store::follow_changes_write(&self.follow_changes));
         writes.push(self.profiles.write(tx));
         writes.push(direct_replies::writes(&self.replies, tx.now()));
+        let mut settled = vec![inbox::settle(&self.settled)];
+        if self.people.is_empty() && proven.is_empty() {
+            writes.append(&mut settled);
+        }
         rows::write_all(tx.conn(), writes).await?;
         for (platform, account, key, text) in &self.changed_messages {
             store::change_message(tx, (*platform, account, key), text.as_deref()).await?;
@@ -447,7 +465,7 @@ impl Work {
         for row in proven {
             inbox::unpark_handle(tx, row.site_id, row.platform, &row.handle).await?;
         }
-        rows::write_all(tx.conn(), vec![inbox::settle(&self.settled)]).await?;
+        rows::write_all(tx.conn(), settled).await?;
         Ok(fresh)
     }
 }

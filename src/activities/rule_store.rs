@@ -153,6 +153,7 @@ pub async fn create_rule(tx: &Tx, site: SiteId, terms: Terms) -> Result<Rule, Ru
         ..Default::default()
     };
     terms.write(&mut row)?;
+    config::touch(tx, site).await?;
     Ok(row.insert(tx.conn()).await?.into())
 }
 
@@ -179,6 +180,7 @@ pub async fn change_rule(
         ..Default::default()
     };
     terms.write(&mut row)?;
+    config::touch(tx, site).await?;
     Ok(row.update(tx.conn()).await?.into())
 }
 
@@ -187,6 +189,7 @@ pub async fn delete_rule(tx: &Tx, site: SiteId, id: ActivityRuleId) -> Result<()
     config::take_turns(tx, &[site]).await?;
     find_rule(tx.conn(), site, id).await?.ok_or(RuleError::NotFound)?;
     activity_rule::Entity::delete_by_id(id).exec(tx.conn()).await?;
+    config::touch(tx, site).await?;
     Ok(())
 }
 

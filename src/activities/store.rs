@@ -28,10 +28,10 @@ pub struct Known {
 }
 
 impl Known {
-    /// Reads what is known of `items`.
-    pub async fn read(tx: &Tx, items: &[&item::Model]) -> Result<Self, DbErr> {
+    /// Reads what is known of `items`: what was recorded of them, if they are worked on `again`, and what has changed in them.
+    pub async fn read(tx: &Tx, items: &[&item::Model], again: bool) -> Result<Self, DbErr> {
         let mut known = Self::default();
-        for part in items.chunks(PART_MAX) {
+        for part in items.chunks(PART_MAX).filter(|_| again) {
             let rows = Rows::new(part)
                 .uuid("id", |item| item.id.0)
                 .query(tx.conn(), "SELECT a.* FROM {rows} r JOIN activity a ON a.item_id = r.id")

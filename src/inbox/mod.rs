@@ -97,18 +97,22 @@ impl Arrivals {
         arrivals
     }
 
-    /// Stores them; things that are known already are left as they are. Says which are new: of a thing that is in several calls, the
-    /// first one is. When `tx` is committed, the calls may be acknowledged.
-    pub async fn insert(&self, tx: &Tx) -> Result<HashSet<ItemId>, DbErr> {
-        let deliveries = Rows::new(&self.deliveries)
+    /// Stores the things; those that are known already are left as they are. Says which are new: of a thing that is in several calls,
+    /// the first one is. When `tx` is committed, with [`Self::deliveries_write`], the calls may be acknowledged.
+    pub async fn insert_items(&self, tx: &Tx) -> Result<HashSet<ItemId>, DbErr> {
+        insert(tx, &self.items).await
+    }
+
+    /// To store the calls as they came.
+    #[must_use]
+    pub fn deliveries_write(&self) -> Write {
+        Rows::new(&self.deliveries)
             .uuid("id", |delivery| delivery.id.0)
             .text("source", |delivery| delivery.source.as_str())
             .bytes("body", |delivery| delivery.body.clone().unwrap_or_default())
             .int("item_count", |delivery| i64::from(delivery.item_count))
             .int("received_at", |delivery| delivery.received_at.0)
-            .insert("raw_delivery", "");
-        rows::write_all(tx.conn(), vec![deliveries]).await?;
-        insert(tx, &self.items).await
+            .insert("raw_delivery", "")
     }
 
     /// Those of each call by itself.
@@ -145,7 +149,8 @@ impl Arrivals {
 /// Stores `arrivals` in one transaction; says of each call what was new. When this returns, they may be acknowledged.
 pub async fn store(db: &Db, arrivals: &Arrivals) -> Result<Vec<Stored>, DbErr> {
     let tx = db.write().await?;
-    let new = arrivals.insert(&tx).await?;
+    let new = arrivals.insert_items(&tx).await?;
+    rows::write_all(tx.conn(), vec![arrivals.deliveries_write()]).await?;
     tx.commit().await?;
     Ok(arrivals.stored(&new))
 }

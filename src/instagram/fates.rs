@@ -9,7 +9,7 @@ use super::answers::{Media, Profile, Story};
 use super::graph_error::GraphError;
 use super::lookups::{Answer, Answers, Question};
 use super::meaning::{Commented, Contact, Meaning, StoryMention, occurred_at};
-use crate::activities::{Fate, NewActivity, Person, Sighting};
+use crate::activities::{Conditions, Fate, NewActivity, Person, Sighting};
 use crate::profiles::attributes::Facts;
 
 /// The first pause before another try, in milliseconds; each further one is twice as long.
@@ -197,6 +197,7 @@ fn of_contact(item: &item::Model, contact: &Contact, known: &Known<'_>) -> Fate 
         code_texts: contact.code_texts.clone(),
         is_message: true,
         occurred_at: occurred_at(item),
+        conditions: Conditions::default(),
     })
 }
 
@@ -231,6 +232,7 @@ fn of_story_mention(item: &item::Model, mention: &StoryMention, known: &Known<'_
         code_texts: Vec::new(),
         is_message: false,
         occurred_at: occurred_at(item),
+        conditions: Conditions::default(),
     })
 }
 
@@ -258,6 +260,7 @@ fn of_post(item: &item::Model, id: &str, media: &Media, how: MentionType, known:
         code_texts: Vec::new(),
         is_message: false,
         occurred_at: media.posted_at.unwrap_or_else(|| occurred_at(item)),
+        conditions: Conditions::default(),
     })
 }
 
@@ -284,6 +287,7 @@ fn of_comment_mention(item: &item::Model, id: &str, media: Option<&str>, known: 
         code_texts: Vec::new(),
         is_message: false,
         occurred_at: comment.posted_at.unwrap_or_else(|| occurred_at(item)),
+        conditions: Conditions::default(),
     })
 }
 
@@ -305,6 +309,7 @@ fn of_comment(item: &item::Model, comment: &Commented, known: &Known<'_>) -> Fat
         code_texts: Vec::new(),
         is_message: false,
         occurred_at: occurred_at(item),
+        conditions: Conditions::default(),
     })
 }
 

@@ -1,19 +1,19 @@
-//! What a follow depends on, per site: program, channels, subscriptions. Kept in memory and checked against
-//! `site.config_version` inside each transaction, so that a change counts for every follow committed after it, on
+//! What follows and activities depend on, per site: program, channels, rules, hashtags, subscriptions. Kept in memory and checked
+//! against `site.config_version` inside each transaction, so that a change counts for everything committed after it, on
 //! every node.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use entity::id::{AccountId, AppId, AppInstanceId, SiteId, SubscriptionId};
 use entity::kinds::{
     Channel, DeliveryOrdering, ProgramStatus, SignatureScheme, SubscriptionKind, SubscriptionStatus,
 };
-use entity::{program, site, site_channel, subscription};
+use entity::{activity_rule, program, site, site_channel, subscription, tracked_hashtag};
 use quick_cache::sync::Cache;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseBackend, DbErr, EntityTrait, ExprTrait as _, QueryFilter,
-    sea_query::Expr,
+    QueryOrder as _, sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -128,6 +128,10 @@ pub struct SiteConfig {
     /// State of the loyalty program.
     pub program: ProgramStatus,
     channels: Vec<site_channel::Model>,
+    /// Rules for activities that are in force, the oldest first. What they have awarded in all is that of an earlier moment.
+    pub rules: Vec<activity_rule::Model>,
+    /// Hashtags whose posts count as mentions, as they are compared.
+    pub hashtags: HashSet<String>,
     /// Subscriptions, whether they are enabled or not.
     pub targets: Vec<Arc<Target>>,
 }
@@ -163,7 +167,17 @@ impl SiteConfigs {
     /// The configurations of `sites` as this transaction sees them; on PostgreSQL they stay so until it ends. Unknown
     /// sites are absent from the answer.
     pub async fn load(&self, tx: &Tx, sites: &[SiteId]) -> Result<Configs, DbErr> {
-        hold(tx, sites, "pg_advisory_xact_lock_shared").await?;
+        hold(tx, sites, "pg_advisory_xact_lock_shared(r.key)").await?;
+        self.at_version(tx, sites).await
+    }
+
+    /// The same, and has one transaction at a time record what platforms told about each of `sites`, as [`take_turns`].
+    pub async fn load_in_turn(&self, tx: &Tx, sites: &[SiteId]) -> Result<Configs, DbErr> {
+        hold(tx, sites, "pg_advisory_xact_lock(r.turn), pg_advisory_xact_lock_shared(r.key)").await?;
+        self.at_version(tx, sites).await
+    }
+
+    async fn at_version(&self, tx: &Tx, sites: &[SiteId]) -> Result<Configs, DbErr> {
         let versions = Rows::new(sites)
             .uuid("id", |site| site.0)
             .query(tx.conn(), "SELECT s.id, s.config_version FROM {rows} r JOIN site s ON s.id = r.id")
@@ -190,12 +204,22 @@ impl SiteConfigs {
         let program = program::Entity::find_by_id(site).one(db).await?;
         let channels =
             site_channel::Entity::find().filter(site_channel::Column::SiteId.eq(site)).all(db).await?;
+        let rules = activity_rule::Entity::find()
+            .filter(activity_rule::Column::SiteId.eq(site))
+            .filter(activity_rule::Column::IsEnabled.eq(true))
+            .order_by_asc(activity_rule::Column::Id)
+            .all(db)
+            .await?;
+        let hashtags =
+            tracked_hashtag::Entity::find().filter(tracked_hashtag::Column::SiteId.eq(site)).all(db).await?;
         let targets =
             subscription::Entity::find().filter(subscription::Column::SiteId.eq(site)).all(db).await?;
         let config = Arc::new(SiteConfig {
             version,
             program: program.map_or(ProgramStatus::Draft, |program| program.status),
             channels,
+            rules,
+            hashtags: hashtags.into_iter().map(|row| row.folded).collect(),
             targets: targets.into_iter().map(|row| Arc::new(Target::from(row))).collect(),
         });
         self.0.insert(site, Arc::clone(&config));
@@ -203,10 +227,9 @@ impl SiteConfigs {
     }
 }
 
-/// Marks the configuration of `site` as changed. Every write to what a follow depends on calls this in its
-/// transaction.
+/// Marks the configuration of `site` as changed. Every write to what is part of it calls this in its transaction.
 pub async fn touch(tx: &Tx, site: SiteId) -> Result<(), DbErr> {
-    hold(tx, &[site], "pg_advisory_xact_lock").await?;
+    hold(tx, &[site], "pg_advisory_xact_lock(r.key)").await?;
     site::Entity::update_many()
         .col_expr(site::Column::ConfigVersion, Expr::col(site::Column::ConfigVersion).add(1))
         .filter(site::Column::Id.eq(site))
@@ -215,30 +238,22 @@ pub async fn touch(tx: &Tx, site: SiteId) -> Result<(), DbErr> {
     Ok(())
 }
 
-/// Locks the configurations of `sites` until the transaction ends. A lock on the row of the site would be written to the
-/// table by every follow; SQLite's writer is alone anyway.
-async fn hold(tx: &Tx, sites: &[SiteId], lock: &str) -> Result<(), DbErr> {
-    if tx.conn().get_database_backend() != DatabaseBackend::Postgres {
-        return Ok(());
-    }
-    hold_keys(tx, sites.iter().map(lock_key).collect(), lock).await
-}
-
 /// Has one transaction at a time record what platforms told about each of `sites`. Only PostgreSQL has several writers.
 pub async fn take_turns(tx: &Tx, sites: &[SiteId]) -> Result<(), DbErr> {
+    hold(tx, sites, "pg_advisory_xact_lock(r.turn)").await
+}
+
+/// Takes `locks` of each of `sites` until the transaction ends: of its configuration (`r.key`), of its turn (`r.turn`). A lock on
+/// the row of the site would be written to the table by every follow; SQLite's writer is alone anyway.
+async fn hold(tx: &Tx, sites: &[SiteId], locks: &str) -> Result<(), DbErr> {
     if tx.conn().get_database_backend() != DatabaseBackend::Postgres {
         return Ok(());
     }
-    // Other keys than those of the configurations.
-    let keys = sites.iter().map(|site| lock_key(site) ^ TURNS).collect();
-    hold_keys(tx, keys, "pg_advisory_xact_lock").await
-}
-
-async fn hold_keys(tx: &Tx, mut keys: Vec<i64>, lock: &str) -> Result<(), DbErr> {
+    let mut keys: Vec<i64> = sites.iter().map(lock_key).collect();
     // Always in the same order, so that two transactions cannot wait for each other.
     keys.sort_unstable();
-    let sql = format!("SELECT {lock}(r.key) FROM {{rows}} r");
-    Rows::new(&keys).int("key", |key| *key).query(tx.conn(), &sql).await?;
+    let sql = format!("SELECT {locks} FROM {{rows}} r");
+    Rows::new(&keys).int("key", |key| *key).int("turn", |key| key ^ TURNS).query(tx.conn(), &sql).await?;
     Ok(())
 }
 

@@ -204,14 +204,21 @@ impl Post {
     /// Whether it was posted before the member who has the handle claimed it at `claimed_at`.
     #[must_use]
     pub fn is_before_claim(&self, claimed_at: Timestamp) -> bool {
-        self.posted_at < claimed_at.plus_ms(-GRACE_MS)
+        claimed_at > self.claimed_until()
     }
 
-    /// Whether one of the hashtags in its caption, or told beside it, is among `tracked`.
+    /// Until when a member must have claimed the handle for it to count.
     #[must_use]
-    pub fn has_hashtag_of(&self, tracked: &std::collections::HashSet<String>) -> bool {
-        self.hashtags.iter().any(|tag| tracked.contains(tag))
-            || hashtags::extract(&self.caption).iter().any(|tag| tracked.contains(tag))
+    pub const fn claimed_until(&self) -> Timestamp {
+        self.posted_at.plus_ms(GRACE_MS)
+    }
+
+    /// The hashtags told beside it and those in its caption, folded.
+    #[must_use]
+    pub fn all_hashtags(&self) -> Vec<String> {
+        let mut all = self.hashtags.clone();
+        all.extend(hashtags::extract(&self.caption));
+        all
     }
 }
 

@@ -1,7 +1,5 @@
 //! The hashtags whose posts count as mentions of a site's brand.
 
-use std::collections::{HashMap, HashSet};
-
 use entity::id::SiteId;
 use entity::tracked_hashtag;
 use sea_orm::sea_query::OnConflict;
@@ -58,6 +56,7 @@ pub async fn add(tx: &Tx, site: SiteId, text: &str) -> Result<tracked_hashtag::M
         .on_conflict(OnConflict::columns(key).do_nothing().to_owned())
         .exec_without_returning(tx.conn())
         .await?;
+    config::touch(tx, site).await?;
     Ok(row)
 }
 
@@ -82,21 +81,6 @@ pub async fn remove(tx: &Tx, site: SiteId, id: Uuid) -> Result<bool, DbErr> {
         .filter(tracked_hashtag::Column::Id.eq(id))
         .exec(tx.conn())
         .await?;
+    config::touch(tx, site).await?;
     Ok(deleted.rows_affected > 0)
-}
-
-/// The tracked hashtags of each of `sites`, as they are compared.
-pub async fn of_sites(
-    db: &impl ConnectionTrait,
-    sites: &[SiteId],
-) -> Result<HashMap<SiteId, HashSet<String>>, DbErr> {
-    let rows = tracked_hashtag::Entity::find()
-        .filter(tracked_hashtag::Column::SiteId.is_in(sites.iter().copied()))
-        .all(db)
-        .await?;
-    let mut found: HashMap<SiteId, HashSet<String>> = HashMap::new();
-    for row in rows {
-        found.entry(row.site_id).or_default().insert(row.folded);
-    }
-    Ok(found)
 }

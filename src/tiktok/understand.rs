@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 
-use entity::id::{SiteId, Timestamp};
+use entity::id::SiteId;
 use entity::kinds::{ActivityType, ConnectionLogin, MentionType, Platform};
 use entity::{connection, item};
 use futures_util::future::join_all;
@@ -15,8 +15,8 @@ use super::adapters::business::Business;
 use super::calls::CallError;
 use super::post::{self, Author, Post};
 use super::webhook::kinds;
-use super::{Tiktok, logins, push, tracked, words};
-use crate::activities::{Fate, NewActivity, Person, Sighting, Understood};
+use super::{Tiktok, logins, words};
+use crate::activities::{Conditions, Fate, NewActivity, Person, Sighting, Understood};
 use crate::profiles::attributes::Facts;
 use crate::profiles::handles;
 use crate::sources::Understand;
@@ -41,8 +41,6 @@ const TEXT_MAX: usize = 10_000;
 /// What is known about the things of a batch.
 struct Known {
     connections: HashMap<String, connection::Model>,
-    tracked: HashMap<SiteId, HashSet<String>>,
-    claims: HashMap<(SiteId, String), Timestamp>,
 }
 
 impl Understand for Tiktok {
@@ -85,25 +83,9 @@ impl Tiktok {
     }
 
     async fn known(&self, items: &[item::Model]) -> Result<Known, DbErr> {
-        let is_post = |item: &&item::Model| item.kind == post::KIND;
-        let mut sites: Vec<SiteId> = items.iter().filter(is_post).filter_map(|item| item.site_id).collect();
-        sites.sort_unstable();
-        sites.dedup();
-        let mut handles: Vec<(SiteId, &str)> = items
-            .iter()
-            .filter(is_post)
-            .filter_map(|item| Some((item.site_id?, item.handle.as_deref()?)))
-            .collect();
-        handles.sort_unstable();
-        handles.dedup();
         let accounts: HashSet<&str> =
             items.iter().map(|item| item.account.as_str()).filter(|account| !account.is_empty()).collect();
-        let (connections, tracked, claims) = tokio::try_join!(
-            self.connections(accounts),
-            tracked::of_sites(self.db.read(), &sites),
-            push::claimed(self.db.read(), &handles),
-        )?;
-        Ok(Known { connections, tracked, claims })
+        Ok(Known { connections: self.connections(accounts).await? })
     }
 
     async fn connections(
@@ -173,7 +155,7 @@ impl Tiktok {
 impl Known {
     fn fate(&self, item: &item::Model) -> Fate {
         match item.kind.as_str() {
-            post::KIND => self.post(item),
+            post::KIND => post(item),
             MENTION => match (item.site_id, stored_post(item)) {
                 (Some(site), Some(post)) => mention(item, site, &post),
                 (site, _) => ignored(site, "it cannot be read"),
@@ -187,24 +169,19 @@ impl Known {
             },
         }
     }
+}
 
-    fn post(&self, item: &item::Model) -> Fate {
-        let (Some(site), Some(post)) = (item.site_id, stored_post(item)) else {
-            return ignored(item.site_id, "it cannot be read");
-        };
-        if let Some(reason) = post.is_too_old(item.received_at) {
-            return ignored(Some(site), reason);
-        }
-        // What came before somebody claimed the handle has waited for that.
-        let claimed_at = self.claims.get(&(site, post.author_handle.clone()));
-        if claimed_at.is_some_and(|at| item.received_at >= *at && post.is_before_claim(*at)) {
-            return ignored(Some(site), "it was posted before the member claimed the handle");
-        }
-        if !self.tracked.get(&site).is_some_and(|tracked| post.has_hashtag_of(tracked)) {
-            return ignored(Some(site), "no tracked hashtag is in it");
-        }
-        sighting_of(item, site, &post, "TIKTOK_POST", MentionType::Hashtag)
+fn post(item: &item::Model) -> Fate {
+    let (Some(site), Some(post)) = (item.site_id, stored_post(item)) else {
+        return ignored(item.site_id, "it cannot be read");
+    };
+    if let Some(reason) = post.is_too_old(item.received_at) {
+        return ignored(Some(site), reason);
     }
+    let sighting = sighting_of(item, site, &post, "TIKTOK_POST", MentionType::Hashtag);
+    let conditions =
+        Conditions { hashtags: Some(post.all_hashtags()), claimed_until: Some(post.claimed_until()) };
+    Fate::Seen(Box::new(Sighting { conditions, ..sighting }))
 }
 
 fn ignored(site: Option<SiteId>, reason: &str) -> Fate {
@@ -254,6 +231,7 @@ fn seen(
         code_texts: Vec::new(),
         is_message: false,
         occurred_at: item.occurred_at.unwrap_or(item.received_at),
+        conditions: Conditions::default(),
     }
 }
 
@@ -344,7 +322,7 @@ fn comment_mention(item: &item::Model, site: SiteId, comment: &str, value: &Valu
 }
 
 fn mention(item: &item::Model, site: SiteId, post: &Post) -> Fate {
-    sighting_of(item, site, post, "TIKTOK_MENTION", MentionType::Mention)
+    Fate::Seen(Box::new(sighting_of(item, site, post, "TIKTOK_MENTION", MentionType::Mention)))
 }
 
 fn sighting_of(
@@ -353,7 +331,7 @@ fn sighting_of(
     post: &Post,
     source: &'static str,
     mention_type: MentionType,
-) -> Fate {
+) -> Sighting {
     let activity = NewActivity {
         kind: ActivityType::MentionedYou,
         external_id: post.external_id.clone(),
@@ -375,7 +353,7 @@ fn sighting_of(
     };
     let mut sighting = seen(item, site, source, person, activity);
     sighting.occurred_at = post.posted_at;
-    Fate::Seen(Box::new(sighting))
+    sighting
 }
 
 /// Who logged in: nothing was done, but what `TikTok` says of them is news.
@@ -392,5 +370,6 @@ fn login(item: &item::Model) -> Fate {
         code_texts: Vec::new(),
         is_message: false,
         occurred_at: item.occurred_at.unwrap_or(item.received_at),
+        conditions: Conditions::default(),
     }))
 }

@@ -1,9 +1,10 @@
 //! Rules: what earns, how often, and what has to wait for a proof.
 
+use entity::item;
 use entity::kinds::ActivityType::{DmYou, MentionedYou};
 use entity::kinds::MentionType::{Mention, Tag};
-use followpoints::activities::Fate;
 use followpoints::activities::rules::{Limits, PerMember, Period, Requires};
+use followpoints::activities::{Conditions, Fate, Sighting};
 
 use super::stage::{MIA, Says, Stage, done};
 use crate::on_both;
@@ -135,5 +136,33 @@ on_both! {
         let row = stage.activity_rows().await.remove(0);
         assert_eq!(row.reason.as_deref(), Some("the loyalty program is DRAFT"));
         assert_eq!(row.points, 0);
+    }
+}
+
+on_both! {
+    async fn a_thing_counts_by_what_was_claimed_before_it_came(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let member = app.member(&stage.site, "u-1").await;
+        stage.rule(MentionedYou, 25, Limits::default(), Requires::default()).await;
+        let claimed_at = app.app.db.now();
+        let post = |media: &str, until_ms| {
+            let conditions = Conditions { claimed_until: Some(claimed_at.plus_ms(until_ms)), hashtags: None };
+            Sighting { conditions, ..stage.post(&MIA, media, Tag, "hi") }
+        };
+        let waiting = stage.see("tag:p1", post("p1", -1)).await;
+        app.clock.advance_ms(1);
+        stage.claim(&member, "mia.runs.oslo").await;
+        stage.again(&waiting, post("p1", -1)).await;
+        let early = stage.see("tag:p2", post("p2", 0)).await;
+        let in_time = stage.see("tag:p3", post("p3", 1)).await;
+
+        let awarded = done("MENTIONED_YOU_SOCIAL", "AWARDED", 25, &member);
+        assert_eq!(stage.activities().await, [awarded.clone(), awarded]);
+        let reason = async |item: &item::Model| stage.find_item(item.id).await.reason;
+        assert_eq!(reason(&waiting).await, None);
+        assert_eq!(reason(&early).await.as_deref(), Some("it was posted before the member claimed the handle"));
+        assert_eq!(reason(&in_time).await, None);
+        assert!(!stage.attributes(&member).await.is_empty());
+        assert_eq!(stage.balance(&member).await, 50);
     }
 }

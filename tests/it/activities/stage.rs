@@ -5,9 +5,10 @@ use entity::kinds::{ActivityType, ItemStatus, MentionType, Platform};
 use entity::{account, activity, activity_rule, followed_channel, item, member_handle, member_profile};
 use followpoints::activities::record::Recorder;
 use followpoints::activities::rules::{Limits, Requires};
-use followpoints::activities::{Fate, NewActivity, Person, Sighting};
+use followpoints::activities::{Conditions, Fate, NewActivity, Person, Sighting};
 use followpoints::profiles::attributes::{Attributes, Facts};
 use followpoints::profiles::{handles, link_codes};
+use followpoints::sites::config;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -109,6 +110,7 @@ impl<'a> Stage<'a> {
             code_texts: Vec::new(),
             is_message: false,
             occurred_at: self.app.app.db.now(),
+            conditions: Conditions::default(),
         }
     }
 
@@ -183,6 +185,7 @@ impl<'a> Stage<'a> {
         let tx = self.app.app.db.write().await.unwrap();
         let insert = activity_rule::Entity::insert(activity_rule::ActiveModel::from(row.clone()));
         insert.exec_without_returning(tx.conn()).await.unwrap();
+        config::touch(&tx, row.site_id).await.unwrap();
         tx.commit().await.unwrap();
         row.id.0
     }

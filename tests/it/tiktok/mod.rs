@@ -10,9 +10,11 @@ mod pushed;
 mod webhooks;
 
 use aws_lc_rs::hmac;
-use entity::id::{ActivityRuleId, ConnectionId, SiteId, Timestamp};
+use entity::id::{ConnectionId, SiteId, Timestamp};
 use entity::kinds::{ActivityType, ConnectionLogin, ItemStatus, Platform};
-use entity::{activity, activity_rule, connection, item};
+use entity::{activity, connection, item};
+use followpoints::activities::rule_store::{self, Terms};
+use followpoints::activities::rules::{Limits, Requires};
 use followpoints::connections::TOKEN_PURPOSE;
 use followpoints::tiktok::words;
 use sea_orm::{ActiveModelTrait as _, EntityTrait as _, IntoActiveModel as _, QueryOrder as _};
@@ -81,24 +83,18 @@ async fn connect(app: &TestApp, site: &Site) {
 /// A rule that gives 25 points for each mention.
 async fn reward_mentions(app: &TestApp, site: &Site) {
     let tx = app.app.db.write().await.unwrap();
-    let row = activity_rule::Model {
-        id: ActivityRuleId(tx.new_id()),
-        site_id: SiteId(uuid(&site.id)),
-        version: 1,
-        activity_type: ActivityType::MentionedYou,
+    let terms = Terms {
+        kind: ActivityType::MentionedYou,
         platform: None,
         mention_type: None,
         points: 25,
-        limits: "{}".to_owned(),
-        requires: "{}".to_owned(),
+        limits: Limits::default(),
+        requires: Requires::default(),
         is_enabled: true,
         starts_at: None,
         ends_at: None,
-        awarded_points: 0,
-        created_at: tx.now(),
-        updated_at: tx.now(),
     };
-    row.into_active_model().insert(tx.conn()).await.unwrap();
+    rule_store::create_rule(&tx, SiteId(uuid(&site.id)), terms).await.unwrap();
     tx.commit().await.unwrap();
 }
 
