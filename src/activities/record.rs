@@ -433,7 +433,7 @@ impl Work {
         Ok(self.awarding.award(tx, &mut self.batch, row, found.member, &candidate)?)
     }
 
-    /// Writes everything, with what was `received` first of all.
+    /// Writes everything, and the calls that were `received`.
     async fn write(
         self,
         tx: &Tx,
