@@ -155,7 +155,7 @@ impl App {
         let db = Db::open(&config.database_url, Arc::clone(&seams.clock), seams.ids).await?;
         db.check_schema().await?;
         db.keep_time().await.map_err(OpenError::Unreachable)?;
-        partitions::make(&db).await.map_err(OpenError::Unreachable)?;
+        partitions::make(&db, partitions::AT_START_MS).await.map_err(OpenError::Unreachable)?;
         let sealer = config.sealer.clone();
         let tokens = AccessTokens::load(&db, &sealer).await?;
         let client = Client::new(Setup {
@@ -313,7 +313,7 @@ async fn clean_up(db: Db, kept: retention::Retention, first: Duration) {
             link_codes::delete_expired(&tx).await?;
             tx.commit().await?;
             let held = delivery::expire_held(&db).await?;
-            partitions::make(&db).await?;
+            partitions::make(&db, partitions::AHEAD_MS).await?;
             let removed = retention::clean_up(&db, kept).await?;
             Ok::<_, DbErr>((tokens, held, removed, inbox::clean_up::clean_up(&db, kept.events).await?))
         };

@@ -14,8 +14,10 @@ use crate::db::{Db, Tx};
 
 /// What a partition holds, in milliseconds.
 pub const WEEK_MS: i64 = 7 * 24 * 3_600_000;
-/// Weeks that are made ahead: longer than nobody looks after the database.
-const WEEKS_AHEAD: i64 = 4;
+/// How far weeks are made ahead, in milliseconds: longer than nobody looks after the database.
+pub const AHEAD_MS: i64 = 4 * WEEK_MS;
+/// The same at a start, which does not wait for more than what is needed before the next look.
+pub const AT_START_MS: i64 = 3_600_000;
 /// The tables.
 const TABLES: [&str; 3] = ["event", "signed_event", "attempt"];
 /// The advisory lock of whoever makes or drops partitions: any number that nobody else uses.
@@ -62,13 +64,14 @@ pub const fn rest(backend: DatabaseBackend, of: &'static str) -> &'static str {
     }
 }
 
-/// Makes the partitions of this week and the next ones. Any number of nodes may do so at once.
-pub async fn make(db: &Db) -> Result<(), DbErr> {
+/// Makes the partitions of this week and of those that begin in the next `ahead_ms`. Any number of nodes may do so at once.
+pub async fn make(db: &Db, ahead_ms: i64) -> Result<(), DbErr> {
     if db.backend() != DatabaseBackend::Postgres {
         return Ok(());
     }
-    let first = Week::of(db.now());
-    let weeks: Vec<Week> = (0..=WEEKS_AHEAD).map(|ahead| Week(first.0 + ahead)).collect();
+    let now = db.now();
+    let (first, last) = (Week::of(now), Week::of(now.plus_ms(ahead_ms)));
+    let weeks: Vec<Week> = (first.0..=last.0).map(Week).collect();
     let wanted = weeks.iter().flat_map(|week| TABLES.map(|of| (of, *week)));
     let mut missing = Vec::new();
     for of in TABLES {
