@@ -8,6 +8,7 @@ use followpoints::config::Config;
 use followpoints::db::{self, Db};
 use followpoints::ids::RandomIds;
 use followpoints::points::verify;
+use followpoints::seal;
 use followpoints::server::{self, Bound};
 use tracing_subscriber::EnvFilter;
 
@@ -41,6 +42,8 @@ pub(super) async fn serve(config: Config, no_migrate: bool) -> Result<(), String
 
 /// Migrates unless told not to, and starts the service.
 pub(super) async fn start(config: &Config, no_migrate: bool) -> Result<App, String> {
+    // The first random number of a process takes 40 ms: they pass while the database is made ready, and before the first request.
+    tokio::task::spawn_blocking(seal::random::<1>);
     if !no_migrate {
         Db::prepare(&config.database_url).await.map_err(|error| error.to_string())?;
     }
