@@ -42,7 +42,8 @@ pub(super) async fn serve(config: Config, no_migrate: bool) -> Result<(), String
 
 /// Migrates unless told not to, and starts the service.
 pub(super) async fn start(config: &Config, no_migrate: bool) -> Result<App, String> {
-    // The first random number of a process takes 40 ms: they pass while the database is made ready, and before the first request.
+    // The first random number of a process takes tens of milliseconds: they pass while the database is made ready, and not while
+    // somebody waits for an answer.
     tokio::task::spawn_blocking(seal::random::<1>);
     if !no_migrate {
         Db::prepare(&config.database_url).await.map_err(|error| error.to_string())?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use entity::id::{SiteId, Timestamp};
 use entity::kinds::Platform;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::DbErr;
 
 use crate::db::Db;
 use crate::db::lookup::Lookup;
@@ -20,14 +20,11 @@ pub type Claims = Lookup<Handle, Timestamp>;
 /// Starts the worker.
 #[must_use]
 pub fn start(db: &Db) -> Claims {
-    Lookup::start(db, |db: Db, handles: Vec<Handle>| async move { read(db.read(), &handles).await })
+    Lookup::start(db, read)
 }
 
 /// When each of `handles` was claimed on its site: by who has proven it, otherwise by whoever was first.
-pub async fn read(
-    db: &impl ConnectionTrait,
-    handles: &[Handle],
-) -> Result<HashMap<Handle, Timestamp>, DbErr> {
+async fn read(db: Db, handles: Vec<Handle>) -> Result<HashMap<Handle, Timestamp>, DbErr> {
     let mut found: HashMap<Handle, (bool, Timestamp)> = HashMap::new();
     for part in handles.chunks(CLAIM_MAX) {
         let rows = Rows::new(part)
@@ -35,7 +32,7 @@ pub async fn read(
             .text("handle", |(_, handle)| handle.as_str())
             .same_text("platform", Platform::Tiktok.as_str())
             .query(
-                db,
+                db.read(),
                 "SELECT h.site_id, h.handle, h.person, h.claimed_at FROM {rows} r JOIN member_handle h \
                  ON h.site_id = r.site_id AND h.platform = r.platform AND h.handle = r.handle",
             )
