@@ -26,6 +26,7 @@ use crate::instagram::graph::Graph;
 use crate::instagram::tags::TagPoller;
 use crate::instagram::understand::Instagram;
 use crate::metrics::Metrics;
+use crate::nets::Nets;
 use crate::outbound::{self, Client, Resolve, Setup, SetupError, SystemResolver};
 use crate::profiles::link_codes;
 use crate::seal::Sealer;
@@ -118,6 +119,8 @@ pub struct App {
     pub origins: Origins,
     /// Rate limits.
     pub limits: Limits,
+    /// Proxies whose word is taken for the address of a caller.
+    pub trusted_proxies: Nets,
     /// Site configurations.
     pub configs: SiteConfigs,
     /// Follows.
@@ -201,6 +204,7 @@ impl App {
             grants: Grants::new(db.clone(), tokens.clone()),
             origins: Origins::new(db.clone()),
             limits: Limits::new(config.rates),
+            trusted_proxies: config.trusted_proxies.clone(),
             db,
             sealer,
             tokens,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::db::sqlite_path;
 use crate::http::limits::{Rate, Rates};
-use crate::outbound::{AllowListError, Guard, Proxy, ProxyError};
+use crate::nets::{Nets, NetsError};
+use crate::outbound::{Guard, Proxy, ProxyError};
 use crate::seal::{self, SealError, Sealer};
 use crate::sources::settings::{PlatformSettings, PlatformSettingsError};
 use crate::streams;
@@ -27,10 +28,15 @@ pub const RATES_DEFAULT: Rates = Rates {
 };
 
 /// How names of settings begin that are this program's alone: another one is most likely misspelt.
-const FAMILIES: [&str; 4] =
-    ["FOLLOWPOINTS_WEBHOOK_", "FOLLOWPOINTS_NATS_", "FOLLOWPOINTS_RETAIN_", "FOLLOWPOINTS_RATE_"];
+const FAMILIES: [&str; 5] = [
+    "FOLLOWPOINTS_WEBHOOK_",
+    "FOLLOWPOINTS_NATS_",
+    "FOLLOWPOINTS_RETAIN_",
+    "FOLLOWPOINTS_RATE_",
+    "FOLLOWPOINTS_TRUSTED_",
+];
 /// The settings that begin so.
-const OF_FAMILIES: [&str; 14] = [
+const OF_FAMILIES: [&str; 15] = [
     "FOLLOWPOINTS_WEBHOOK_ALLOW_NETS",
     "FOLLOWPOINTS_WEBHOOK_CA_FILE",
     "FOLLOWPOINTS_WEBHOOK_PROXY",
@@ -45,6 +51,7 @@ const OF_FAMILIES: [&str; 14] = [
     "FOLLOWPOINTS_RATE_MEMBER",
     "FOLLOWPOINTS_RATE_CLIENT",
     "FOLLOWPOINTS_RATE_ADDRESS",
+    "FOLLOWPOINTS_TRUSTED_PROXIES",
 ];
 
 /// What is wrong with the settings, and what to do.
@@ -89,7 +96,12 @@ pub enum ConfigError {
     #[error(
         "FOLLOWPOINTS_WEBHOOK_ALLOW_NETS: {0}; it must be a comma-separated list of networks like 10.0.0.0/8,127.0.0.1"
     )]
-    AllowNets(#[from] AllowListError),
+    AllowNets(NetsError),
+    /// Not networks either.
+    #[error(
+        "FOLLOWPOINTS_TRUSTED_PROXIES: {0}; it must be a comma-separated list of networks like 10.0.0.0/8,127.0.0.1"
+    )]
+    TrustedProxies(NetsError),
     /// Not a proxy. Its value, which may hold a password, is not shown.
     #[error("FOLLOWPOINTS_WEBHOOK_PROXY: {0}")]
     WebhookProxy(#[from] ProxyError),
@@ -163,6 +175,8 @@ pub struct Config {
     pub webhook_proxy: Option<Proxy>,
     /// Rate limits.
     pub rates: Rates,
+    /// Proxies whose word is taken for the address of a caller.
+    pub trusted_proxies: Nets,
     /// How long the log of webhooks is kept.
     pub retention: Retention,
     /// The apps at Instagram and `TikTok`.
@@ -200,6 +214,7 @@ impl Config {
     /// | `FOLLOWPOINTS_RETAIN_ANSWERS_DAYS` | 7 | how long headers and bodies of webhook tries are kept |
     /// | `FOLLOWPOINTS_RETAIN_DELIVERIES_DAYS` | 30 | how long deliveries that have ended are |
     /// | `FOLLOWPOINTS_RETAIN_EVENTS_DAYS` | 90 | how long events are |
+    /// | `FOLLOWPOINTS_TRUSTED_PROXIES` | none | proxies whose `X-Forwarded-For` is believed |
     /// | `FOLLOWPOINTS_RATE_MEMBER` | `100/1000` | requests a second / burst of a member or visitor |
     /// | `FOLLOWPOINTS_RATE_CLIENT` | `10000/10000` | the same of an app instance or API key |
     /// | `FOLLOWPOINTS_RATE_ADDRESS` | `50/500` | the same of an address at the token endpoint |
@@ -236,6 +251,8 @@ impl Config {
                 client: rate("FOLLOWPOINTS_RATE_CLIENT", RATES_DEFAULT.client)?,
                 address: rate("FOLLOWPOINTS_RATE_ADDRESS", RATES_DEFAULT.address)?,
             },
+            trusted_proxies: Nets::parse(&var("FOLLOWPOINTS_TRUSTED_PROXIES").unwrap_or_default())
+                .map_err(ConfigError::TrustedProxies)?,
             retention: retention()?,
             platforms: PlatformSettings::from_env()?,
             nats: streams::Settings::new(streams::Given {
@@ -252,7 +269,8 @@ impl Config {
 /// Where outgoing requests may go, more certificate authorities for them in PEM, and what they go through: the settings of a
 /// command that needs nothing else.
 pub fn outgoing() -> Result<(Guard, Vec<u8>, Option<Proxy>), ConfigError> {
-    let guard = Guard::parse(&var("FOLLOWPOINTS_WEBHOOK_ALLOW_NETS").unwrap_or_default())?;
+    let guard = Guard::parse(&var("FOLLOWPOINTS_WEBHOOK_ALLOW_NETS").unwrap_or_default());
+    let guard = guard.map_err(ConfigError::AllowNets)?;
     let extra_roots = match var("FOLLOWPOINTS_WEBHOOK_CA_FILE").map(PathBuf::from) {
         None => Vec::new(),
         Some(path) => std::fs::read(&path).map_err(|source| ConfigError::CaFile { path, source })?,

@@ -13,6 +13,7 @@ pub mod jwks;
 pub mod oauth;
 pub mod oauth_clients;
 pub mod token_api;
+pub mod token_info_api;
 pub mod tokens;
 
 use entity::id::{ApiKeyId, AppId, AppInstanceId, MemberId, OauthClientId, SiteId, VisitorId};

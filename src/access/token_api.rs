@@ -2,7 +2,6 @@
 //! has them.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use entity::id::{AppId, AppInstanceId, MemberId, OauthClientId};
 use poem::http::StatusCode;
@@ -19,9 +18,9 @@ use super::oauth::{GrantError, Tokens};
 use super::tokens::ACCESS_TOKEN_LIFE_S;
 use super::{Caller, Scope};
 use crate::app::App;
-use crate::apps;
 use crate::http::Tag;
 use crate::http::body::{BODY_BYTES_MAX, read};
+use crate::http::client_address::ClientAddress;
 use crate::http::problem::{ErrorBody, Problem};
 
 /// The operations.
@@ -71,34 +70,6 @@ impl From<Tokens> for TokenResponse {
             expires_in: ACCESS_TOKEN_LIFE_S,
         }
     }
-}
-
-/// What a token says.
-#[derive(Debug, Object)]
-#[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
-struct TokenInfo {
-    /// Whether it is valid now; if not, nothing else is said.
-    active: bool,
-    /// `APP`, `USER`, `MEMBER`, `VISITOR` or `UNKNOWN`.
-    subject_type: Option<String>,
-    /// Whom it stands for.
-    subject_id: Option<Uuid>,
-    /// When it ends, in seconds.
-    exp: Option<String>,
-    /// When it was issued, in seconds.
-    iat: Option<String>,
-    /// The app or front-end that it was issued to.
-    client_id: Option<Uuid>,
-    /// The site.
-    site_id: Option<Uuid>,
-    /// The app's installation.
-    instance_id: Option<Uuid>,
-}
-
-#[derive(Debug, Object)]
-struct TokenInfoRequest {
-    /// The token.
-    token: String,
 }
 
 #[derive(Debug, Object)]
@@ -248,7 +219,6 @@ impl ApiResponse for OauthProblem {
 struct Fields {
     values: BTreeMap<String, String>,
     authorization: String,
-    address: Option<IpAddr>,
 }
 
 impl<'a> ApiExtractor<'a> for Fields {
@@ -291,8 +261,7 @@ impl<'a> ApiExtractor<'a> for Fields {
             }
         };
         let values = pairs.into_iter().map(|(name, value)| (snake_case(&name), value)).collect();
-        let address = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
-        Ok(Self { values, authorization: text("authorization"), address })
+        Ok(Self { values, authorization: text("authorization") })
     }
 }
 
@@ -344,8 +313,12 @@ impl TokenApi {
     /// Grants: `anonymous` (a visitor of a front-end), `refresh_token`, `client_credentials` (an app on one site),
     /// `authorized_client` (a member, for a back end that holds an API key: `Authorization: <visitor token>,<API key>`).
     #[oai(path = "/oauth2/token", method = "post", operation_id = "createToken")]
-    async fn create_token(&self, fields: Fields) -> std::result::Result<Json<TokenResponse>, OauthProblem> {
-        self.grant(&fields).await
+    async fn create_token(
+        &self,
+        client: ClientAddress,
+        fields: Fields,
+    ) -> std::result::Result<Json<TokenResponse>, OauthProblem> {
+        self.grant(&client, &fields).await
     }
 
     /// Get tokens (older path)
@@ -354,58 +327,10 @@ impl TokenApi {
     #[oai(path = "/oauth/access", method = "post", operation_id = "createAccessToken")]
     async fn create_access_token(
         &self,
+        client: ClientAddress,
         fields: Fields,
     ) -> std::result::Result<Json<TokenResponse>, OauthProblem> {
-        self.grant(&fields).await
-    }
-
-    /// Describe a token
-    #[oai(path = "/oauth2/token-info", method = "post", operation_id = "getTokenInfo")]
-    async fn get_token_info(
-        &self,
-        body: crate::http::body::Body<TokenInfoRequest>,
-    ) -> std::result::Result<Json<TokenInfo>, Problem> {
-        let mut info = TokenInfo {
-            active: false,
-            subject_type: None,
-            subject_id: None,
-            exp: None,
-            iat: None,
-            client_id: None,
-            site_id: None,
-            instance_id: None,
-        };
-        let Some(claims) = self.app.authenticator.own_claims(&body.0.token) else {
-            return Ok(Json(info));
-        };
-        let Some(caller) = claims.caller() else {
-            return Ok(Json(info));
-        };
-        if let Caller::App { site, instance, .. } = &caller
-            && apps::find_instance(self.app.db.read(), *site, *instance).await?.is_none()
-        {
-            return Ok(Json(info));
-        }
-        info.active = true;
-        info.exp = Some(claims.exp.to_string());
-        info.iat = Some(claims.iat.to_string());
-        info.site_id = caller.site().map(|site| site.0);
-        let (kind, subject) = match &caller {
-            Caller::Visitor { visitor, client, .. } => {
-                info.client_id = Some(client.0);
-                ("VISITOR", visitor.0)
-            }
-            Caller::Member { member, .. } => ("MEMBER", member.0),
-            Caller::App { app, instance, .. } => {
-                info.client_id = Some(app.0);
-                info.instance_id = Some(instance.0);
-                ("APP", app.0)
-            }
-            Caller::ApiKey { key, .. } => ("USER", key.0),
-        };
-        info.subject_type = Some(kind.to_owned());
-        info.subject_id = Some(subject);
-        Ok(Json(info))
+        self.grant(&client, &fields).await
     }
 
     /// Get the keys of access tokens
@@ -418,10 +343,12 @@ impl TokenApi {
 }
 
 impl TokenApi {
-    async fn grant(&self, fields: &Fields) -> std::result::Result<Json<TokenResponse>, OauthProblem> {
-        if let Some(address) = fields.address
-            && let Err(seconds) = self.app.limits.check_address(address)
-        {
+    async fn grant(
+        &self,
+        client: &ClientAddress,
+        fields: &Fields,
+    ) -> std::result::Result<Json<TokenResponse>, OauthProblem> {
+        if let Err(seconds) = self.app.limits.check_address(client) {
             let description = "too many token requests; slow down";
             let mut problem =
                 OauthProblem::new(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", description);

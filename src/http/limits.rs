@@ -8,6 +8,7 @@ use std::time::Instant;
 use quick_cache::sync::Cache;
 use uuid::Uuid;
 
+use super::client_address::{ClientAddress, network};
 use crate::access::Caller;
 
 /// Callers whose buckets are remembered.
@@ -27,16 +28,19 @@ pub struct Rate {
 pub struct Rates {
     /// A member or visitor.
     pub member: Rate,
-    /// An app instance or API key.
+    /// An app instance or API key, and an address that has tokens described.
     pub client: Rate,
-    /// An address at the token endpoint.
+    /// An address at the token endpoint: IPv4, or a /64 of IPv6.
     pub address: Rate,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Who {
     Caller(Uuid),
+    /// At the token endpoint.
     Address(IpAddr),
+    /// Where tokens are described.
+    Introspector(IpAddr),
 }
 
 /// The buckets. Cheap to clone.
@@ -68,9 +72,18 @@ impl Limits {
         self.count(Who::Caller(who), rate)
     }
 
-    /// The same for an address that has no token yet.
-    pub fn check_address(&self, address: IpAddr) -> Result<(), u32> {
-        self.count(Who::Address(address), self.0.rates.address)
+    /// The same for whoever has no token yet.
+    pub fn check_address(&self, client: &ClientAddress) -> Result<(), u32> {
+        self.count_address(client, Who::Address, self.0.rates.address)
+    }
+
+    /// The same for whoever has a token described, as a back end does for each of its own requests.
+    pub fn check_introspector(&self, client: &ClientAddress) -> Result<(), u32> {
+        self.count_address(client, Who::Introspector, self.0.rates.client)
+    }
+
+    fn count_address(&self, client: &ClientAddress, who: fn(IpAddr) -> Who, rate: Rate) -> Result<(), u32> {
+        client.0.map_or(Ok(()), |address| self.count(who(network(address)), rate))
     }
 
     fn count(&self, who: Who, rate: Rate) -> Result<(), u32> {

@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod body;
+pub mod client_address;
 pub mod limits;
 pub mod openapi;
 pub mod operations;
@@ -26,6 +27,7 @@ use self::operations::OperationsApi;
 use self::problem::Problem;
 use crate::access::api::AccessApi;
 use crate::access::token_api::{self, OauthProblem, TokenApi};
+use crate::access::token_info_api::TokenInfoApi;
 use crate::accounts::api::AccountsApi;
 use crate::activities::api::ActivitiesApi;
 use crate::activities::rule_api::ActivityRulesApi;
@@ -106,6 +108,7 @@ type Apis = (
     AccountsApi,
     ProgramsApi,
     TokenApi,
+    TokenInfoApi,
     SitesApi,
     ChannelsApi,
     MembersApi,
@@ -169,6 +172,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         AccountsApi { app: app() },
         ProgramsApi { app: app() },
         TokenApi { app: app() },
+        TokenInfoApi { app: app() },
         SitesApi { app: app() },
         ChannelsApi { app: app() },
         MembersApi { app: app() },

@@ -6,7 +6,7 @@ use serde_json::Value;
 type Refusals = &'static [(u16, &'static [&'static str])];
 
 /// The operations that have some, in the order of the document.
-const REFUSALS: [(&str, Refusals); 48] = [
+const REFUSALS: [(&str, Refusals); 49] = [
     ("getActivity", &[(404, &["ACTIVITY_NOT_FOUND"])]),
     ("createActivityRule", &[(428, &["TOO_MANY_ACTIVITY_RULES"])]),
     ("deleteActivityRule", &[(404, &["ACTIVITY_RULE_NOT_FOUND"])]),
@@ -120,6 +120,7 @@ const REFUSALS: [(&str, Refusals); 48] = [
             ],
         )],
     ),
+    ("getTokenInfo", &[(429, &["RESOURCE_EXHAUSTED"])]),
 ];
 
 /// What every caller with credentials may get: the key is not of the site that it names.

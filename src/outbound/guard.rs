@@ -7,9 +7,10 @@
 //! exception is the IPv4-mapped form, which the kernel treats as IPv4: it is unmapped and judged as IPv4.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use crate::nets::{Nets, NetsError};
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
@@ -53,29 +54,19 @@ const REFUSED_V6: [Ipv6Net; 4] = [
 /// The default allows what is globally reachable and nothing else. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
-    allow: Arc<[IpNet]>,
-}
-
-/// An entry of an allow list that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{entry}` is neither an address nor a network such as 10.0.0.0/8")]
-pub struct AllowListError {
-    /// The entry as it was written.
-    pub entry: String,
+    allow: Nets,
 }
 
 impl Guard {
     /// A guard that allows these networks on top of what is globally reachable.
     #[must_use]
-    pub fn new(allow: Vec<IpNet>) -> Self {
-        Self { allow: allow.into_iter().map(unmapped_net).collect() }
+    pub const fn new(allow: Nets) -> Self {
+        Self { allow }
     }
 
-    /// Reads a comma separated list of networks and bare addresses; blanks between commas are ignored.
-    pub fn parse(list: &str) -> Result<Self, AllowListError> {
-        let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        let nets = entries.map(parse_entry).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self::new(nets))
+    /// The same with a list of networks as [`Nets::parse`] reads it.
+    pub fn parse(list: &str) -> Result<Self, NetsError> {
+        Nets::parse(list).map(Self::new)
     }
 
     /// Whether the address may be called at all.
@@ -87,8 +78,7 @@ impl Guard {
     /// Whether the operator named the address; only such addresses may be called without TLS.
     #[must_use]
     pub fn is_allowed(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.allow.iter().any(|net| net.contains(&address))
+        self.allow.contain(address)
     }
 
     /// Whether the operator named any network.
@@ -96,23 +86,6 @@ impl Guard {
     pub fn has_allowed_nets(&self) -> bool {
         !self.allow.is_empty()
     }
-}
-
-fn parse_entry(entry: &str) -> Result<IpNet, AllowListError> {
-    let net = entry.parse::<IpNet>().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
-    net.map_err(|_| AllowListError { entry: entry.to_owned() })
-}
-
-/// Addresses are compared unmapped, so a network that is written in the mapped form has to be unmapped as well.
-fn unmapped_net(net: IpNet) -> IpNet {
-    let net = net.trunc();
-    let (IpAddr::V6(address), Some(prefix)) = (net.addr(), net.prefix_len().checked_sub(96)) else {
-        return net;
-    };
-    let Some(address) = address.to_ipv4_mapped() else {
-        return net;
-    };
-    Ipv4Net::new(address, prefix).map_or(net, IpNet::V4)
 }
 
 fn is_global(address: IpAddr) -> bool {

@@ -32,7 +32,7 @@ mod x509;
 
 pub use client::{Answer, Client, Sent, Setup};
 pub use error::{BodyError, Phase, SendError};
-pub use guard::{AllowListError, Guard};
+pub use guard::Guard;
 pub use identity::{ClientIdentity, IdentityError};
 pub use proxy::{Proxy, ProxyError};
 pub use request::{OutboundRequest, RESERVED_HEADERS};

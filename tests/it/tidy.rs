@@ -47,14 +47,15 @@ const FOUNDATION: &[(&str, &[&str])] = &[
     ("threads", &[]),
     ("rows", &[]),
     ("seal", &[]),
-    ("outbound", &["clock"]),
+    ("nets", &[]),
+    ("outbound", &["clock", "nets"]),
     ("streams", &[]),
     ("db", &["clock", "gather", "ids"]),
     // It counts what the dispatcher does.
     ("metrics", &["webhooks"]),
     // The rates are settings, and their type belongs to the edge.
     // How long the log is kept is a setting too, and its type belongs to the log.
-    ("config", &["db", "http", "outbound", "seal", "sources", "webhooks", "streams"]),
+    ("config", &["db", "http", "nets", "outbound", "seal", "sources", "webhooks", "streams"]),
 ];
 
 /// What HTTP files use of another feature's HTTP files.

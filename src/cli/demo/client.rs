@@ -100,7 +100,7 @@ pub(super) struct Api {
 impl Api {
     pub(super) fn new(address: SocketAddr) -> Result<Self, String> {
         // The guard lets nothing but the service through, wherever it was told to listen.
-        let guard = Guard::new(vec![address.ip().into()]);
+        let guard = Guard::new(address.ip().into());
         let setup = Setup {
             guard,
             resolver: Arc::new(SystemResolver),

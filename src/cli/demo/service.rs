@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use followpoints::app::App;
 use followpoints::config::{Config, ConfigError, LISTEN_DEFAULT, RATES_DEFAULT};
+use followpoints::nets::Nets;
 use followpoints::outbound::Guard;
 use followpoints::seal::{self, Sealer};
 use followpoints::server::Bound;
@@ -83,6 +84,7 @@ impl Service {
             extra_roots: Vec::new(),
             webhook_proxy: None,
             rates: RATES_DEFAULT,
+            trusted_proxies: Nets::default(),
             retention: followpoints::webhooks::retention::Retention::default(),
             platforms,
             nats: None,

@@ -42,6 +42,8 @@ fn g8_a_bad_setting_is_told_with_what_it_must_be_and_secrets_are_not_repeated() 
         ("MASTER_KEY", "not base64!", MASTER_KEY_FORM),
         ("WEBHOOK_ALLOW_NETS", "10.0.0.0/33", ALLOW_NETS),
         ("WEBHOOK_ALLOW_NETS", "10.0.0.0/8,intranet", ALLOW_NETS),
+        ("TRUSTED_PROXIES", "10.0.0.0/33", ALLOW_NETS),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,intranet", ALLOW_NETS),
         ("WEBHOOK_CA_FILE", "/nonexistent/ca.pem", CA_FILE),
         ("WEBHOOK_PROXY", "proxy.example:3128", PROXY),
         ("WEBHOOK_PROXY", "https://user:hunter2@proxy.example:3128", PROXY),
@@ -124,8 +126,14 @@ fn postgres_needs_a_master_key_that_every_node_has() {
 
 #[test]
 fn a_misspelt_name_is_refused() {
-    for name in ["WEBHOOK_ALLOWED_NETS", "NATS_URLS", "RETAIN_EVENT_DAYS", "RATE_MEMBERS", "META_TAG_MINUTES"]
-    {
+    for name in [
+        "WEBHOOK_ALLOWED_NETS",
+        "NATS_URLS",
+        "RETAIN_EVENT_DAYS",
+        "RATE_MEMBERS",
+        "META_TAG_MINUTES",
+        "TRUSTED_PROXY",
+    ] {
         let name = format!("FOLLOWPOINTS_{name}");
         let mut sandbox = Sandbox::new();
         sandbox.set(&name, "7");

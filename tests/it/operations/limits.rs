@@ -1,12 +1,13 @@
 //! Rate limits: each caller has its own bucket, and the token endpoint one per address.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use followpoints::config::RATES_DEFAULT;
 use followpoints::http::limits::{Rate, Rates};
 use followpoints::server::Bound;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::on_both;
 use crate::support::wire::{self, WireAnswer};
@@ -90,7 +91,14 @@ on_both! {
     }
 }
 
-async fn ask_for_token(from: IpAddr, to: std::net::SocketAddr, client: &str) -> WireAnswer {
+/// The service on a port, until the task is aborted: only what comes over a connection has an address.
+async fn serve(app: &TestApp) -> (SocketAddr, JoinHandle<std::io::Result<()>>) {
+    let bound = Bound::new("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let (address, served) = (bound.address(), app.app.clone());
+    (address, tokio::spawn(async move { bound.serve(&served, std::future::pending()).await }))
+}
+
+async fn ask_for_token(from: IpAddr, to: SocketAddr, client: &str) -> WireAnswer {
     let body = json!({"grantType": "anonymous", "clientId": client}).to_string();
     let headers = ["content-type: application/json".to_owned()];
     wire::send_from(from, to, "POST /oauth2/token", &headers, &body).await
@@ -101,9 +109,7 @@ on_both! {
     async fn the_token_endpoint_counts_by_address(app: &TestApp) {
         let site = app.site().await;
         let front_end = app.front_end(&site, &[]).await;
-        let bound = Bound::new("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let (address, served) = (bound.address(), app.app.clone());
-        let running = tokio::spawn(async move { bound.serve(&served, std::future::pending()).await });
+        let (address, running) = serve(app).await;
         let (here, there) = (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(127, 0, 0, 2).into());
 
         let started = Instant::now();
@@ -133,6 +139,62 @@ on_both! {
         assert_eq!(ask_for_token(there, address, &front_end).await.status, 200);
         // Other paths do not count by address.
         assert_eq!(wire::send(address, "GET /healthz", &[], "").await.status, 200);
+        running.abort();
+    }
+}
+
+on_both! {
+    options: Options { trusted_proxies: "127.0.0.2", ..tight() },
+    async fn behind_a_trusted_proxy_the_callers_of_the_proxy_count(app: &TestApp) {
+        let site = app.site().await;
+        let front_end = app.front_end(&site, &[]).await;
+        let (address, running) = serve(app).await;
+        let (stranger, proxy) = (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(127, 0, 0, 2).into());
+        let body = json!({"grantType": "anonymous", "clientId": front_end}).to_string();
+        let statuses = async |from: IpAddr, forwarded: &dyn Fn(u32) -> String| {
+            let mut statuses = Vec::new();
+            for number in 0..60 {
+                let headers =
+                    ["content-type: application/json".to_owned(), format!("x-forwarded-for: {}", forwarded(number))];
+                statuses.push(wire::send_from(from, address, "POST /oauth2/token", &headers, &body).await.status);
+            }
+            statuses
+        };
+
+        let others = statuses(proxy, &|number| format!("198.51.100.{number}")).await;
+        assert_eq!(others, [200; 60], "each has a bucket of its own");
+        let one = statuses(proxy, &|number| format!("198.51.100.{number}, 203.0.113.7")).await;
+        assert!(one.contains(&429), "what it says of itself does not count: {one:?}");
+        let one = statuses(stranger, &|number| format!("203.0.113.{number}")).await;
+        assert!(one.contains(&429), "nobody else is believed: {one:?}");
+        running.abort();
+    }
+}
+
+on_both! {
+    options: tight(),
+    async fn whoever_has_tokens_described_is_limited_apart(app: &TestApp) {
+        let site = app.site().await;
+        let front_end = app.front_end(&site, &[]).await;
+        let (address, running) = serve(app).await;
+
+        let headers = ["content-type: application/json".to_owned()];
+        let body = json!({"token": "none"}).to_string();
+        let mut turned_away = None;
+        let mut let_through = 0;
+        while turned_away.is_none() && let_through < CALLS_MAX {
+            let answer = wire::send(address, "POST /oauth2/token-info", &headers, &body).await;
+            if answer.status == 200 { let_through += 1 } else { turned_away = Some(answer) }
+        }
+        let answer = turned_away.expect("somebody is turned away");
+        assert!(let_through >= 60, "only {let_through} calls");
+        assert_eq!(answer.status, 429);
+        assert!(answer.head.contains("\r\nretry-after: 1"), "{}", answer.head);
+        assert_eq!(
+            serde_json::from_str::<Value>(&answer.body).unwrap()["details"]["applicationError"]["code"],
+            "RESOURCE_EXHAUSTED"
+        );
+        assert_eq!(ask_for_token(Ipv4Addr::LOCALHOST.into(), address, &front_end).await.status, 200);
         running.abort();
     }
 }

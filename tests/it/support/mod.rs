@@ -31,6 +31,7 @@ use followpoints::config::{Config, RATES_DEFAULT};
 use followpoints::db::{Db, OpenError};
 use followpoints::http::limits::Rates;
 use followpoints::ids::SequentialIds;
+use followpoints::nets::Nets;
 use followpoints::outbound::{Guard, Proxy, Resolve, SystemResolver};
 use followpoints::seal::{self, Sealer};
 use followpoints::sources::settings::PlatformSettings;
@@ -92,6 +93,8 @@ impl TestDatabase {
 #[derive(Clone)]
 pub struct Options {
     pub rates: Rates,
+    /// Networks of proxies that are believed.
+    pub trusted_proxies: &'static str,
     pub allow_nets: &'static str,
     pub resolver: Arc<dyn Resolve>,
     pub extra_roots: &'static [u8],
@@ -112,6 +115,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             rates: RATES_DEFAULT,
+            trusted_proxies: "",
             allow_nets: "127.0.0.0/8",
             resolver: Arc::new(SystemResolver),
             extra_roots: &[],
@@ -267,6 +271,7 @@ pub fn config(url: &str, options: &Options) -> Config {
         extra_roots: options.extra_roots.to_vec(),
         webhook_proxy: options.proxy.clone(),
         rates: options.rates,
+        trusted_proxies: Nets::parse(options.trusted_proxies).unwrap(),
         retention: followpoints::webhooks::retention::Retention::default(),
         nats: streams::Settings::new(options.nats.clone()).unwrap(),
         platforms: platforms(&options.platforms),
