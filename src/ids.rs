@@ -31,15 +31,22 @@ impl IdGenerator for RandomIds {
     }
 }
 
-/// Test ids: our clock's milliseconds and a counter, so that whole bodies can be compared.
+/// Test ids: our clock's milliseconds and a counter, so that whole bodies can be compared. They are in order as those of production are.
 #[derive(Debug, Default)]
-pub struct SequentialIds(AtomicU64);
+pub struct SequentialIds {
+    count: AtomicU64,
+    last_ms: AtomicU64,
+}
 
 impl IdGenerator for SequentialIds {
     fn next_id(&self, at: Timestamp) -> Uuid {
-        let count = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+        let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+        let at_ms = at.0.max(0).unsigned_abs();
+        // A clock that is set back by more than a moment is part of a test.
+        let last_ms = self.last_ms.fetch_max(at_ms, Ordering::SeqCst);
+        let ms = if last_ms.saturating_sub(at_ms) < 1_000 { last_ms.max(at_ms) } else { at_ms };
         let mut random = [0_u8; 10];
         random[2..].copy_from_slice(&count.to_be_bytes());
-        uuid::Builder::from_unix_timestamp_millis(at.0.max(0).unsigned_abs(), &random).into_uuid()
+        uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
     }
 }

@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::id::{SiteId, Timestamp};
+use crate::id::{MemberId, SiteId, Timestamp};
 use crate::kinds::Platform;
 
 /// Somebody on a platform who has met the brand, by the platform's own id.
@@ -26,6 +26,12 @@ pub struct Model {
     pub follows_since: Option<Timestamp>,
     /// When the person last wrote.
     pub last_message_at: Option<Timestamp>,
+    /// When the platform told what is noted of the person.
+    pub told_at: Timestamp,
+    /// For which member the follow of this person has counted; it counts for no other.
+    pub counted_for: Option<MemberId>,
+    /// Whether that member had proven to be the person.
+    pub is_count_proven: bool,
     /// When it last changed.
     pub updated_at: Timestamp,
 }

@@ -66,6 +66,9 @@ CREATE TABLE person (
     follows boolean,
     follows_since bigint,
     last_message_at bigint,
+    told_at bigint NOT NULL,
+    counted_for {uuid},
+    is_count_proven boolean NOT NULL,
     updated_at bigint NOT NULL,
     PRIMARY KEY (site_id, platform, external_id)
 ){clustered}

@@ -148,7 +148,7 @@ pub fn new_account(tx: &Tx, site: SiteId, member: MemberId, contact: ContactId) 
     }
 }
 
-/// To store new accounts, made in `tx`: they may have earned, and nothing else.
+/// To store new accounts, made in `tx`: what they have earned may have been taken back already.
 #[must_use]
 pub fn insertion(tx: &Tx, accounts: &[&account::Model]) -> Write {
     Rows::new(accounts)
@@ -158,7 +158,7 @@ pub fn insertion(tx: &Tx, accounts: &[&account::Model]) -> Write {
         .uuid("contact_id", |account| account.contact_id.0)
         .int("balance", |account| account.balance)
         .int("earned", |account| account.earned)
-        .same_int("adjusted", 0)
+        .int("adjusted", |account| account.adjusted)
         .same_int("redeemed", 0)
         .same_int("expired", 0)
         .int("revision", |account| account.revision)

@@ -12,7 +12,7 @@ use super::names_api::{Activity, ActivityOutcomeName, ActivityTypeName, ItemStat
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::{AdminCaller, MemberCaller};
-use crate::http::paging::{PageRequest, PagingMetadata};
+use crate::http::paging::{All, PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
 use crate::http::wire::{self, PlatformName};
 use crate::inbox::items::{self, ItemFilter};
@@ -225,7 +225,7 @@ impl ActivitiesApi {
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListActivitiesResponse>, Problem> {
         let (site, member) = caller.0;
-        let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
+        let page = PageRequest::new(cursor.0.as_deref(), limit.0, All::<ListActivitiesResponse>::default())?;
         // Whose they are says the token, never the cursor.
         let own = ActivityFilter { member: Some(member), ..ActivityFilter::default() };
         let before = page.after.map(ActivityId);

@@ -3,6 +3,7 @@
 
 use entity::id::{ItemId, MemberId, SiteId};
 use entity::kinds::{ActivityOutcome, Channel, Evidence, FollowSource, Platform, UnfollowPolicy};
+use entity::person;
 
 use super::awarding::Outcome;
 use super::matching::Match;
@@ -11,7 +12,7 @@ use crate::access::Identity;
 use crate::db::Tx;
 use crate::follows::batch::Batch;
 use crate::follows::{Follow, FollowError, Proof, Subject};
-use crate::points::{self, Booking};
+use crate::points::Booking;
 use crate::sites::config::Configs;
 
 /// How old evidence must be for the same to be written anew, in milliseconds: a day.
@@ -37,12 +38,14 @@ pub const fn channel(platform: Platform) -> Channel {
     }
 }
 
-/// The member follows the brand, says the platform.
+/// The member follows the brand, says the platform of `person`. One person's follow counts for one member, for ever: for the first
+/// one, but for whoever proves to be the person rather than for one who has only claimed the handle.
 pub fn register(
     tx: &Tx,
     configs: &Configs,
     batch: &mut Batch,
     seen: &Seen,
+    person: &mut person::Model,
     found: &Match,
 ) -> Result<Outcome, RecordError> {
     let channel = channel(seen.platform);
@@ -50,6 +53,10 @@ pub fn register(
     if !found.is_proven && settings.is_some_and(|settings| !settings.claimed_handle_earns) {
         let reason = "the member has not proven the handle yet".to_owned();
         return Ok(Outcome { outcome: ActivityOutcome::Held, reason: Some(reason), points: 0 });
+    }
+    let is_others = person.counted_for.is_some_and(|member| member != found.member);
+    if is_others && (person.is_count_proven || !found.is_proven) {
+        return Ok(Outcome::ignored("this person's follow has counted for another member"));
     }
     let points = settings.and_then(|settings| settings.points).unwrap_or(0);
     let evidence = if found.is_proven { Evidence::Verified } else { Evidence::ClaimedHandle };
@@ -65,7 +72,12 @@ pub fn register(
         idempotency_key: None,
         proof: Proof { source, evidence, item: Some(seen.item) },
     };
-    match batch.decide(tx, configs, &follow) {
+    let decided = batch.decide(tx, configs, &follow);
+    if matches!(decided, Ok(_) | Err(FollowError::AlreadyFollowed(_))) {
+        person.is_count_proven = found.is_proven || (person.is_count_proven && !is_others);
+        person.counted_for = Some(found.member);
+    }
+    match decided {
         Ok(_) if points > 0 => Ok(Outcome { outcome: ActivityOutcome::Awarded, reason: None, points }),
         Ok(_) => Ok(Outcome::ignored("following this channel earns no points")),
         Err(FollowError::AlreadyFollowed(row)) => {
@@ -118,7 +130,7 @@ pub async fn withdraw(
     batch.prove(tx, account, channel, Evidence::Withdrawn, seen.item);
     let until = row.created_at.plus_ms(i64::from(settings.reverse_within_days) * 24 * 3_600_000);
     if settings.unfollow_policy == UnfollowPolicy::Reverse && tx.now() < until {
-        let earned = points::follow_award(tx.conn(), account, channel).await?;
+        let earned = batch.follow_award(tx, account, channel).await?;
         // What was spent meanwhile is spent.
         let points = earned.min(batch.balance(account));
         if points > 0 {

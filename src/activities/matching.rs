@@ -31,6 +31,8 @@ pub struct Match {
 pub struct Matching {
     persons: HashMap<(SiteId, Platform, String), person::Model>,
     changed_persons: HashSet<(SiteId, Platform, String)>,
+    /// Things of whose person something later is known already.
+    outdated: HashSet<ItemId>,
     handles: HashMap<HandleKey, member_handle::Model>,
     changed_handles: HashSet<HandleKey>,
     codes: HashMap<(SiteId, Vec<u8>), link_code::Model>,
@@ -119,13 +121,16 @@ impl Matching {
         Ok(())
     }
 
-    /// Who did `sighting`. A valid code in it proves the handle; the first proof of a person wins.
+    /// Who did `sighting`, whose person is noted. A valid code in it proves the handle; the first proof of a person wins.
     pub fn find(&mut self, now: Timestamp, item: ItemId, sighting: &Sighting) -> Result<Match, String> {
         let person = &sighting.person;
         let (site, platform) = (sighting.site, person.platform);
         if let Some(external) = &person.external_id {
+            self.meet(now, item, sighting, external);
             if let Some(member) = self.proven(site, platform, external) {
-                self.rename(sighting, member);
+                if !self.outdated.contains(&item) {
+                    self.rename(sighting, member);
+                }
                 return Ok(Match { member, is_proven: true, code: None });
             }
             if sighting.is_message
@@ -204,8 +209,8 @@ impl Matching {
     fn prove(&mut self, now: Timestamp, item: ItemId, sighting: &Sighting, member: MemberId, external: &str) {
         let (site, platform) = (sighting.site, sighting.person.platform);
         let key = (site, member, platform);
-        let claimed = self.handles.get(&key).map(|row| row.handle.clone());
-        let handle = sighting.person.handle.clone().or(claimed).unwrap_or_else(|| external.to_owned());
+        // What the member claims is no proof: without the platform's word for it the person is known by the id alone.
+        let handle = sighting.person.handle.clone().unwrap_or_else(|| external.to_owned());
         self.free(site, platform, &handle, member);
         let row = member_handle::Model {
             site_id: site,
@@ -250,29 +255,49 @@ impl Matching {
         }
     }
 
-    /// The person as it was known before, and as it is noted from now on.
-    pub fn person(&mut self, now: Timestamp, sighting: &Sighting) -> Option<&mut person::Model> {
-        let external = sighting.person.external_id.clone()?;
-        let key = (sighting.site, sighting.person.platform, external.clone());
+    /// Notes what `sighting` tells of its person, unless something later is known already: platforms repeat what they could not
+    /// deliver, in no order.
+    fn meet(&mut self, now: Timestamp, item: ItemId, sighting: &Sighting, external: &str) {
+        let person = &sighting.person;
+        let key = (sighting.site, person.platform, external.to_owned());
         self.changed_persons.insert(key.clone());
         let row = self.persons.entry(key).or_insert_with(|| person::Model {
             site_id: sighting.site,
-            platform: sighting.person.platform,
-            external_id: external,
+            platform: person.platform,
+            external_id: external.to_owned(),
             handle: None,
             follows: None,
             follows_since: None,
             last_message_at: None,
+            told_at: person.told_at,
+            counted_for: None,
+            is_count_proven: false,
             updated_at: now,
         });
         row.updated_at = now;
-        if let Some(handle) = &sighting.person.handle {
-            row.handle = Some(handle.clone());
-        }
         if sighting.is_message {
             row.last_message_at = row.last_message_at.max(Some(sighting.occurred_at));
         }
-        Some(row)
+        if person.told_at < row.told_at {
+            self.outdated.insert(item);
+            return;
+        }
+        row.told_at = person.told_at;
+        if let Some(handle) = &person.handle {
+            row.handle = Some(handle.clone());
+        }
+    }
+
+    /// The person of `sighting`, whether or not `item` tells the latest that is known.
+    pub fn person(&mut self, sighting: &Sighting) -> Option<&mut person::Model> {
+        let external = sighting.person.external_id.clone()?;
+        self.persons.get_mut(&(sighting.site, sighting.person.platform, external))
+    }
+
+    /// Whether what `item` tells of its person is not what the person is by now.
+    #[must_use]
+    pub fn is_outdated(&self, item: ItemId) -> bool {
+        self.outdated.contains(&item)
     }
 
     /// Handles that were proven or renamed: what waits for them can be worked on again.
@@ -325,14 +350,20 @@ fn persons_write(rows: &[&person::Model]) -> Write {
         .int_or_null("follows_flag", |row| row.follows.map(i64::from))
         .int_or_null("follows_since", |row| row.follows_since.map(|at| at.0))
         .int_or_null("last_message_at", |row| row.last_message_at.map(|at| at.0))
+        .int("told_at", |row| row.told_at.0)
+        .uuid_or_null("counted_for", |row| row.counted_for.map(|id| id.0))
+        .int("proven_flag", |row| i64::from(row.is_count_proven))
         .int("updated_at", |row| row.updated_at.0)
         .write(
             "INSERT INTO person (site_id, platform, external_id, handle, follows, follows_since, last_message_at, \
-             updated_at) SELECT site_id, platform, external_id, handle, follows_flag = 1, follows_since, \
-             last_message_at, updated_at FROM {rows} AS r WHERE true \
+             told_at, counted_for, is_count_proven, updated_at) \
+             SELECT site_id, platform, external_id, handle, follows_flag = 1, follows_since, last_message_at, \
+             told_at, counted_for, proven_flag = 1, updated_at FROM {rows} AS r WHERE true \
              ON CONFLICT (site_id, platform, external_id) DO UPDATE SET handle = excluded.handle, \
              follows = excluded.follows, follows_since = excluded.follows_since, \
-             last_message_at = excluded.last_message_at, updated_at = excluded.updated_at",
+             last_message_at = excluded.last_message_at, told_at = excluded.told_at, \
+             counted_for = excluded.counted_for, is_count_proven = excluded.is_count_proven, \
+             updated_at = excluded.updated_at",
         )
 }
 

@@ -64,6 +64,8 @@ pub struct Person {
     pub is_signed_in: bool,
     /// What else it told.
     pub facts: Facts,
+    /// When it told handle and facts: with the thing itself, or later when it was asked.
+    pub told_at: Timestamp,
 }
 
 /// An activity, before it is recorded.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use entity::id::{AccountId, ActivityId, ItemId, MemberId, SiteId};
+use entity::id::{AccountId, ItemId, MemberId, SiteId};
 use entity::kinds::{ActivityOutcome, ActivityType, ItemStatus, Platform, ProgramStatus};
 use entity::{activity, direct_reply, follow_change, item};
 use sea_orm::DbErr;
@@ -162,7 +162,7 @@ struct Work {
     settled: Vec<Settled>,
     activities: Vec<Written>,
     follow_changes: Vec<follow_change::Model>,
-    /// Persons who wrote: what waits for their consent can be worked on.
+    /// Persons who wrote and became known by it: what waits for that can be worked on.
     people: Vec<(Platform, String, String)>,
     changed_messages: Vec<(Platform, String, String, Option<String>)>,
     replies: Vec<direct_reply::Model>,
@@ -265,7 +265,11 @@ impl Work {
                 self.replies.extend(self.reply(tx, item, sighting));
             }
         }
-        if let Some(external) = sighting.person.external_id.clone().filter(|_| sighting.is_message) {
+        // Whoever is told of now can be told of in what waits. What has waited itself tells nobody: two things of somebody who stays
+        // unknown would wake each other for ever.
+        let is_known = found.is_ok() || sighting.person.handle.is_some();
+        let tells = sighting.is_message && is_known && item.status != ItemStatus::Parked;
+        if let Some(external) = sighting.person.external_id.clone().filter(|_| tells) {
             self.people.push((sighting.person.platform, sighting.person.account.clone(), external));
         }
         let mut waits: Option<String> = None;
@@ -306,8 +310,9 @@ impl Work {
         sighting: &Sighting,
         found: Option<&Match>,
     ) -> Result<Option<(NewActivity, Outcome)>, RecordError> {
-        let Some(person) = self.matching.person(tx.now(), sighting) else { return Ok(None) };
-        let Some(follows) = sighting.person.facts.follows_brand.filter(|_| sighting.is_message) else {
+        let is_current = sighting.is_message && !self.matching.is_outdated(item.id);
+        let Some(person) = self.matching.person(sighting) else { return Ok(None) };
+        let Some(follows) = sighting.person.facts.follows_brand.filter(|_| is_current) else {
             return Ok(None);
         };
         let before = person.follows;
@@ -327,7 +332,9 @@ impl Work {
         let external_id = person.external_id.clone();
         let seen = Seen { item: item.id, site: sighting.site, platform: sighting.person.platform };
         let outcome = match found {
-            Some(found) if follows => follow::register(tx, &self.configs, &mut self.batch, &seen, found)?,
+            Some(found) if follows => {
+                follow::register(tx, &self.configs, &mut self.batch, &seen, person, found)?
+            }
             Some(found) => {
                 if before == Some(true) {
                     follow::withdraw(tx, &self.configs, &mut self.batch, &seen, found.member).await?;
@@ -369,7 +376,7 @@ impl Work {
             return Ok(());
         }
         let is_new = known.is_none();
-        let mut row = known.unwrap_or_else(|| new_row(tx, item, sighting, new));
+        let mut row = known.unwrap_or_else(|| store::new_row(tx, item, sighting, new));
         if let Some(text) = self.known.changed_text(item) {
             row.properties = store::with_message(&row.properties, text.as_deref().unwrap_or_default());
             self.changed_messages.push((item.platform, item.account.clone(), item.item_key.clone(), text));
@@ -473,27 +480,4 @@ impl Work {
 /// Whether something can still come of an activity.
 const fn is_open(outcome: ActivityOutcome) -> bool {
     matches!(outcome, ActivityOutcome::Held | ActivityOutcome::Unmatched)
-}
-
-fn new_row(tx: &Tx, item: &item::Model, sighting: &Sighting, new: &NewActivity) -> activity::Model {
-    activity::Model {
-        site_id: sighting.site,
-        id: ActivityId(tx.new_id()),
-        item_id: item.id,
-        activity_type: new.kind,
-        platform: sighting.person.platform,
-        external_id: new.external_id.clone(),
-        mention_type: new.mention_type,
-        member_id: None,
-        account_id: None,
-        person: sighting.person.external_id.clone(),
-        handle: sighting.person.handle.clone(),
-        properties: Value::Object(new.properties.clone()).to_string(),
-        outcome: ActivityOutcome::Unmatched,
-        reason: None,
-        points: 0,
-        occurred_at: sighting.occurred_at,
-        created_at: tx.now(),
-        updated_at: tx.now(),
-    }
 }

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::body::Body;
-use crate::http::paging::{PageRequest, PagingMetadata};
+use crate::http::paging::{All, PageRequest, PagingMetadata};
 use crate::http::problem::{Problem, Violation};
 use crate::http::wire::{self, Empty, PlatformName};
 
@@ -395,7 +395,8 @@ impl ActivityRulesApi {
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListActivityRulesResponse>, Problem> {
         let site = caller.site()?;
-        let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
+        let page =
+            PageRequest::new(cursor.0.as_deref(), limit.0, All::<ListActivityRulesResponse>::default())?;
         let before = page.after.map(ActivityRuleId);
         let rules = rule_store::list_rules(self.app.db.read(), site, before, page.rows()).await?;
         let (rules, paging_metadata) = page.finish(rules, |rule| rule.row.id.0);

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use entity::id::ItemId;
-use entity::kinds::{ActivityType, MentionType, Platform};
+use entity::id::{ActivityId, ItemId};
+use entity::kinds::{ActivityOutcome, ActivityType, MentionType, Platform};
 use entity::{activity, follow_change, item, raw_delivery};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, FromQueryResult as _, QueryFilter};
 use serde_json::Value;
 
+use super::{NewActivity, Sighting};
 use crate::db::Tx;
 use crate::rows::{Rows, Write};
 use crate::webhooks::retention;
@@ -227,4 +228,33 @@ pub fn follow_changes_write(rows: &[follow_change::Model]) -> Write {
              SELECT id, site_id, platform, person, member_id, follows_flag = 1, item_id, seen_at \
              FROM {rows} AS r WHERE true",
         )
+}
+
+/// The activity `new`, as `item` tells it, before anything has come of it.
+pub(super) fn new_row(
+    tx: &Tx,
+    item: &item::Model,
+    sighting: &Sighting,
+    new: &NewActivity,
+) -> activity::Model {
+    activity::Model {
+        site_id: sighting.site,
+        id: ActivityId(tx.new_id()),
+        item_id: item.id,
+        activity_type: new.kind,
+        platform: sighting.person.platform,
+        external_id: new.external_id.clone(),
+        mention_type: new.mention_type,
+        member_id: None,
+        account_id: None,
+        person: sighting.person.external_id.clone(),
+        handle: sighting.person.handle.clone(),
+        properties: Value::Object(new.properties.clone()).to_string(),
+        outcome: ActivityOutcome::Unmatched,
+        reason: None,
+        points: 0,
+        occurred_at: sighting.occurred_at,
+        created_at: tx.now(),
+        updated_at: tx.now(),
+    }
 }

@@ -11,20 +11,22 @@ pub mod lookup;
 mod statistics;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use entity::id::Timestamp;
 use migration::{Migrator, MigratorTrait as _};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait as _, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
-    DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
+    AccessMode, ConnectOptions, ConnectionTrait as _, Database, DatabaseBackend, DatabaseConnection,
+    DatabaseTransaction, DbErr, IsolationLevel, RuntimeErr, SqlErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait as _,
 };
 use sqlx::Connection as _;
 use uuid::Uuid;
 
-pub use self::file::sqlite_path;
-use self::file::{FileLock, check_mode, lock_file};
+use self::file::{FileLock, lock_file};
+pub use self::file::{check_url, sqlite_path};
 use crate::clock::Clock;
 use crate::ids::IdGenerator;
 
@@ -48,6 +50,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_IN_TRANSACTION_MS: &str = "5000";
 /// How far a node's clock may be from the database's, in milliseconds.
 const CLOCK_ERROR_MS: i64 = 100;
+/// How far ahead of this node's clock something may have happened on another node, in milliseconds: both may be wrong, and it may have
+/// waited for a lock.
+const AHEAD_MS_MAX: i64 = 1_000;
 /// Pause before a lost connection for notifications is opened again.
 const LISTEN_RETRY: Duration = Duration::from_secs(1);
 /// The advisory lock of the migration on PostgreSQL: any number that nobody else uses.
@@ -122,9 +127,7 @@ impl Db {
         ids: Arc<dyn IdGenerator>,
     ) -> Result<Self, OpenError> {
         if url.starts_with("sqlite:") {
-            if let Some(path) = sqlite_path(url) {
-                check_mode(url, &path)?;
-            }
+            check_url(url)?;
             let writer = sqlite(url, 1, SQLITE_WRITER_CACHE).await?;
             let reader = sqlite(url, SQLITE_READERS, SQLITE_READER_CACHE).await?;
             Ok(Self { reader, writer, clock, ids, url: url.into(), of_workers: Arc::default(), lock: None })
@@ -206,8 +209,9 @@ impl Db {
             self.writer.begin().await?
         };
         // Read after the lock is held, so that within one process time order and commit order agree.
-        let now = self.clock.now();
-        Ok(Tx { inner, now, now_text: OnceLock::new(), ids: Arc::clone(&self.ids) })
+        let now = AtomicI64::new(self.clock.now().0);
+        let ids_from = AtomicI64::new(0);
+        Ok(Tx { inner, now, ids_from, now_text: OnceLock::new(), ids: Arc::clone(&self.ids) })
     }
 
     /// Sets the clock by the database's, so that all nodes agree however wrong their own are. SQLite has no other clock.
@@ -273,10 +277,10 @@ impl Db {
         closed
     }
 
-    /// Calls `heard` for every notification on `channel`, on a connection of its own that is opened again when it is lost; and
-    /// each time it was opened, as some may have been missed. As long as it is open, the advisory lock `lock` is held. Only
+    /// Calls `heard` with what every notification on `channel` says, on a connection of its own that is opened again when it is lost; and
+    /// with nothing each time it was opened, as some may have been missed. As long as it is open, the advisory lock `lock` is held. Only
     /// PostgreSQL notifies: on SQLite this ends at once.
-    pub async fn listen(&self, channel: &str, lock: (i32, i32), heard: impl Fn() + Send) {
+    pub async fn listen(&self, channel: &str, lock: (i32, i32), heard: impl Fn(&str) + Send) {
         if self.backend() == DatabaseBackend::Sqlite {
             return;
         }
@@ -292,25 +296,26 @@ impl Db {
         &self,
         channel: &str,
         (class, key): (i32, i32),
-        heard: &(impl Fn() + Send),
+        heard: &(impl Fn(&str) + Send),
     ) -> Result<(), sqlx::Error> {
         let mut listener = sqlx::postgres::PgListener::connect(&self.url).await?;
         let hold = sqlx::query("SELECT pg_advisory_lock($1, $2)").bind(class).bind(key);
         sqlx::Executor::execute(&mut listener, hold).await?;
         listener.listen(channel).await?;
-        loop {
-            heard();
-            if listener.try_recv().await?.is_none() {
-                return Ok(());
-            }
+        heard("");
+        while let Some(notification) = listener.try_recv().await? {
+            heard(notification.payload());
         }
+        Ok(())
     }
 }
 
 /// A write transaction with the one instant at which all in it happens.
 pub struct Tx {
     inner: DatabaseTransaction,
-    now: Timestamp,
+    now: AtomicI64,
+    /// Of which instant ids are at the least.
+    ids_from: AtomicI64,
     now_text: OnceLock<String>,
     ids: Arc<dyn IdGenerator>,
 }
@@ -324,26 +329,46 @@ impl Tx {
 
     /// The instant of this transaction.
     #[must_use]
-    pub const fn now(&self) -> Timestamp {
-        self.now
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.now.load(Ordering::Relaxed))
+    }
+
+    /// Has what this transaction does come after `before`, at which something happened on another node that it follows: the clock there may
+    /// be ahead, or that transaction began later and was not made to wait. Ids are greater from here on, and the instant is not less. What is
+    /// further ahead than clocks may be was told by a wrong one.
+    pub fn come_after(&self, before: Timestamp) {
+        let now = self.now().0;
+        if (now..now.saturating_add(AHEAD_MS_MAX)).contains(&before.0) {
+            self.now.store(before.0, Ordering::Relaxed);
+            self.ids_from.store(before.0.saturating_add(1), Ordering::Relaxed);
+        }
     }
 
     /// The same in RFC 3339.
     #[must_use]
     pub fn now_text(&self) -> &str {
-        self.now_text.get_or_init(|| self.now.to_rfc3339())
+        self.now_text.get_or_init(|| self.now().to_rfc3339())
     }
 
-    /// A new id of this instant.
+    /// A new id of this instant, or of a later one if it has to come after something.
     #[must_use]
     pub fn new_id(&self) -> Uuid {
-        self.ids.next_id(self.now)
+        self.ids.next_id(self.now().max(Timestamp(self.ids_from.load(Ordering::Relaxed))))
     }
 
     /// Commits; the changes are durable when this returns.
     pub async fn commit(self) -> Result<(), DbErr> {
         self.inner.commit().await
     }
+}
+
+/// A transaction that only reads: all of it as it was at one instant, while others write.
+#[expect(clippy::disallowed_methods, reason = "nothing is written in it")]
+pub async fn snapshot(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    if db.get_database_backend() == DatabaseBackend::Sqlite {
+        return db.begin().await;
+    }
+    db.begin_with_config(Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly)).await
 }
 
 fn options(url: &str, connections: u32) -> ConnectOptions {

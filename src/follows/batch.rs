@@ -107,6 +107,12 @@ impl Batch {
         accounts.sort_unstable_by_key(|(site, account)| (*account, *site));
         accounts.dedup();
         found.extend(lock_accounts(tx, &accounts).await?);
+        // Whoever held the accounts before may have begun later, or have a clock that is ahead.
+        if let Some(last) = found.iter().map(|account| account.updated_at).max()
+            && tx.conn().get_database_backend() == DatabaseBackend::Postgres
+        {
+            tx.come_after(last);
+        }
         for model in found {
             self.by_member.insert(model.member_id, model.id);
             self.accounts.insert(model.id, AccountState { model, is_new: false, has_changed: false });
@@ -236,6 +242,13 @@ impl Batch {
     #[must_use]
     pub fn balance(&self, account: AccountId) -> i64 {
         self.accounts.get(&account).map_or(0, |state| state.model.balance)
+    }
+
+    /// What `account` still has of the award for following `channel`, with what this batch books.
+    pub async fn follow_award(&self, tx: &Tx, account: AccountId, channel: Channel) -> Result<i64, DbErr> {
+        let own: Vec<&ledger_entry::Model> =
+            self.new_entries.iter().filter(|entry| entry.account_id == account).collect();
+        points::follow_award(tx.conn(), account, channel, &own).await
     }
 
     /// What `account` follows on `channel`.

@@ -192,7 +192,7 @@ fn of_contact(item: &item::Model, contact: &Contact, known: &Known<'_>) -> Fate 
     seen(Sighting {
         site: known.site,
         source: MESSAGE,
-        person: person(item, Some(contact.person.clone()), profile.handle, profile.facts),
+        person: asked(item, &contact.person, profile, known.now),
         activity,
         code_texts: contact.code_texts.clone(),
         is_message: true,
@@ -227,7 +227,7 @@ fn of_story_mention(item: &item::Model, mention: &StoryMention, known: &Known<'_
     seen(Sighting {
         site: known.site,
         source: STORY,
-        person: person(item, Some(mention.person.clone()), profile.handle, profile.facts),
+        person: asked(item, &mention.person, profile, known.now),
         activity: Some(activity),
         code_texts: Vec::new(),
         is_message: false,
@@ -328,6 +328,7 @@ fn mentioned(
     NewActivity { kind: ActivityType::MentionedYou, external_id, mention_type: Some(how), properties }
 }
 
+/// Somebody of whom the thing itself tells.
 fn person(item: &item::Model, external_id: Option<String>, handle: Option<String>, facts: Facts) -> Person {
     Person {
         platform: Platform::Instagram,
@@ -336,7 +337,14 @@ fn person(item: &item::Model, external_id: Option<String>, handle: Option<String
         handle,
         is_signed_in: false,
         facts,
+        told_at: occurred_at(item),
     }
+}
+
+/// Somebody of whom the platform was asked.
+fn asked(item: &item::Model, external_id: &str, profile: Profile, now: Timestamp) -> Person {
+    let person = person(item, Some(external_id.to_owned()), profile.handle, profile.facts);
+    Person { told_at: now, ..person }
 }
 
 fn seen(sighting: Sighting) -> Fate {

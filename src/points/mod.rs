@@ -53,22 +53,25 @@ impl Booking {
     }
 }
 
-/// What `account` still has of the award for following `channel`: zero once it was taken back.
+/// What `account` still has of the award for following `channel`, also by those of its entries that are `unwritten`: zero once it
+/// was taken back.
 pub async fn follow_award(
     db: &impl ConnectionTrait,
     account: AccountId,
     channel: Channel,
+    unwritten: &[&ledger_entry::Model],
 ) -> Result<i64, DbErr> {
     let keys = [Booking::follow(channel, 0).key, Booking::unfollow(channel, 0).key];
-    let entries = ledger_entry::Entity::find()
+    let written = ledger_entry::Entity::find()
         .filter(ledger_entry::Column::AccountId.eq(account))
-        .filter(ledger_entry::Column::AwardKey.is_in(keys))
+        .filter(ledger_entry::Column::AwardKey.is_in(keys.clone()))
         .all(db)
         .await?;
-    if entries.len() > 1 {
-        return Ok(0);
-    }
-    Ok(entries.first().map_or(0, |entry| entry.amount.max(0)))
+    let is_about =
+        |entry: &&&ledger_entry::Model| entry.award_key.as_ref().is_some_and(|key| keys.contains(key));
+    let entries: Vec<&ledger_entry::Model> =
+        written.iter().chain(unwritten.iter().filter(is_about).copied()).collect();
+    Ok(if let [award] = entries.as_slice() { award.amount.max(0) } else { 0 })
 }
 
 /// The key of the award for following `channel`.

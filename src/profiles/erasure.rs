@@ -10,6 +10,7 @@ use sea_orm::{
 
 use super::{handles, hold};
 use crate::db::{self, Db, Tx};
+use crate::sites::config;
 
 /// Erases what platforms told about `member` of `site` and what the member told about itself: attributes, handles, link codes,
 /// logins, the handles of the persons behind them, and the content of activities. Points, follows and that there were
@@ -26,6 +27,8 @@ pub async fn erase(database: &Db, site: SiteId, member: MemberId) -> Result<(), 
 
 async fn erase_once(database: &Db, site: SiteId, member: MemberId) -> Result<(), DbErr> {
     let tx = database.write().await?;
+    // Whatever is recorded meanwhile would write again what it has read before.
+    config::take_turns(&tx, &[site]).await?;
     if hold(&tx, site, member).await? {
         empty_persons(&tx, site, member).await?;
         empty_activities(&tx, site, member).await?;
@@ -46,6 +49,12 @@ async fn empty_persons(tx: &Tx, site: SiteId, member: MemberId) -> Result<(), Db
         .filter(member_login::Column::MemberId.eq(member))
         .into_tuple()
         .all(tx.conn())
+        .await?;
+    person::Entity::update_many()
+        .col_expr(person::Column::CountedFor, Expr::val(Value::Uuid(None)))
+        .filter(person::Column::SiteId.eq(site))
+        .filter(person::Column::CountedFor.eq(member))
+        .exec(tx.conn())
         .await?;
     for (platform, external_id) in proven.chain(logins) {
         person::Entity::update_many()

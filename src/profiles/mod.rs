@@ -21,6 +21,7 @@ use sea_orm::{
 
 use self::attributes::Attributes;
 use crate::db::{self, Db, Tx};
+use crate::sites::config;
 
 /// What is known of a member on social platforms.
 #[derive(Debug, Clone)]
@@ -95,6 +96,8 @@ async fn change_once(
     changes: &[(Platform, Option<String>)],
 ) -> Result<Profile, ProfileError> {
     let tx = database.write().await?;
+    // Whatever is recorded meanwhile would be parked for a handle that it does not see.
+    config::take_turns(&tx, &[site]).await?;
     if !hold(&tx, site, member).await? {
         return Err(ProfileError::MemberNotFound);
     }

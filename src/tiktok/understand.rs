@@ -243,6 +243,7 @@ fn somebody(item: &item::Model) -> Person {
         handle: item.handle.clone(),
         is_signed_in: false,
         facts: Facts::default(),
+        told_at: item.occurred_at.unwrap_or(item.received_at),
     }
 }
 
@@ -349,6 +350,7 @@ fn sighting_of(
         handle: Some(post.author_handle.clone()),
         is_signed_in: post.open_id.is_some(),
         facts: post.author.facts(),
+        told_at: item.received_at,
         ..somebody(item)
     };
     let mut sighting = seen(item, site, source, person, activity);

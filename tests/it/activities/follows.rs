@@ -1,6 +1,7 @@
 //! Follows that a platform tells: proven by a code, or seen from a handle that is only claimed; once for ever.
 
 use entity::account;
+use followpoints::activities::Fate;
 use followpoints::follows::evidence;
 use followpoints::points::{self, Booking, verify};
 use followpoints::{accounts, rows};
@@ -166,6 +167,71 @@ on_both! {
         }
         let report = verify::verify(app.app.db.read(), |_| {}).await.unwrap();
         assert!(report.faults.is_empty(), "{report:?}");
+    }
+}
+
+on_both! {
+    async fn g4_a_late_message_takes_nothing_back_and_gives_nothing(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        set(&stage, "unfollow_policy = 'REVERSE', reverse_within_days = 30").await;
+        let (mia, joe) = (app.member(&stage.site, "u-1").await, app.member(&stage.site, "u-2").await);
+        let other = |follows| Says { external: Some("77"), handle: Some("joe_brews"), follows: Some(follows), ..MIA };
+        let not_yet = stage.message(&STRANGER, "m0", "hello");
+        let still = stage.message(&other(true), "m1", "hello");
+        app.clock.advance_ms(1_000);
+        let (mias, joes) = (stage.code(&mia).await, stage.code(&joe).await);
+        stage.see("message:m2", stage.message(&FOLLOWER, "m2", &mias)).await;
+        stage.see("message:m3", stage.message(&other(false), "m3", &joes)).await;
+        stage.see("message:m0", not_yet).await;
+        stage.see("message:m1", still).await;
+        assert_eq!((stage.balance(&mia).await, stage.balance(&joe).await), (30, 0));
+        assert_eq!(stage.follows().await, [follow("INSTAGRAM", "VERIFIED")]);
+    }
+}
+
+on_both! {
+    async fn g4_what_is_given_and_taken_in_one_transaction_is_booked_once(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        set(&stage, "unfollow_policy = 'REVERSE', reverse_within_days = 30").await;
+        let member = app.member(&stage.site, "u-1").await;
+        let code = stage.code(&member).await;
+        for flags in [&[true, false][..], &[false, true, false, true, false]] {
+            let mut together = Vec::new();
+            for (number, follows) in flags.iter().enumerate() {
+                let key = format!("message:{}-{number}", flags.len());
+                let says = Says { follows: Some(*follows), ..MIA };
+                let sighting = stage.message(&says, &key, &code);
+                together.push((stage.item(&key).await, Fate::Seen(Box::new(sighting))));
+            }
+            stage.recorder().record(together).await.unwrap();
+            assert_eq!(stage.balance(&member).await, 0);
+            assert_eq!(stage.follows().await, [follow("INSTAGRAM", "WITHDRAWN")]);
+        }
+        let report = verify::verify(app.app.db.read(), |_| {}).await.unwrap();
+        assert_eq!((report.entries, report.faults.len()), (2, 0), "{report:?}");
+    }
+}
+
+on_both! {
+    async fn g1_one_person_s_follow_counts_for_one_member(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let (claimer, first, second) = (
+            app.member(&stage.site, "u-0").await,
+            app.member(&stage.site, "u-1").await,
+            app.member(&stage.site, "u-2").await,
+        );
+        stage.claim(&claimer, "mia.runs.oslo").await;
+        stage.see("message:m0", stage.message(&FOLLOWER, "m0", "hello")).await;
+        assert_eq!(stage.balance(&claimer).await, 30);
+        for (number, member, balance) in [(1, &first, 30), (2, &second, 0)] {
+            let code = stage.code(member).await;
+            let key = format!("message:m{number}");
+            stage.see(&key, stage.message(&FOLLOWER, &key, &code)).await;
+            assert_eq!(stage.handle(member).await.unwrap().person.as_deref(), FOLLOWER.external);
+            assert_eq!(stage.balance(member).await, balance, "who proves it goes before who claims it, and the first before the next");
+            stage.claim(member, &format!("other{number}")).await;
+        }
+        assert_eq!(stage.follows().await, [follow("INSTAGRAM", "CLAIMED_HANDLE"), follow("INSTAGRAM", "VERIFIED")]);
     }
 }
 

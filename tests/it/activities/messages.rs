@@ -1,10 +1,14 @@
 //! Who a person is: codes, claims, names that change hands; and messages that are unsent or edited.
 
 use followpoints::activities::Fate;
+use sea_orm::EntityTrait as _;
 use serde_json::json;
 
 use super::stage::{MIA, Says, Stage, done, follow, site_id};
 use crate::on_both;
+use crate::support::ADMIN_KEY;
+use crate::support::receiver::{Gate, Receiver, Reply};
+use crate::webhooks::unfold;
 
 const FOLLOWER: Says = Says { follows: Some(true), ..MIA };
 
@@ -80,6 +84,70 @@ on_both! {
     }
 }
 
+/// Somebody whose name the platform does not tell.
+const NAMELESS: Says = Says { handle: None, ..FOLLOWER };
+
+on_both! {
+    async fn messages_of_somebody_unknown_wait_and_do_not_wake_each_other(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let member = app.member(&stage.site, "u-1").await;
+        stage.claim(&member, "mia.runs.oslo").await;
+        let mut waiting = Vec::new();
+        for mid in ["m1", "m2"] {
+            let item = stage.item_of(&format!("message:{mid}"), NAMELESS.external).await;
+            stage.again(&item, stage.message(&NAMELESS, mid, "hello")).await;
+            waiting.push(item.id);
+        }
+        // Worked on again, as when its wait is over: the other goes on waiting.
+        let again = stage.find_item(waiting[0]).await;
+        stage.again(&again, stage.message(&NAMELESS, "m1", "hello")).await;
+        for id in &waiting {
+            let item = stage.find_item(*id).await;
+            assert_eq!((item.status.as_str(), item.due_at), ("PARKED", item.expires_at.unwrap()));
+        }
+        // The name is told: both can be worked on.
+        stage.see("message:m3", stage.message(&FOLLOWER, "m3", "it is me")).await;
+        for (id, mid) in waiting.iter().zip(["m1", "m2"]) {
+            let item = stage.find_item(*id).await;
+            assert_eq!((item.status.as_str(), item.due_at), ("PARKED", app.app.db.now()), "{mid}");
+        }
+    }
+}
+
+on_both! {
+    async fn g7_a_code_proves_the_name_that_the_platform_tells_and_no_other(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let (famous, thief) = (app.member(&stage.site, "u-1").await, app.member(&stage.site, "u-2").await);
+        let star = Says { external: Some("11"), handle: Some("famous"), ..FOLLOWER };
+        let code = stage.code(&famous).await;
+        stage.see("message:m1", stage.message(&star, "m1", &code)).await;
+        stage.claim(&thief, "famous").await;
+        let code = stage.code(&thief).await;
+        stage.see("message:m2", stage.message(&NAMELESS, "m2", &code)).await;
+        let handle = stage.handle(&thief).await.unwrap();
+        assert_eq!((Some(handle.handle.as_str()), handle.person.as_deref()), (NAMELESS.external, NAMELESS.external));
+        assert_eq!(stage.handle(&famous).await.unwrap().handle, "famous");
+
+        // The name comes with the next message.
+        stage.see("message:m3", stage.message(&FOLLOWER, "m3", "hello")).await;
+        assert_eq!(stage.handle(&thief).await.unwrap().handle, "mia.runs.oslo");
+    }
+}
+
+on_both! {
+    async fn what_comes_late_does_not_undo_what_is_known_since(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let mia = app.member(&stage.site, "u-1").await;
+        let late = stage.message(&Says { handle: Some("mia.before"), ..FOLLOWER }, "m0", "hello");
+        app.clock.advance_ms(1_000);
+        let code = stage.code(&mia).await;
+        stage.see("message:m1", stage.message(&FOLLOWER, "m1", &code)).await;
+        stage.see("message:m0", late).await;
+        assert_eq!(stage.handle(&mia).await.unwrap().handle, "mia.runs.oslo");
+        assert_eq!(stage.activities().await.len(), 3, "it counts as a message all the same");
+    }
+}
+
 on_both! {
     async fn what_was_unsent_is_erased_whichever_came_first(app: &TestApp) {
         let stage = Stage::new(app).await;
@@ -108,6 +176,39 @@ on_both! {
             let said: serde_json::Value = serde_json::from_str(&row.properties).unwrap();
             assert_eq!(said, json!({"platform": "instagram", "message": ""}));
         }
+    }
+}
+
+on_both! {
+    async fn what_was_unsent_is_not_told_either_though_it_is_queued(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let member = app.member(&stage.site, "u-1").await;
+        stage.claim(&member, "mia.runs.oslo").await;
+        let installed = app.installed_app(&stage.site).await;
+        let receiver = Receiver::start().await;
+        let gate = Gate::closed();
+        receiver.answer([Reply::status(200).behind(&gate)]);
+        let body = json!({"webhookSubscription": {
+            "appId": installed.id, "eventTypes": ["followpoints.social.*"], "url": receiver.url,
+            "maxInFlight": 1, "timeoutMs": 15_000,
+        }});
+        let path = "/admin/v1/webhook-subscriptions";
+        app.call("POST", path).key(ADMIN_KEY, &stage.site.id).json(&body).ok().await;
+        stage.see("message:m1", stage.message(&MIA, "m1", "first words")).await;
+        receiver.wait_for(1).await;
+        stage.see("message:m2", stage.message(&MIA, "m2", "secret words")).await;
+        let unsent = Fate::Changed { site: site_id(&stage.site), message_key: "message:m2".to_owned(), text: None };
+        stage.recorder().record(vec![(stage.item("unsend:m2").await, unsent)]).await.unwrap();
+        app.app.dispatcher.wake();
+        let endpoint = || entity::endpoint::Entity::find().one(app.app.db.read());
+        while endpoint().await.unwrap().unwrap().due_at.0 == 0 {
+            tokio::task::yield_now().await;
+        }
+        gate.open();
+        app.drain().await;
+        let told: Vec<String> = receiver.bodies().iter().map(|body| unfold(body).to_string()).collect();
+        assert_eq!(told.len(), 2);
+        assert!(told[0].contains("first words") && !told[1].contains("secret"), "{told:?}");
     }
 }
 

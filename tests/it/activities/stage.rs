@@ -63,6 +63,11 @@ impl<'a> Stage<'a> {
 
     /// Stores a thing of this key, as it would be after it was claimed.
     pub async fn item(&self, key: &str) -> item::Model {
+        self.item_of(key, None).await
+    }
+
+    /// The same, of a person whom the platform named by its id.
+    pub async fn item_of(&self, key: &str, person: Option<&str>) -> item::Model {
         let now = self.app.app.db.now();
         let row = item::Model {
             id: ItemId(self.app.app.db.new_id()),
@@ -70,7 +75,7 @@ impl<'a> Stage<'a> {
             account: BRAND.to_owned(),
             item_key: key.to_owned(),
             kind: key.split(':').next().unwrap().to_owned(),
-            person: None,
+            person: person.map(str::to_owned),
             handle: None,
             payload: json!({"message": {"mid": key, "text": "secret words", "attachments": []}}).to_string(),
             occurred_at: Some(now),
@@ -105,6 +110,7 @@ impl<'a> Stage<'a> {
                 handle: says.handle.map(str::to_owned),
                 is_signed_in: false,
                 facts: Facts { follows_brand: says.follows, followers: says.followers, ..Facts::default() },
+                told_at: self.app.app.db.now(),
             },
             activity: None,
             code_texts: Vec::new(),

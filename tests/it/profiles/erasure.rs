@@ -29,6 +29,9 @@ async fn sent(tx: &Tx, site_id: SiteId, person: &str, handle: &str, payload: &st
         follows: Some(true),
         follows_since: Some(now),
         last_message_at: Some(now),
+        told_at: now,
+        counted_for: None,
+        is_count_proven: false,
         updated_at: now,
     };
     person::Entity::insert(person::ActiveModel::from(row)).exec_without_returning(tx.conn()).await.unwrap();
