@@ -24,6 +24,8 @@ pub struct Model {
     pub is_ordered: bool,
     /// The first failure since the last success.
     pub failing_since: Option<Timestamp>,
+    /// What the last failure was: a status code, or the class of an error.
+    pub last_failure: Option<String>,
     /// When deliveries were first exhausted since the last success …
     pub exhausted_first_at: Option<Timestamp>,
     /// … and last.

@@ -62,6 +62,7 @@ CREATE TABLE endpoint (
     due_at bigint NOT NULL,
     is_ordered boolean NOT NULL,
     failing_since bigint,
+    last_failure text,
     exhausted_first_at bigint,
     exhausted_last_at bigint,
     warned_percent integer NOT NULL,
@@ -128,6 +129,8 @@ CREATE INDEX delivery_ordered ON delivery (subscription_id, id)
 ;;
 CREATE INDEX delivery_order_key ON delivery (subscription_id, order_key, id)
     WHERE status IN ('PENDING', 'RETRYING') AND order_key IS NOT NULL
+;;
+CREATE INDEX delivery_failed ON delivery (site_id, status, id) WHERE status IN ('EXHAUSTED', 'CANCELLED')
 ;;
 CREATE INDEX delivery_subscription ON delivery (subscription_id, id)
 ;;

@@ -25,7 +25,7 @@ use crate::change::Change;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::body::Body;
-use crate::http::paging::PageRequest;
+use crate::http::paging::{All, PageRequest};
 use crate::http::problem::Problem;
 use crate::http::wire::{self, Empty};
 
@@ -92,7 +92,8 @@ impl WebhookSubscriptionsApi {
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListSubscriptionsResponse>, Problem> {
         let site = caller.site()?;
-        let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
+        let page =
+            PageRequest::new(cursor.0.as_deref(), limit.0, All::<ListSubscriptionsResponse>::default())?;
         let before = page.after.map(SubscriptionId);
         let rows = subscriptions::list_subscriptions(self.app.db.read(), site, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
@@ -223,7 +224,7 @@ impl WebhookSubscriptionsApi {
         let tx = self.app.db.write().await?;
         subscriptions::delete_subscription(&tx, site, SubscriptionId(id.0)).await?;
         tx.commit().await?;
-        self.app.dispatcher.requeue(SubscriptionId(id.0));
+        self.app.dispatcher.forget_deleted(SubscriptionId(id.0));
         Ok(Json(Empty {}))
     }
 }

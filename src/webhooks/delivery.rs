@@ -6,12 +6,12 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use entity::id::{DeliveryId, SiteId, SubscriptionId, Timestamp};
+use entity::id::{DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
 use entity::kinds::{DeliveryStatus, SubscriptionStatus};
-use entity::{delivery, endpoint, subscription};
+use entity::{delivery, endpoint, event, subscription};
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect as _, QueryTrait as _};
 
-use super::{Job, Signature, SignedToken, endpoints, health};
+use super::{Job, Signature, SignedToken, endpoints, health, retention};
 use crate::db::{Db, Tx};
 use crate::outbound::Timings;
 use crate::rows::{self, Rows, Write};
@@ -75,6 +75,24 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The same, but that it is tried again at once if it is among `deliveries`.
+    fn tried_again(&self, deliveries: &HashSet<DeliveryId>) -> Self {
+        let mut outcome = self.clone();
+        if deliveries.contains(&self.job.lease.delivery_id) {
+            outcome.verdict = Verdict::Retry(self.at);
+        }
+        outcome
+    }
+
+    /// The same without headers and bodies.
+    fn without_words(&self) -> Self {
+        let mut outcome = self.clone();
+        outcome.attempt.request_headers = None;
+        outcome.attempt.response_headers = None;
+        outcome.attempt.response_body = None;
+        outcome
+    }
+
     const fn status(&self) -> DeliveryStatus {
         match self.verdict {
             Verdict::Delivered => DeliveryStatus::Delivered,
@@ -98,11 +116,28 @@ impl Outcome {
     }
 }
 
-/// Writes `outcomes` in one transaction, and gives the deliveries whose outcome counts. Those of endpoints that are no longer this
-/// node's change nothing; whoever owns them now is told to look. A delivery that was cancelled meanwhile stays so, and has its
-/// try in the log.
-pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<HashSet<DeliveryId>, DbErr> {
+/// What came of writing outcomes.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// The deliveries whose outcome counts.
+    pub counted: HashSet<DeliveryId>,
+    /// Those at which a receiver said that it is gone whose subscription has changed meanwhile, perhaps to another receiver: they
+    /// are tried again at once.
+    pub superseded: HashSet<DeliveryId>,
+    /// Subscriptions that are there no more.
+    pub deleted: HashSet<SubscriptionId>,
+}
+
+/// Writes `outcomes` in one transaction. Those of endpoints that are no longer this node's change nothing; whoever owns them now is
+/// told to look. A delivery that was cancelled meanwhile stays so, and has its try in the log; without words if its event was expunged.
+pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<Written, DbErr> {
     let tx = db.write().await?;
+    let superseded = superseded(&tx, outcomes).await?;
+    let mut changed_outcomes = Vec::new();
+    if !superseded.is_empty() {
+        changed_outcomes.extend(outcomes.iter().map(|outcome| outcome.tried_again(&superseded)));
+    }
+    let outcomes = if superseded.is_empty() { outcomes } else { changed_outcomes.as_slice() };
     let mut subscriptions: Vec<SubscriptionId> =
         outcomes.iter().map(|outcome| outcome.job.target.subscription_id).collect();
     subscriptions.sort_unstable();
@@ -127,12 +162,46 @@ pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<HashSet<Del
         .iter()
         .filter(|outcome| uncounted(outcome) && (is_ours(outcome) || is_gone(outcome)))
         .collect();
-    let mut tried = settle_cancelled(&tx, &cancelled).await?;
+    let cancelled = settle_cancelled(&tx, &cancelled).await?;
+    let deleted: HashSet<SubscriptionId> =
+        subscriptions.into_iter().filter(|subscription| !endpoints.contains_key(subscription)).collect();
     let health = health::write(&changed(endpoints, &accepted));
-    tried.extend(accepted);
-    rows::write_all(tx.conn(), vec![attempts_write(&tried), signatures_write(outcomes), health]).await?;
+    let expunged = expunged(&tx, &cancelled).await?;
+    let is_expunged = |outcome: &&Outcome| expunged.contains(&outcome.job.event.id);
+    let (silent, loud): (Vec<&Outcome>, Vec<&Outcome>) = cancelled.into_iter().partition(is_expunged);
+    let silent: Vec<Outcome> = silent.into_iter().map(Outcome::without_words).collect();
+    let tried: Vec<&Outcome> = silent.iter().chain(loud).chain(accepted.iter().copied()).collect();
+    rows::write_all(tx.conn(), vec![attempts_write(&tried), signatures_write(&accepted), health]).await?;
     tx.commit().await?;
-    Ok(counted)
+    Ok(Written { counted, superseded, deleted })
+}
+
+/// Events of `outcomes` of which nothing is to be kept.
+async fn expunged(tx: &Tx, outcomes: &[&Outcome]) -> Result<HashSet<EventId>, DbErr> {
+    let ids: Vec<EventId> = outcomes.iter().map(|outcome| outcome.job.event.id).collect();
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let events = event::Entity::find().filter(event::Column::Id.is_in(ids)).all(tx.conn()).await?;
+    Ok(events.iter().filter(|event| retention::is_expunged(event)).map(|event| event.id).collect())
+}
+
+/// The deliveries of `outcomes` whose receiver said that it is gone, and whose subscription is no longer what the job knew.
+async fn superseded(tx: &Tx, outcomes: &[Outcome]) -> Result<HashSet<DeliveryId>, DbErr> {
+    let mut superseded = HashSet::new();
+    for outcome in outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Gone) {
+        let target = &outcome.job.target;
+        let revision: Option<i64> = subscription::Entity::find_by_id(target.subscription_id)
+            .select_only()
+            .column(subscription::Column::Revision)
+            .into_tuple()
+            .one(tx.conn())
+            .await?;
+        if revision.is_some_and(|revision| revision != target.revision) {
+            superseded.insert(outcome.job.lease.delivery_id);
+        }
+    }
+    Ok(superseded)
 }
 
 /// Those of `endpoints` of whose health `outcomes` say something new.
@@ -221,7 +290,7 @@ fn micros(part: Option<Duration>) -> Option<i64> {
     part.map(|part| i64::try_from(part.as_micros()).unwrap_or(i64::MAX))
 }
 
-fn signatures_write(outcomes: &[Outcome]) -> Write {
+fn signatures_write(outcomes: &[&Outcome]) -> Write {
     let mut seen = HashSet::new();
     let tokens: Vec<(&Job, &Signature)> = outcomes
         .iter()

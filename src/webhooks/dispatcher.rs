@@ -1,14 +1,14 @@
 //! Sending what the queues hand out. Fresh jobs arrive from the transaction that wrote them; the keeper finds the due ones:
 //! retries, what an earlier process left, what did not fit in memory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use entity::id::{DeliveryId, SubscriptionId, Timestamp};
+use entity::id::{SubscriptionId, Timestamp};
 use futures_util::FutureExt as _;
 use sea_orm::DbErr;
 use tokio::runtime::Handle;
@@ -16,26 +16,17 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::delivery::{self, Outcome, Try, Verdict};
+use super::delivery::{Outcome, Try, Verdict};
 use super::outbox::FreshDeliveries;
 use super::queue::Lane;
 use super::queues::{Next, State};
 use super::sending::Ways;
-use super::{Job, SignedToken, answer, endpoints, keeper, pace};
+use super::{Job, SignedToken, answer, endpoints, keeper, outcomes, pace};
 use crate::db::{Db, OpenError};
 use crate::metrics::Metrics;
 use crate::outbound::SendError;
 use crate::sites::config::SiteConfigs;
 
-/// How long outcomes are gathered, and how many, before they are written.
-const OUTCOMES_WAIT: Duration = Duration::from_millis(20);
-const OUTCOMES_MAX: usize = 256;
-/// Outcomes that may wait to be written; then tries wait too.
-const OUTCOMES_QUEUE_MAX: usize = 1_024;
-/// Pause before outcomes that could not be written are written again.
-const OUTCOMES_RETRY: Duration = Duration::from_millis(200);
-/// Times that outcomes are written together before each is written alone.
-const OUTCOMES_TRIES_MAX: u32 = 5;
 /// Pause before a delivery is read again for which the database did not tell what it needs.
 const UNTRIED_PAUSE: Duration = Duration::from_millis(500);
 /// Rest between two tries at endpoints whose breaker is open: 500 of them start in a second at the most.
@@ -79,7 +70,7 @@ pub(super) struct Inner {
     again: Notify,
     /// Tries at endpoints whose breaker is open may start.
     probe: Notify,
-    idle: Notify,
+    pub(super) idle: Notify,
     pub(super) looking: tokio::sync::Mutex<()>,
     started: Instant,
     beat_ms: AtomicI64,
@@ -94,15 +85,6 @@ struct Tried {
     verdict: Verdict,
     new_token: Option<SignedToken>,
     at: Timestamp,
-}
-
-/// What came of writing outcomes.
-#[derive(Default)]
-struct Written {
-    /// Whether none was let go.
-    is_all: bool,
-    /// The deliveries whose outcome counts.
-    counted: HashSet<DeliveryId>,
 }
 
 /// How the dispatcher is, for readiness and metrics.
@@ -157,7 +139,7 @@ impl Dispatcher {
         // The largest statements of all: only one connection should keep room for them.
         let outcomes_db = db.for_worker(1).await?;
         let keeper_db = db.for_worker(KEEPER_CONNECTIONS).await?;
-        let (outcomes, unwritten) = mpsc::channel(OUTCOMES_QUEUE_MAX);
+        let (outcomes, unwritten) = mpsc::channel(outcomes::QUEUE_MAX);
         let node = db.new_id();
         endpoints::recover(&db).await?;
         // The random half of the id, cut to what a lock can have.
@@ -186,7 +168,7 @@ impl Dispatcher {
         let background = background(ended)?;
         {
             let mut loops = dispatcher.0.loops.lock().unwrap_or_else(PoisonError::into_inner);
-            loops.spawn_on(write_outcomes(dispatcher.clone(), outcomes_db, unwritten), &background);
+            loops.spawn_on(outcomes::write(dispatcher.clone(), outcomes_db, unwritten), &background);
             loops.spawn_on(keeper::tick(dispatcher.clone()), &background);
             loops.spawn_on(keeper::listen(dispatcher.clone()), &background);
             loops.spawn(start_again(dispatcher.clone()));
@@ -261,12 +243,18 @@ impl Dispatcher {
         }
     }
 
-    /// Forgets what is queued for `subscription`, which has changed, been disabled or deleted, and reads it again. Tries under
+    /// Forgets what is queued for `subscription`, which has changed or been disabled, and reads it again. Tries under
     /// way go on.
     pub fn requeue(&self, subscription: SubscriptionId) {
         self.lock().forget(subscription);
         self.0.idle.notify_waiters();
         self.wake();
+    }
+
+    /// Forgets what is queued for `subscription`, which was deleted. Tries under way go on.
+    pub fn forget_deleted(&self, subscription: SubscriptionId) {
+        self.lock().disown(subscription);
+        self.0.idle.notify_waiters();
     }
 
     /// How it is doing.
@@ -396,7 +384,7 @@ fn background(ended: oneshot::Receiver<()>) -> io::Result<Handle> {
 /// Has the endpoint of `subscription` go on after `wait`, when its rate allows it.
 async fn resume(dispatcher: Dispatcher, subscription: SubscriptionId, wait: Duration) {
     let _ = tokio::time::timeout(wait, std::future::pending::<()>()).await;
-    dispatcher.lock().note(subscription);
+    dispatcher.lock().resume(subscription);
     dispatcher.pump();
 }
 
@@ -429,72 +417,4 @@ async fn run(dispatcher: Dispatcher, job: Box<Job>, lane: Lane) {
     let _ = dispatcher.0.outcomes.send(outcome).await;
     dispatcher.lock().release(&job, lane, has_failed);
     dispatcher.pump();
-}
-
-async fn write_outcomes(dispatcher: Dispatcher, db: Db, mut unwritten: mpsc::Receiver<Outcome>) {
-    let mut outcomes = Vec::with_capacity(OUTCOMES_MAX);
-    while unwritten.recv_many(&mut outcomes, OUTCOMES_MAX).await > 0 {
-        let deadline = tokio::time::Instant::now() + OUTCOMES_WAIT;
-        while outcomes.len() < OUTCOMES_MAX {
-            match tokio::time::timeout_at(deadline, unwritten.recv()).await {
-                Ok(Some(outcome)) => outcomes.push(outcome),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        let Written { is_all, counted } = write_batch(&dispatcher, &db, &outcomes).await;
-        let now = db.now();
-        let mut has_gone = false;
-        {
-            let mut state = dispatcher.lock();
-            for outcome in &outcomes {
-                let next = match outcome.verdict {
-                    _ if !is_all => Some(now),
-                    Verdict::Retry(at) => Some(at),
-                    Verdict::Delivered | Verdict::Exhausted | Verdict::Gone => None,
-                };
-                state.written(&outcome.job, outcome.verdict != Verdict::Delivered, next);
-                if outcome.verdict == Verdict::Gone {
-                    has_gone = true;
-                    if !counted.contains(&outcome.job.lease.delivery_id) {
-                        // Nothing will follow from it, so that nobody else would have the others go on.
-                        state.forget(outcome.job.target.subscription_id);
-                    }
-                }
-            }
-        }
-        if has_gone {
-            dispatcher.wake();
-        }
-        outcomes.clear();
-        dispatcher.0.idle.notify_waiters();
-        dispatcher.pump();
-    }
-}
-
-/// Writes the outcomes together; when that keeps failing, each alone, so that one that cannot be written holds up nobody
-/// else. What is let go is tried again.
-async fn write_batch(dispatcher: &Dispatcher, db: &Db, outcomes: &[Outcome]) -> Written {
-    for _ in 0..OUTCOMES_TRIES_MAX {
-        let error = match delivery::write_outcomes(db, outcomes).await {
-            Ok(counted) => return Written { is_all: true, counted },
-            Err(error) => error,
-        };
-        tracing::warn!(%error, outcomes = outcomes.len(), "outcomes could not be written; trying again");
-        if dispatcher.lock().is_stopping {
-            return Written::default();
-        }
-        let _ = tokio::time::timeout(OUTCOMES_RETRY, std::future::pending::<()>()).await;
-    }
-    let mut written = Written { is_all: true, counted: HashSet::new() };
-    for outcome in outcomes {
-        match delivery::write_outcomes(db, std::slice::from_ref(outcome)).await {
-            Ok(counted) => written.counted.extend(counted),
-            Err(error) => {
-                let delivery = outcome.job.lease.delivery_id;
-                tracing::error!(%error, delivery.id = %delivery, "an outcome is let go; its delivery is tried again");
-                written.is_all = false;
-            }
-        }
-    }
-    written
 }

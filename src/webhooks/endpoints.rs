@@ -68,6 +68,7 @@ pub fn new(site: SiteId, subscription: SubscriptionId, is_ordered: bool) -> endp
         due_at: Timestamp(NEVER),
         is_ordered,
         failing_since: None,
+        last_failure: None,
         exhausted_first_at: None,
         exhausted_last_at: None,
         warned_percent: 0,
@@ -144,6 +145,21 @@ pub async fn changed(tx: &Tx, subscription: SubscriptionId, is_ordered: bool) ->
             .await?;
     }
     make_due(tx, &[subscription], CHANGED).await
+}
+
+/// Deletes the endpoint of `subscription`, and tells its owner.
+pub async fn delete(tx: &Tx, subscription: SubscriptionId) -> Result<(), DbErr> {
+    endpoint::Entity::delete_by_id(subscription).exec(tx.conn()).await?;
+    if tx.conn().get_database_backend() == DatabaseBackend::Postgres {
+        tx.conn().execute_unprepared(&format!("NOTIFY {CHANNEL}, '{subscription}'")).await?;
+    }
+    Ok(())
+}
+
+/// The subscription that was deleted, if that is what a notification says.
+#[must_use]
+pub fn deleted_by(said: &str) -> Option<SubscriptionId> {
+    Uuid::try_parse(said).ok().map(SubscriptionId)
 }
 
 async fn make_due(tx: &Tx, subscriptions: &[SubscriptionId], at: i64) -> Result<(), DbErr> {

@@ -53,6 +53,7 @@ pub(super) fn note(endpoint: &mut endpoint::Model, outcome: &Outcome) {
     }
     if outcome.verdict == Verdict::Delivered {
         if endpoint.failing_since.take().is_some() {
+            endpoint.last_failure = None;
             let was_told = endpoint.warned_percent > 0;
             endpoint.notice = was_told.then_some(EndpointNotice::Recovered);
             endpoint.check_at = was_told.then_some(outcome.at);
@@ -62,6 +63,8 @@ pub(super) fn note(endpoint: &mut endpoint::Model, outcome: &Outcome) {
         return;
     }
     let since = *endpoint.failing_since.get_or_insert(outcome.at);
+    let status = outcome.attempt.status_code.map(|code| code.to_string());
+    endpoint.last_failure = outcome.attempt.error_class.clone().or(status);
     if endpoint.check_at.is_none() {
         endpoint.check_at = Some(next_check(since, endpoint.warned_percent));
     }
@@ -87,13 +90,14 @@ pub(super) fn write(endpoints: &[endpoint::Model]) -> Write {
     Rows::new(endpoints)
         .uuid("id", |endpoint| endpoint.subscription_id.0)
         .int_or_null("failing_since", move |endpoint| ms(endpoint.failing_since))
+        .text_or_null("last_failure", |endpoint| endpoint.last_failure.as_deref())
         .int_or_null("exhausted_first_at", move |endpoint| ms(endpoint.exhausted_first_at))
         .int_or_null("exhausted_last_at", move |endpoint| ms(endpoint.exhausted_last_at))
         .int("warned_percent", |endpoint| i64::from(endpoint.warned_percent))
         .text_or_null("notice", |endpoint| endpoint.notice.map(EndpointNotice::as_str))
         .int_or_null("check_at", move |endpoint| ms(endpoint.check_at))
         .write(
-            "UPDATE endpoint SET failing_since = r.failing_since, exhausted_first_at = r.exhausted_first_at, \
+            "UPDATE endpoint SET failing_since = r.failing_since, last_failure = r.last_failure, exhausted_first_at = r.exhausted_first_at, \
              exhausted_last_at = r.exhausted_last_at, warned_percent = r.warned_percent, notice = r.notice, \
              check_at = r.check_at FROM {rows} AS r WHERE endpoint.subscription_id = r.id",
         )
@@ -103,6 +107,7 @@ pub(super) fn write(endpoints: &[endpoint::Model]) -> Write {
 pub(super) async fn reset(tx: &Tx, subscription: SubscriptionId) -> Result<(), DbErr> {
     endpoint::Entity::update_many()
         .col_expr(endpoint::Column::FailingSince, Expr::val(None::<i64>))
+        .col_expr(endpoint::Column::LastFailure, Expr::val(None::<String>))
         .col_expr(endpoint::Column::ExhaustedFirstAt, Expr::val(None::<i64>))
         .col_expr(endpoint::Column::ExhaustedLastAt, Expr::val(None::<i64>))
         .col_expr(endpoint::Column::WarnedPercent, Expr::val(0))
@@ -268,6 +273,14 @@ fn body(row: &subscription::Model, endpoint: &endpoint::Model) -> Value {
             if row.status == SubscriptionStatus::Enabled {
                 fields.insert("disabledFromDate".to_owned(), json!(disabled.to_rfc3339()));
             }
+        }
+        if let Some(failure) = &endpoint.last_failure {
+            // Words of an error may say more of a receiver than other apps are to know.
+            let (name, value) = match failure.parse::<u16>() {
+                Ok(code) => ("lastStatusCode", json!(code)),
+                Err(_) => ("lastErrorClass", json!(failure)),
+            };
+            fields.insert(name.to_owned(), value);
         }
     }
     json!({"subscription": subscription})

@@ -55,11 +55,18 @@ pub(super) async fn tick(dispatcher: Dispatcher) {
     }
 }
 
-/// Looks whenever another node says that something is due. The tick covers what is missed.
+/// Looks whenever another node says that something is due, and forgets the subscriptions of which it says that they were deleted. The
+/// tick covers what is missed of the former, the outcome of the next try what is missed of the latter.
 pub(super) async fn listen(dispatcher: Dispatcher) {
     let woken = dispatcher.clone();
     let lock = (SESSION_LOCKS, dispatcher.0.session);
-    dispatcher.0.keeper_db.listen(CHANNEL, lock, move || woken.wake()).await;
+    let heard = move |said: &str| {
+        if let Some(deleted) = endpoints::deleted_by(said) {
+            woken.forget_deleted(deleted);
+        }
+        woken.wake();
+    };
+    dispatcher.0.keeper_db.listen(CHANNEL, lock, heard).await;
 }
 
 impl Dispatcher {

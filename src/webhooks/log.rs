@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use entity::id::{AccountId, DeliveryId, EventId, MemberId, SiteId, SubscriptionId, Timestamp};
 use entity::kinds::{DeliveryStatus, SubscriptionStatus};
 use entity::{account, activity, attempt, delivery, event, followed_channel, signed_event, subscription};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, FromQueryResult,
     IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait as _, Select,
@@ -54,6 +55,10 @@ pub async fn list_deliveries(
     }
     if let Some(status) = filter.status {
         query = query.filter(delivery::Column::Status.eq(status));
+        if matches!(status, DeliveryStatus::Exhausted | DeliveryStatus::Cancelled) {
+            // In the words of the index that holds these few.
+            query = query.filter(Expr::cust("status IN ('EXHAUSTED', 'CANCELLED')"));
+        }
     }
     if filter.account.is_some() || filter.entity.is_some() {
         let about = EventFilter { account: filter.account, entity: filter.entity, ..EventFilter::default() };

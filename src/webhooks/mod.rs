@@ -40,6 +40,7 @@ pub mod log;
 pub mod log_api;
 mod orders;
 pub mod outbox;
+mod outcomes;
 mod pace;
 pub mod partitions;
 mod postponed;

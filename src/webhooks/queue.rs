@@ -63,6 +63,8 @@ pub(super) struct Queue {
     pub(super) next_due: Option<Timestamp>,
     pub(super) breaker: Breaker,
     bucket: Bucket,
+    /// Until when its rate allows none; it goes on when it is told to.
+    pub(super) rests_until: Option<Timestamp>,
     /// Where the agenda has it.
     pub(super) noted: Noted,
 }
@@ -93,10 +95,12 @@ impl Queue {
         }
     }
 
-    /// Whether there is something in `lane`.
+    /// Whether there is something in `lane` that may start now, as far as the rate goes.
     pub(super) fn has_work(&self, lane: Lane) -> bool {
         let [first, resends] = self.breaker.lanes();
-        (first == lane && !self.first.is_empty()) || (resends == lane && !self.resends.is_empty())
+        let has_jobs =
+            (first == lane && !self.first.is_empty()) || (resends == lane && !self.resends.is_empty());
+        has_jobs && self.rests_until.is_none()
     }
 
     /// How many jobs it may have.
@@ -241,7 +245,8 @@ impl Bucket {
     fn take(&mut self, rate: u32, now: Timestamp) -> Result<(), Timestamp> {
         let now_us = now.0.saturating_mul(1_000);
         let token_us = 1_000_000 / i64::from(rate.max(1));
-        let full_at_us = self.full_at_us.max(now_us) + token_us;
+        // Further ahead than a second it is only after the clock was set back.
+        let full_at_us = self.full_at_us.clamp(now_us, now_us.saturating_add(1_000_000)) + token_us;
         let lacks_us = full_at_us - now_us - 1_000_000;
         if lacks_us > 0 {
             return Err(Timestamp((now_us + lacks_us + 999) / 1_000));
@@ -266,6 +271,8 @@ mod tests {
         assert_eq!(bucket.take(3, start.plus_ms(334)), Err(start.plus_ms(667)));
         let later = start.plus_ms(60_000);
         assert_eq!((0..4).filter(|_| bucket.take(3, later).is_ok()).count(), 3, "no more for having waited");
+        let back = start.plus_ms(-3_600_000);
+        assert_eq!(bucket.take(3, back), Err(back.plus_ms(334)), "nor less because the clock was set back");
     }
 
     #[test]

@@ -191,6 +191,7 @@ impl State {
         }
         if owned.has_changed {
             queue.breaker = if owned.is_failing { Breaker::failing() } else { Breaker::default() };
+            queue.rests_until = None;
             for job in queue.drain() {
                 self.held.remove(&job.lease.delivery_id);
             }
@@ -266,10 +267,23 @@ impl State {
                     return Next::Job(Box::new(job), lane);
                 }
                 Err(Blocked::Waits) => {}
-                Err(Blocked::Until(at)) => return Next::Later(subscription, at),
+                // Its turn in another lane may come before it is told to go on.
+                Err(Blocked::Until(_)) if queue.rests_until.is_some() => {}
+                Err(Blocked::Until(at)) => {
+                    queue.rests_until = Some(at);
+                    return Next::Later(subscription, at);
+                }
             }
         }
         Next::Nothing
+    }
+
+    /// Has the endpoint of `subscription` go on whose rate allowed none.
+    pub(super) fn resume(&mut self, subscription: SubscriptionId) {
+        if let Some(queue) = self.queues.get_mut(&subscription) {
+            queue.rests_until = None;
+            self.note(subscription);
+        }
     }
 
     /// Frees the slot in `lane` of `job`.
@@ -315,6 +329,18 @@ impl State {
             self.wants_more |= queue.has_more && queue.len() == 0;
             self.note(subscription);
         }
+    }
+
+    /// Forgets `subscription`, which is there no more.
+    pub(super) fn disown(&mut self, subscription: SubscriptionId) {
+        let Some(queue) = self.queues.get_mut(&subscription) else { return };
+        for job in queue.drain() {
+            self.held.remove(&job.lease.delivery_id);
+        }
+        (queue.fence, queue.has_more) = (None, false);
+        self.agenda.forget(subscription, queue);
+        self.gone.remove(&subscription);
+        self.note(subscription);
     }
 
     /// Forgets what is queued for `subscription`; it is read again.

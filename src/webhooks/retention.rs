@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use entity::id::{AccountId, ActivityId, MemberId, SiteId, Timestamp};
-use entity::{attempt, event, retention, signed_event, site};
+use entity::id::{AccountId, ActivityId, DeliveryId, MemberId, SiteId, SubscriptionId, Timestamp};
+use entity::{attempt, delivery, event, retention, signed_event, site};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseBackend, DbErr, EntityTrait, QueryFilter, QueryOrder as _,
@@ -147,14 +147,15 @@ async fn empty_answers(db: &Db, end: Timestamp) -> Result<u64, DbErr> {
     }
 }
 
-/// Deletes the deliveries of `site` that were made before `end` and have ended, with their tries.
+/// Deletes the deliveries of `site` that have ended before `end`, with their tries. None has ended before it was made, so that the
+/// ids say where to look.
 async fn delete_deliveries(db: &Db, site: Uuid, end: Timestamp) -> Result<u64, DbErr> {
     let mut deleted = 0;
     loop {
         let tx = db.write().await?;
-        let old = "SELECT id FROM delivery WHERE site_id = $1 AND id < $2 AND finished_at IS NOT NULL ORDER BY id LIMIT $3";
-        let values: [Value; 3] =
-            [site.into(), first_id(end).into(), i64::try_from(AT_ONCE).unwrap_or(0).into()];
+        let old = "SELECT id FROM delivery WHERE site_id = $1 AND id < $2 AND finished_at < $4 ORDER BY id LIMIT $3";
+        let limit = i64::try_from(AT_ONCE).unwrap_or(0);
+        let values: [Value; 4] = [site.into(), first_id(end).into(), limit.into(), end.0.into()];
         let attempts = partitions::rest(db.backend(), "attempt");
         run(&tx, &format!("DELETE FROM {attempts} WHERE delivery_id IN ({old})"), &values).await?;
         let some =
@@ -228,6 +229,16 @@ pub async fn expunge(db: &Db, site: SiteId, about: About) -> Result<u64, DbErr> 
     }
 }
 
+/// Empties what the log of `site` says about `entity`, in the caller's transaction: see [`expunge`].
+pub async fn expunge_entity(tx: &Tx, site: SiteId, entity: Uuid) -> Result<(), DbErr> {
+    let events = event::Entity::find()
+        .filter(event::Column::EntityId.eq(entity))
+        .filter(event::Column::SiteId.eq(site))
+        .all(tx.conn())
+        .await?;
+    expunge_some(tx, &events).await
+}
+
 /// Takes what the activity `id` says in words from its events, as the message was unsent. What is still to be sent is sent without.
 pub async fn forget_message(tx: &Tx, site: SiteId, id: ActivityId) -> Result<(), DbErr> {
     let events = event::Entity::find()
@@ -235,6 +246,8 @@ pub async fn forget_message(tx: &Tx, site: SiteId, id: ActivityId) -> Result<(),
         .filter(event::Column::SiteId.eq(site))
         .all(tx.conn())
         .await?;
+    let ids: Vec<Uuid> = events.iter().map(|event| event.id.0).collect();
+    take_back(tx, &ids).await?;
     for event in events {
         event::Entity::update_many()
             .col_expr(event::Column::Data, Expr::val(without_message(&event.data)))
@@ -251,24 +264,29 @@ pub async fn forget_message(tx: &Tx, site: SiteId, id: ActivityId) -> Result<(),
     Ok(())
 }
 
-async fn expunge_some(tx: &Tx, events: &[event::Model]) -> Result<(), DbErr> {
-    use entity::delivery;
-    let ids: Vec<Uuid> = events.iter().map(|event| event.id.0).collect();
-    let deliveries: Vec<(entity::id::DeliveryId, entity::id::SubscriptionId)> = delivery::Entity::find()
+/// Has the nodes that serve deliveries of `events` forget what they have queued; gives these deliveries. The endpoints are held, as
+/// by everybody who changes deliveries.
+async fn take_back(tx: &Tx, events: &[Uuid]) -> Result<Vec<DeliveryId>, DbErr> {
+    let deliveries: Vec<(DeliveryId, SubscriptionId)> = delivery::Entity::find()
         .select_only()
         .columns([delivery::Column::Id, delivery::Column::SubscriptionId])
-        .filter(delivery::Column::EventId.is_in(ids.iter().copied()))
+        .filter(delivery::Column::EventId.is_in(events.iter().copied()))
         .into_tuple()
         .all(tx.conn())
         .await?;
     let mut subscriptions: Vec<_> = deliveries.iter().map(|(_, subscription)| *subscription).collect();
     subscriptions.sort_unstable();
     subscriptions.dedup();
-    // The endpoints first, as everybody does who changes deliveries; their nodes forget what they have queued.
     endpoints::hold(tx, &subscriptions).await?;
     for subscription in &subscriptions {
         endpoints::changed(tx, *subscription, false).await?;
     }
+    Ok(deliveries.into_iter().map(|(id, _)| id).collect())
+}
+
+async fn expunge_some(tx: &Tx, events: &[event::Model]) -> Result<(), DbErr> {
+    let ids: Vec<Uuid> = events.iter().map(|event| event.id.0).collect();
+    let deliveries = take_back(tx, &ids).await?;
     delivery::Entity::update_many()
         .col_expr(delivery::Column::Status, Expr::val("CANCELLED"))
         .col_expr(delivery::Column::FinishedAt, Expr::val(tx.now().0))
@@ -280,7 +298,7 @@ async fn expunge_some(tx: &Tx, events: &[event::Model]) -> Result<(), DbErr> {
         .filter(signed_event::Column::EventId.is_in(ids.iter().copied()))
         .exec(tx.conn())
         .await?;
-    let answers = Rows::new(&deliveries).uuid("id", |(id, _)| id.0).write(
+    let answers = Rows::new(&deliveries).uuid("id", |id| id.0).write(
         "UPDATE attempt SET response_headers = NULL, response_body = NULL, request_headers = NULL FROM {rows} AS r \
          WHERE attempt.delivery_id = r.id",
     );

@@ -142,6 +142,7 @@ pub async fn create_subscription(
     let url = destinations.checked(kind, new.url)?;
     let (retry_profile, retry_delays) =
         retries(new.retry_profile.unwrap_or(RetryProfile::Wix), new.retry_delays, None)?;
+    config::touch(tx, site).await?;
     apps::find_visible_app(tx.conn(), viewer, app).await?.ok_or(SubscriptionError::AppNotFound)?;
     let instance =
         apps::find_instance_of(tx.conn(), site, app).await?.ok_or(SubscriptionError::AppNotInstalled)?;
@@ -182,7 +183,6 @@ pub async fn create_subscription(
         .await?;
     let endpoint = endpoints::new(site, model.id, model.ordering != DeliveryOrdering::Parallel);
     endpoint::Entity::insert(endpoint).exec_without_returning(tx.conn()).await?;
-    config::touch(tx, site).await?;
     Ok(model)
 }
 
@@ -274,7 +274,7 @@ pub async fn delete_subscription(tx: &Tx, site: SiteId, id: SubscriptionId) -> R
     endpoints::hold(tx, &[id]).await?;
     find_subscription(tx.conn(), site, id).await?.ok_or(SubscriptionError::NotFound)?;
     cancel_waiting(tx, id).await?;
-    endpoint::Entity::delete_by_id(id).exec(tx.conn()).await?;
+    endpoints::delete(tx, id).await?;
     secrets::delete_all(tx, id).await?;
     subscription::Entity::delete_by_id(id).exec(tx.conn()).await?;
     Ok(())

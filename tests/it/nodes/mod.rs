@@ -6,8 +6,11 @@ mod connections;
 mod leases;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use followpoints::app::App;
+use followpoints::app::{App, Seams};
+use followpoints::clock::ManualClock;
+use followpoints::ids::RandomIds;
 use followpoints::points::verify::{self, Report};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -16,7 +19,7 @@ use crate::support::client::Client;
 use crate::support::process::LOOK;
 use crate::support::receiver::{Gate, Receiver, Reply};
 use crate::support::world::{ALL_EVENTS, InstalledApp, Member, Site, text};
-use crate::support::{ADMIN_KEY, Backend, ENOUGH, Options, TestApp, TestDatabase};
+use crate::support::{ADMIN_KEY, Backend, ENOUGH, Options, START, TestApp, TestDatabase};
 
 const PATH: &str = "/loyalty-social-media/v1/followed-channels";
 const DELIVERIES: &str = "/admin/v1/webhook-deliveries";
@@ -267,5 +270,65 @@ async fn a_subscription_disabled_on_one_node_is_soon_left_alone_by_the_queue_of_
         deliveries(&first, &site, "").await.iter().rev().map(|row| text(&row["status"])).collect();
     assert_eq!(states, ["DELIVERED", "PENDING", "PENDING"]);
     assert_eq!(receiver.count(), 1, "nothing is sent to a disabled subscription");
+    second.stop_with(&first).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_deleted_on_one_node_gets_nothing_more_from_the_queue_of_the_other() {
+    let Some((first, second)) = two_nodes().await else { return };
+    let site = first.site().await;
+    let installed = first.installed_app(&site).await;
+    let receiver = Receiver::start().await;
+    let gate = Gate::closed();
+    receiver.answer([Reply::status(200).behind(&gate)]);
+    let subscription = one_at_a_time(&first, &site, &installed, &receiver).await;
+    for member in members(&first, &site, 3).await {
+        second.client.call("POST", PATH).auth(&member.token).json(&wish("X")).ok().await;
+    }
+    receiver.wait_for(1).await;
+
+    let path = format!("/admin/v1/webhook-subscriptions/{subscription}");
+    first.call("DELETE", &path).key(ADMIN_KEY, &site.id).ok().await;
+    let mut looks = tokio::time::interval(LOOK);
+    for _ in 0..100 {
+        looks.tick().await;
+        if second.app.dispatcher.health().held == 1 {
+            break;
+        }
+    }
+    gate.open();
+    second.drain_with(&first).await;
+    let states: Vec<String> =
+        deliveries(&first, &site, "").await.iter().map(|row| text(&row["status"])).collect();
+    assert_eq!(states, ["CANCELLED"; 3]);
+    assert_eq!(receiver.count(), 1, "nothing more is sent");
+    second.stop_with(&first).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_to_an_account_is_in_order_although_a_clock_is_ahead() {
+    let Some(database) = TestDatabase::new(Backend::Postgres).await else { return };
+    let first = TestApp::start(database, Options::default()).await;
+    let ahead = Seams {
+        clock: Arc::new(ManualClock::new(START.plus_ms(80))),
+        ids: Arc::new(RandomIds::default()),
+        ..first.seams.clone()
+    };
+    let app = App::start(&first.config, ahead).await.unwrap();
+    let second = Second { client: Client::new(&app), app };
+    let site = first.site().await;
+    let member = first.member(&site, "u-1").await;
+    for (number, channel) in ["X", "INSTAGRAM", "FACEBOOK"].into_iter().enumerate() {
+        let call = if number % 2 == 0 { second.client.call("POST", PATH) } else { first.call("POST", PATH) };
+        call.auth(&member.token).json(&wish(channel)).ok().await;
+    }
+    let account = first.account(&member).await["id"].clone();
+    let events = first.admin_list(&site, "/admin/v1/events?limit=100", "events").await;
+    let of_account = events.iter().filter(|event| event["entityId"] == account).rev();
+    let sequences: Vec<String> =
+        of_account.map(|event| text(&event["data"]["entityEventSequence"])).collect();
+    let in_order: Vec<String> = (1..=sequences.len()).map(|number| number.to_string()).collect();
+    assert!(sequences.len() > 4, "{sequences:?}");
+    assert_eq!(sequences, in_order);
     second.stop_with(&first).await;
 }

@@ -6,13 +6,13 @@ use sea_orm::EntityTrait as _;
 use serde_json::{Value, json};
 
 use super::{
-    DELIVERIES, FOLLOWED, advance_to, deliveries, delivery, delivery_of, installed_site, new_follower,
-    patch_subscription, subscribe_with, unfold,
+    DELIVERIES, FOLLOWED, SUBSCRIPTIONS, advance_to, deliveries, delivery, delivery_of, installed_site,
+    new_follower, patch_subscription, subscribe_with, unfold,
 };
 use crate::on_both;
-use crate::support::TestApp;
 use crate::support::receiver::{Gate, Receiver, Reply};
 use crate::support::world::{InstalledApp, Site, text};
+use crate::support::{ADMIN_KEY, TestApp};
 
 on_both! {
     async fn g3_a_disabled_subscription_keeps_what_waits_and_sends_it_once_enabled_again(app: &TestApp) {
@@ -159,6 +159,22 @@ on_both! {
         app.drain().await;
         assert_eq!(queued.states(app).await, ["CANCELLED", "CANCELLED", "CANCELLED", "DELIVERED"]);
         assert_eq!(queued.receiver.count(), 2);
+    }
+}
+
+on_both! {
+    async fn g3_a_410_from_the_receiver_before_does_not_disable_the_one_after(app: &TestApp) {
+        let queued = Queued::new(app, 410).await;
+        let new = Receiver::start().await;
+        patch_subscription(app, &queued.site, &queued.subscription, &json!({"url": new.url})).await;
+        queued.settle(app).await;
+        app.clock.advance_ms(15_000);
+        app.drain().await;
+        assert_eq!(queued.states(app).await, ["DELIVERED"; 3]);
+        assert_eq!((queued.receiver.count(), new.count()), (1, 3));
+        let path = format!("{SUBSCRIPTIONS}/{}", queued.subscription);
+        let read = app.call("GET", &path).key(ADMIN_KEY, &queued.site.id).ok().await;
+        assert_eq!(read["webhookSubscription"]["status"], "ENABLED");
     }
 }
 

@@ -82,7 +82,7 @@ on_both! {
         let until = &told[0].1["disabledFromDate"];
         assert_eq!(millis(until), failing.began + 5 * DAY_MS);
         let mut expected = json!({"id": failing.subscription, "url": failing.receiver.url, "status": "ENABLED",
-            "failingSinceDate": since, "disabledFromDate": until});
+            "failingSinceDate": since, "disabledFromDate": until, "lastStatusCode": 500});
         expected["appId"] = failing.subscription(app).await["appId"].clone();
         assert_eq!(told[0].1, expected);
 
@@ -128,7 +128,7 @@ on_both! {
         app.drain().await;
         let told = failing.told();
         assert_eq!((told.len(), &told[1].0), (2, &about("recovered")));
-        assert_eq!(told[1].1.get("failingSinceDate"), None);
+        assert_eq!(["failingSinceDate", "lastStatusCode"].map(|name| told[1].1.get(name)), [None, None]);
         assert_eq!(failing.subscription(app).await.get("failingSinceDate"), None);
         failing.after(app, 20 * DAY_MS).await;
         assert_eq!(failing.told().len(), 2);

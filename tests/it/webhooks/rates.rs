@@ -40,3 +40,20 @@ on_both! {
         assert_eq!((limited.count(), other.count()), (5, 5));
     }
 }
+
+on_both! {
+    async fn whatever_waits_for_its_rate_waits_in_one_task(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let (limited, other) = (Receiver::start().await, Receiver::start().await);
+        subscribe_with(app, &site, &installed, &limited.url, &json!({"maxPerSecond": 1})).await;
+        subscribe_with(app, &site, &installed, &other.url, &json!({})).await;
+        let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        new_follower(app, &site, "u-0").await;
+        let before = tasks();
+        for number in 1..=40 {
+            new_follower(app, &site, &format!("u-{number}")).await;
+        }
+        other.wait_for(41).await;
+        assert!(tasks() < before + 20, "{before} tasks became {}", tasks());
+    }
+}

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{DELIVERIES, deliveries, installed_site, new_follower, patch_subscription, subscribe_with};
 use crate::on_both;
-use crate::support::receiver::{Receiver, Reply};
+use crate::support::receiver::{Gate, Receiver, Reply};
 use crate::support::world::{ALL_EVENTS, text};
 use crate::support::{ADMIN_KEY, Backend, TestApp};
 
@@ -76,6 +76,9 @@ on_both! {
         assert_eq!(receiver.count(), 5);
         assert_eq!(deliveries(app, &site).await[0]["status"], "DELIVERED");
         assert_eq!(counts(app).await, [1, 1, left, left], "its try has a place, though its week is gone");
+        // It has only just ended, however old it is.
+        assert_eq!(clean_up(db, KEPT).await.unwrap(), removed(0, 0, 0));
+        app.clock.advance_ms(2 * 24 * 3_600_000 + 1);
         let (gone, tables) = if by_week { (0, 2) } else { (1, 0) };
         assert_eq!(clean_up(db, KEPT).await.unwrap(), Removed { partitions: tables, ..removed(0, 1, gone) });
         assert_eq!(counts(app).await, [0; 4]);
@@ -192,5 +195,31 @@ on_both! {
         assert_eq!(receiver.count(), 3, "what waited is not sent");
         assert_eq!(app.account(&member).await["points"]["balance"], 80);
         assert_eq!(app.account(&other).await["points"]["balance"], 50);
+    }
+}
+
+on_both! {
+    async fn what_is_under_way_while_it_is_expunged_leaves_no_words(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        let gate = Gate::closed();
+        receiver.answer([Reply::status(200).body("hello u-1").behind(&gate)]);
+        let more = json!({"timeoutMs": 15_000});
+        subscribe_with(app, &site, &installed, &receiver.url, &more).await;
+        let member = new_follower(app, &site, "u-1").await;
+        receiver.wait_for(1).await;
+        let body = json!({"accountId": app.account(&member).await["id"]});
+        app.call("POST", "/admin/v1/events/expunge").key(ADMIN_KEY, &site.id).json(&body).ok().await;
+        gate.open();
+        app.drain().await;
+        let path = format!("{DELIVERIES}/{}", text(&deliveries(app, &site).await[0]["id"]));
+        let read = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
+        assert_eq!(read["webhookDelivery"]["status"], "CANCELLED");
+        let tried = &read["webhookDelivery"]["attempts"][0];
+        assert_eq!(tried["statusCode"], 200);
+        for words in ["responseBody", "responseHeaders", "requestHeaders"] {
+            assert_eq!(tried.get(words), None, "{words}");
+        }
+        assert_eq!(signed_event::Entity::find().count(app.app.db.read()).await.unwrap(), 0);
     }
 }
