@@ -251,7 +251,7 @@ impl Client {
         let response = match link.send(request).await {
             Ok(response) => response,
             Err(error) => {
-                return Err(Failure { is_stale: link.is_stale(&error), error: link.describe(&error) });
+                return Err(Failure { is_stale: link.is_stale(&error), error: link.describe(&error).await });
             }
         };
         if let Line::Http2 { first_byte, .. } = &mut exchange.line {

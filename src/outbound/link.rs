@@ -3,8 +3,8 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{error, io};
@@ -17,6 +17,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::client::TlsStream;
 
 use super::SendError;
@@ -55,8 +56,8 @@ pub(super) enum Form {
     Absolute,
 }
 
-/// Why the receiver ended a connection, if it was for our encryption or certificate.
-pub(super) type Refusal = Arc<OnceLock<String>>;
+/// Why the receiver ended a connection, if it was for our encryption or certificate; closed once it has ended.
+pub(super) type Refusal = watch::Receiver<Option<String>>;
 
 /// An open connection.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl Link {
         };
         let (stream, traffic) = Watched::new(stream);
         let io = TokioIo::new(stream);
-        let refusal = Refusal::default();
+        let (ended, refusal) = watch::channel(None);
         let failed = |error: hyper::Error| SendError::Protocol(describe_chain(&error));
         let sender = if is_http2 {
             let (sender, connection) = http2::Builder::new(TokioExecutor::new())
@@ -93,7 +94,7 @@ impl Link {
                 .await
                 .map_err(failed)?;
             let streams_max = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
-            tokio::spawn(drive(counted(connection, Arc::clone(&streams_max)), Arc::clone(&refusal)));
+            tokio::spawn(drive(counted(connection, Arc::clone(&streams_max)), ended));
             Sender::Http2(sender, streams_max)
         } else {
             let (sender, connection) = http1::Builder::new()
@@ -101,7 +102,7 @@ impl Link {
                 .handshake(io)
                 .await
                 .map_err(failed)?;
-            tokio::spawn(drive(connection, Arc::clone(&refusal)));
+            tokio::spawn(drive(connection, ended));
             Sender::Http1(sender)
         };
         Ok(Self { sender, address, form, traffic, refusal, users: Arc::default(), is_reused: false })
@@ -139,11 +140,17 @@ impl Link {
     }
 
     /// What went wrong before the head of the answer was complete.
-    pub(super) fn describe(&self, failure: &hyper::Error) -> SendError {
+    pub(super) async fn describe(&self, failure: &hyper::Error) -> SendError {
         if failure.is_user() {
             return SendError::InvalidRequest(describe_chain(failure));
         }
-        let refusal = tls_cause(failure).map(ToString::to_string).or_else(|| self.refusal.get().cloned());
+        let mut refusal = tls_cause(failure).map(ToString::to_string);
+        if refusal.is_none() && (failure.is_canceled() || failure.is_closed()) {
+            // A connection takes no more requests a moment before it has said why.
+            let mut ended = self.refusal.clone();
+            let said = tokio::time::timeout(READY_TIMEOUT, ended.wait_for(Option::is_some)).await;
+            refusal = said.ok().and_then(|said| said.ok()?.clone());
+        }
         if let Some(refusal) = refusal {
             return SendError::Tls(refusal);
         }
@@ -168,14 +175,13 @@ impl Link {
     }
 }
 
-/// Runs a connection to its end. What the receiver said against our encryption is noted before those who wait on the connection
-/// learn that it is gone.
-async fn drive<C: Future<Output = hyper::Result<()>>>(connection: C, refusal: Refusal) {
+/// Runs a connection to its end, and notes what the receiver said against our encryption.
+async fn drive<C: Future<Output = hyper::Result<()>>>(connection: C, ended: watch::Sender<Option<String>>) {
     let mut connection = pin!(connection);
     if let Err(error) = connection.as_mut().await {
         tracing::debug!(%error, "a connection ended");
         if let Some(reason) = tls_cause(&error) {
-            let _ = refusal.set(reason.to_string());
+            ended.send_replace(Some(reason.to_string()));
         }
     }
 }

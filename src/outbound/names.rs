@@ -25,8 +25,9 @@ const NOT_FOUND_MS: i64 = 5_000;
 const NAMES_MAX: usize = 10_000;
 /// Addresses of a name that are remembered.
 const ADDRESSES_MAX: usize = 32;
-/// Lookups at once: each takes a thread that others need too.
-const LOOKUPS_MAX: usize = 128;
+/// Lookups at once of names that were found the last time, and of all others: each takes a thread that others need too. However many
+/// names cannot be found, those that could be do not wait for them.
+const LOOKUPS_MAX: [usize; 2] = [64, 64];
 /// How long a lookup may take, whoever still waits for it.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -81,35 +82,44 @@ impl Lookup {
 pub(super) struct Names {
     resolver: Arc<dyn Resolve>,
     clock: Arc<dyn Clock>,
-    lookups: Arc<Semaphore>,
+    found: Arc<Semaphore>,
+    others: Arc<Semaphore>,
     known: Mutex<Cache<Box<str>, Lookup>>,
 }
 
 impl Names {
     pub(super) fn new(resolver: Arc<dyn Resolve>, clock: Arc<dyn Clock>) -> Self {
-        let lookups = Arc::new(Semaphore::new(LOOKUPS_MAX));
-        Self { resolver, clock, lookups, known: Mutex::new(Cache::new(NAMES_MAX)) }
+        let [found, others] = LOOKUPS_MAX.map(|max| Arc::new(Semaphore::new(max)));
+        Self { resolver, clock, found, others, known: Mutex::new(Cache::new(NAMES_MAX)) }
     }
 
     /// The lookup of `host`: the last one while it is fresh or under way, else a new one.
     pub(super) fn look_up(&self, host: &str) -> Lookup {
         let now = self.clock.now();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lookup) = known.get(host).filter(|lookup| lookup.is_useful(now)) {
+        let last = known.get(host);
+        if let Some(lookup) = last.filter(|lookup| lookup.is_useful(now)) {
             return lookup.clone();
         }
-        let lookup = self.begin(host);
-        known.insert(host.into(), lookup.clone());
+        let was_found = last.is_some_and(|lookup| matches!(lookup.known(), Some(Ok(_))));
+        let [lookup, remembered] = self.begin(host, if was_found { &self.found } else { &self.others });
+        known.insert(host.into(), remembered);
         lookup
     }
 
-    fn begin(&self, host: &str) -> Lookup {
+    /// Gives the lookup twice: one to wait for and one to be remembered.
+    fn begin(&self, host: &str, permits: &Arc<Semaphore>) -> [Lookup; 2] {
         let (answer, lookup) = watch::channel(None);
-        let (resolver, clock, lookups) =
-            (Arc::clone(&self.resolver), Arc::clone(&self.clock), Arc::clone(&self.lookups));
+        let both = [lookup.clone(), lookup].map(Lookup);
+        let (resolver, clock, permits) =
+            (Arc::clone(&self.resolver), Arc::clone(&self.clock), Arc::clone(permits));
         let host = host.to_owned();
         tokio::spawn(async move {
-            let _permit = lookups.acquire().await;
+            let _permit = permits.acquire().await;
+            // Only what is remembered still listens: whoever wanted it has given up, and the next one begins anew.
+            if answer.receiver_count() < 2 {
+                return;
+            }
             let found = match timeout(LOOKUP_TIMEOUT, resolver.resolve(&host)).await {
                 Ok(Ok(addresses)) => Ok(addresses.into_iter().take(ADDRESSES_MAX).collect()),
                 Ok(Err(error)) => Err(error.to_string().into()),
@@ -117,7 +127,7 @@ impl Names {
             };
             answer.send_replace(Some(Known { found, at: clock.now() }));
         });
-        Lookup(lookup)
+        both
     }
 }
 
@@ -188,6 +198,40 @@ mod tests {
         resolver.held.as_ref().expect("it holds back").notify_one();
         assert_eq!((one.end().await, two.end().await), (Ok([ADDRESS].into()), Ok([ADDRESS].into())));
         assert_eq!(resolver.count.load(Ordering::SeqCst), 1);
+    }
+
+    /// Never answers for names that begin with "slow".
+    #[derive(Default)]
+    struct PartlySlow(AtomicUsize);
+
+    impl Resolve for PartlySlow {
+        fn resolve(&self, host: &str) -> BoxFuture<'_, io::Result<Vec<IpAddr>>> {
+            if host.starts_with("slow") {
+                self.0.fetch_add(1, Ordering::SeqCst);
+                return Box::pin(std::future::pending());
+            }
+            Box::pin(async { Ok(vec![ADDRESS]) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_was_found_does_not_wait_for_those_that_are_not() {
+        let (resolver, clock) =
+            (Arc::new(PartlySlow::default()), Arc::new(ManualClock::new(Timestamp(1_000_000))));
+        let names = Names::new(resolver.clone(), clock.clone());
+        assert_eq!(names.look_up("a.test").end().await, Ok([ADDRESS].into()));
+        let slow: Vec<Lookup> =
+            (0..500).map(|number| names.look_up(&format!("slow-{number}.test"))).collect();
+        clock.advance_ms(FOUND_MS);
+        let again = timeout(Duration::from_millis(1), names.look_up("a.test").end()).await;
+        assert_eq!(again, Ok(Ok([ADDRESS].into())));
+        // Those whom nobody waits for any more are not looked up at all: the next one has its turn at once.
+        assert_eq!(resolver.0.load(Ordering::SeqCst), LOOKUPS_MAX[1]);
+        drop(slow);
+        tokio::time::advance(LOOKUP_TIMEOUT).await;
+        let new = timeout(Duration::from_millis(1), names.look_up("b.test").end()).await;
+        assert_eq!(new, Ok(Ok([ADDRESS].into())));
+        assert_eq!(resolver.0.load(Ordering::SeqCst), LOOKUPS_MAX[1]);
     }
 
     #[tokio::test]

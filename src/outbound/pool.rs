@@ -99,7 +99,7 @@ impl Pool {
                 address: kept.address,
                 form: kept.form,
                 traffic: kept.traffic.clone(),
-                refusal: Arc::clone(&kept.refusal),
+                refusal: kept.refusal.clone(),
                 users: Arc::clone(&kept.users),
                 is_reused: true,
             });
@@ -136,7 +136,7 @@ impl Pool {
             address: link.address,
             form: link.form,
             traffic: link.traffic.clone(),
-            refusal: Arc::clone(&link.refusal),
+            refusal: link.refusal.clone(),
             users: Arc::clone(&link.users),
             is_reused: true,
         };
