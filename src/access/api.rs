@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::body::Body;
-use crate::http::paging::{PageRequest, PagingMetadata};
+use crate::http::paging::{All, PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
 use crate::http::wire::{self, Empty};
 use crate::seal;
@@ -289,7 +289,7 @@ impl AccessApi {
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListApiKeysResponse>, Problem> {
         let site = key_site(&caller)?;
-        let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
+        let page = PageRequest::new(cursor.0.as_deref(), limit.0, All::<ListApiKeysResponse>::default())?;
         let before = page.after.map(ApiKeyId);
         let rows = api_keys::list_api_keys(self.app.db.read(), site, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
@@ -353,7 +353,8 @@ impl AccessApi {
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListOauthClientsResponse>, Problem> {
         let site = caller.site()?;
-        let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
+        let page =
+            PageRequest::new(cursor.0.as_deref(), limit.0, All::<ListOauthClientsResponse>::default())?;
         let before = page.after.map(OauthClientId);
         let rows = oauth_clients::list_oauth_clients(self.app.db.read(), site, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);

@@ -22,6 +22,7 @@ use crate::db::{Db, Tx};
 use crate::members::{self, MemberLookup};
 use crate::outbound::{Guard, UrlProblem};
 use crate::seal::{SealError, Sealer};
+use crate::sites::config;
 
 /// Issuers of one site.
 pub const ISSUERS_MAX: usize = 10;
@@ -113,6 +114,7 @@ pub async fn replace_issuers(
     change: (Option<i64>, Vec<NewIssuer>),
 ) -> Result<(), IssuerError> {
     let (revision, issuers) = change;
+    config::hold_alone(tx, site).await?;
     let (current, before) = list_issuers(tx.conn(), site).await?;
     if revision.is_some_and(|revision| revision != current) {
         return Err(IssuerError::StaleRevision);

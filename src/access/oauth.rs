@@ -157,6 +157,11 @@ impl Grants {
         members::find_member(self.db.read(), site, member)
             .await?
             .ok_or(GrantError::InvalidGrant("the site has no such member"))?;
+        if let Some(client) = client {
+            oauth_clients::find_oauth_client(self.db.read(), client)
+                .await?
+                .ok_or(GrantError::UnauthorizedClient("the front-end of the visitor token was removed"))?;
+        }
         let tx = self.db.write().await?;
         let family = TokenFamilyId(tx.new_id());
         let (_, refresh) = insert_refresh(&tx, site, member, client, family).await?;

@@ -2,10 +2,11 @@
 //! has them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use entity::id::{AppId, AppInstanceId, MemberId, OauthClientId};
 use poem::http::StatusCode;
-use poem::{Request, RequestBody, Response, Result};
+use poem::{FromRequest, Request, RequestBody, Response, Result};
 use poem_openapi::payload::Json;
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaResponses, Registry};
 use poem_openapi::types::{Any, ToJSON as _, Type};
@@ -19,6 +20,7 @@ use super::tokens::ACCESS_TOKEN_LIFE_S;
 use super::{Caller, Scope};
 use crate::app::App;
 use crate::http::Tag;
+use crate::http::auth::CallSite;
 use crate::http::body::{BODY_BYTES_MAX, read};
 use crate::http::client_address::ClientAddress;
 use crate::http::problem::{ErrorBody, Problem};
@@ -215,6 +217,23 @@ impl ApiResponse for OauthProblem {
     }
 }
 
+/// That a token request was counted against the limit of its address, before its body is read.
+struct Counted;
+
+impl<'a> FromRequest<'a> for Counted {
+    async fn from_request(request: &'a Request, body: &mut RequestBody) -> Result<Self> {
+        let client = <ClientAddress as FromRequest>::from_request(request, body).await?;
+        let app: &Arc<App> = request.data().ok_or_else(|| Problem::internal(std::fmt::Error))?;
+        app.limits.check_address(&client).map_err(|seconds| {
+            let description = "too many token requests; slow down";
+            let problem =
+                OauthProblem::new(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", description);
+            OauthProblem { retry_after_s: Some(seconds), ..problem }
+        })?;
+        Ok(Self)
+    }
+}
+
 /// The fields of a token request under their `snake_case` names, with what else the grants look at.
 struct Fields {
     values: BTreeMap<String, String>,
@@ -315,10 +334,11 @@ impl TokenApi {
     #[oai(path = "/oauth2/token", method = "post", operation_id = "createToken")]
     async fn create_token(
         &self,
-        client: ClientAddress,
+        request: &Request,
+        _counted: Counted,
         fields: Fields,
     ) -> std::result::Result<Json<TokenResponse>, OauthProblem> {
-        self.grant(&client, &fields).await
+        self.grant(request, &fields).await
     }
 
     /// Get tokens (older path)
@@ -327,10 +347,11 @@ impl TokenApi {
     #[oai(path = "/oauth/access", method = "post", operation_id = "createAccessToken")]
     async fn create_access_token(
         &self,
-        client: ClientAddress,
+        request: &Request,
+        _counted: Counted,
         fields: Fields,
     ) -> std::result::Result<Json<TokenResponse>, OauthProblem> {
-        self.grant(&client, &fields).await
+        self.grant(request, &fields).await
     }
 
     /// Get the keys of access tokens
@@ -345,16 +366,9 @@ impl TokenApi {
 impl TokenApi {
     async fn grant(
         &self,
-        client: &ClientAddress,
+        request: &Request,
         fields: &Fields,
     ) -> std::result::Result<Json<TokenResponse>, OauthProblem> {
-        if let Err(seconds) = self.app.limits.check_address(client) {
-            let description = "too many token requests; slow down";
-            let mut problem =
-                OauthProblem::new(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", description);
-            problem.retry_after_s = Some(seconds);
-            return Err(problem);
-        }
         let grants = &self.app.grants;
         let tokens = match fields.text("grant_type")? {
             "anonymous" => grants.anonymous(OauthClientId(fields.id("client_id")?)).await?,
@@ -373,6 +387,13 @@ impl TokenApi {
             "authorized_client" => self.authorized_client(fields).await?,
             other => return Err(GrantError::UnsupportedGrantType(other.chars().take(100).collect()).into()),
         };
+        if let Some(CallSite(noted)) = request.data::<CallSite>() {
+            // Only a browser of this very site may read them.
+            let claims = self.app.authenticator.own_claims(&tokens.access);
+            if let Some(site) = claims.and_then(|claims| claims.caller()?.site()) {
+                let _ = noted.set(site);
+            }
+        }
         Ok(Json(tokens.into()))
     }
 

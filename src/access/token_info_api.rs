@@ -1,10 +1,13 @@
 //! What a token stands for, for back ends that ask (Wix's `token-info`).
 
+use std::sync::Arc;
+
+use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use uuid::Uuid;
 
-use super::Caller;
+use super::{Caller, oauth_clients};
 use crate::app::App;
 use crate::apps;
 use crate::http::Tag;
@@ -46,16 +49,27 @@ struct TokenInfoRequest {
     token: String,
 }
 
+/// That a request was counted against the limit of its address, before its body is read.
+struct Counted;
+
+impl<'a> FromRequest<'a> for Counted {
+    async fn from_request(request: &'a Request, body: &mut RequestBody) -> poem::Result<Self> {
+        let client = <ClientAddress as FromRequest>::from_request(request, body).await?;
+        let app: &Arc<App> = request.data().ok_or_else(|| Problem::internal(std::fmt::Error))?;
+        app.limits.check_introspector(&client).map_err(Problem::too_many)?;
+        Ok(Self)
+    }
+}
+
 #[OpenApi(tag = "Tag::Tokens")]
 impl TokenInfoApi {
     /// Describe a token
     #[oai(path = "/oauth2/token-info", method = "post", operation_id = "getTokenInfo")]
     async fn get_token_info(
         &self,
-        client: ClientAddress,
+        _counted: Counted,
         body: Body<TokenInfoRequest>,
     ) -> Result<Json<TokenInfo>, Problem> {
-        self.app.limits.check_introspector(&client).map_err(Problem::too_many)?;
         let mut info = TokenInfo {
             active: false,
             subject_type: None,
@@ -74,6 +88,11 @@ impl TokenInfoApi {
         };
         if let Caller::App { site, instance, .. } = &caller
             && apps::find_instance(self.app.db.read(), *site, *instance).await?.is_none()
+        {
+            return Ok(Json(info));
+        }
+        if let Caller::Visitor { client, .. } = &caller
+            && oauth_clients::find_oauth_client(self.app.db.read(), *client).await?.is_none()
         {
             return Ok(Json(info));
         }

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::body::Body;
-use crate::http::paging::{PageRequest, PagingMetadata};
+use crate::http::paging::{All, PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
 use crate::http::wire::Empty;
 use crate::seal;
@@ -231,7 +231,7 @@ impl AppsApi {
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListAppsResponse>, Problem> {
         let viewer = caller.viewer()?;
-        let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
+        let page = PageRequest::new(cursor.0.as_deref(), limit.0, All::<ListAppsResponse>::default())?;
         let db = self.app.db.read();
         let rows = super::list_apps(db, viewer, page.after.map(AppId), page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
@@ -323,7 +323,8 @@ impl AppsApi {
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListAppInstancesResponse>, Problem> {
         let site = caller.site()?;
-        let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
+        let page =
+            PageRequest::new(cursor.0.as_deref(), limit.0, All::<ListAppInstancesResponse>::default())?;
         let before = page.after.map(AppInstanceId);
         let rows = super::list_instances(self.app.db.read(), site, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);

@@ -105,6 +105,7 @@ fn visible(viewer: Viewer) -> Condition {
 
 /// Installs `app` on `site`; an app that is there already keeps its installation.
 pub async fn install(tx: &Tx, site: SiteId, app: AppId) -> Result<app_instance::Model, DbErr> {
+    config::hold_alone(tx, site).await?;
     if let Some(existing) = find_instance_of(tx.conn(), site, app).await? {
         return Ok(existing);
     }
@@ -172,6 +173,7 @@ pub enum UninstallError {
 
 /// Removes the installation `id` from `site`. Its tokens stop working.
 pub async fn uninstall(tx: &Tx, site: SiteId, id: AppInstanceId) -> Result<(), UninstallError> {
+    config::touch(tx, site).await?;
     find_instance(tx.conn(), site, id).await?.ok_or(UninstallError::NotFound)?;
     let subscription = subscription::Entity::find()
         .filter(subscription::Column::AppInstanceId.eq(id))
@@ -181,6 +183,5 @@ pub async fn uninstall(tx: &Tx, site: SiteId, id: AppInstanceId) -> Result<(), U
         return Err(UninstallError::HasSubscriptions);
     }
     app_instance::Entity::delete_by_id(id).exec(tx.conn()).await?;
-    config::touch(tx, site).await?;
     Ok(())
 }

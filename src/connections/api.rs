@@ -11,7 +11,7 @@ use super::state::{self, State};
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
-use crate::http::paging::{PageRequest, PagingMetadata};
+use crate::http::paging::{All, PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
 use crate::http::wire::Empty;
 
@@ -140,7 +140,7 @@ impl ConnectionsApi {
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListConnectionsResponse>, Problem> {
         let site = caller.site()?;
-        let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
+        let page = PageRequest::new(cursor.0.as_deref(), limit.0, All::<ListConnectionsResponse>::default())?;
         let before = page.after.map(ConnectionId);
         let rows = super::list(self.app.db.read(), site, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);

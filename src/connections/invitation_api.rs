@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::body::Body;
-use crate::http::paging::{PageRequest, PagingMetadata};
+use crate::http::paging::{All, PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
 use crate::http::wire::Empty;
 
@@ -137,7 +137,7 @@ impl ConnectionInvitationsApi {
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListInvitationsResponse>, Problem> {
         let site = caller.site()?;
-        let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
+        let page = PageRequest::new(cursor.0.as_deref(), limit.0, All::<ListInvitationsResponse>::default())?;
         let before = page.after.map(InvitationId);
         let rows = invitations::list(self.app.db.read(), site, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);

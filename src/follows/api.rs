@@ -1,8 +1,7 @@
 //! The Wix social-media service: list and create followed channels.
 
-use std::fmt::Write as _;
-
 use entity::id::{AccountId, SiteId};
+use poem::Request;
 use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::ToJSON as _;
@@ -17,9 +16,11 @@ use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::{FollowerCaller, OnSite, SiteCaller};
 use crate::http::body::{BODY_BYTES_MAX, Raw};
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, Violation};
 use crate::http::wire::{ChannelName, FollowedChannel};
 
+/// The header that makes a repeat of a call the same call.
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// Characters of an idempotency key.
 pub const IDEMPOTENCY_KEY_MAX: usize = 256;
 
@@ -131,6 +132,7 @@ impl FollowsApi {
         /// A repeat of the call with the same key gets the first answer again.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<Option<String>>,
+        request: &Request,
         body: CreateBody,
     ) -> Result<Json<CreateFollowedChannelResponse>, Problem> {
         let (OnSite { site, identity }, member) = caller.0;
@@ -147,7 +149,7 @@ impl FollowsApi {
             subject,
             channel: channel.into(),
             identity,
-            idempotency_key: idempotency_key.0.map(|key| checked_key(&identity, key)).transpose()?,
+            idempotency_key: checked_key(&identity, idempotency_key.0, request)?,
             proof: Proof::DECLARED,
         };
         let row = self.app.follows.create(follow).await?;
@@ -184,15 +186,29 @@ fn named_account(named: Option<&str>, field: &'static str) -> Result<AccountId, 
     Ok(AccountId(id))
 }
 
-/// The key as it is stored: apps and members do not share theirs.
-fn checked_key(identity: &Identity, key: String) -> Result<String, Problem> {
-    if key.is_empty() || key.chars().count() > IDEMPOTENCY_KEY_MAX {
-        let description = format!("has 1 to {IDEMPOTENCY_KEY_MAX} characters");
-        return Err(Problem::invalid("Idempotency-Key", "MAX_LENGTH", description));
+/// The key of `request` as it is stored: apps and members do not share theirs.
+fn checked_key(
+    identity: &Identity,
+    key: Option<String>,
+    request: &Request,
+) -> Result<Option<String>, Problem> {
+    let refused = |rule, description: String| {
+        Problem::validation(vec![Violation::new(IDEMPOTENCY_KEY, rule, description)])
+    };
+    let Some(key) = key else {
+        // The framework takes what it cannot read for absent.
+        let is_sent = request.headers().contains_key(IDEMPOTENCY_KEY);
+        let unreadable = refused("FORMAT", "has other characters than those of ASCII".to_owned());
+        return if is_sent { Err(unreadable) } else { Ok(None) };
+    };
+    let long = |rule| refused(rule, format!("has 1 to {IDEMPOTENCY_KEY_MAX} characters"));
+    if key.is_empty() {
+        return Err(long("MIN_LENGTH"));
     }
-    let mut stored = key;
-    let _ = write!(stored, "\n{}", identity.to_json());
-    Ok(stored)
+    if key.chars().count() > IDEMPOTENCY_KEY_MAX {
+        return Err(long("MAX_LENGTH"));
+    }
+    Ok(Some(format!("{key}\n{}", identity.to_json())))
 }
 
 impl From<FollowError> for Problem {

@@ -1,10 +1,12 @@
 //! Pages: newest first, the cursor says where to go on and holds the filters, so that the next page needs the cursor alone.
 
+use std::marker::PhantomData;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use poem_openapi::Object;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -79,6 +81,28 @@ impl<F: Serialize + DeserializeOwned> PageRequest<F> {
         let next = rows.last().filter(|_| has_next).and_then(|row| encode(id(row), &self.filter));
         let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
         (rows, PagingMetadata { count, has_next: next.is_some(), cursors: Cursors { next } })
+    }
+}
+
+/// The filter of a list that has none; `T` is what it lists.
+#[derive(Debug)]
+pub struct All<T>(PhantomData<T>);
+
+impl<T> Default for All<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T> Serialize for All<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de, T> Deserialize<'de> for All<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <()>::deserialize(deserializer).map(|()| Self::default())
     }
 }
 

@@ -4,11 +4,13 @@ use entity::id::{SiteId, Timestamp};
 use entity::kinds::{self, ProgramStatus};
 use entity::program;
 use poem_openapi::payload::Json;
+use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{Enum, Object, OpenApi};
 
 use super::ProgramChange;
 use crate::access::{Caller, Scope};
 use crate::app::App;
+use crate::change::Change;
 use crate::http::Tag;
 use crate::http::auth::{ManagerCaller, OnSite, SiteCaller};
 use crate::http::body::Body;
@@ -87,7 +89,26 @@ struct LoyaltyProgramUpdate {
     /// 2 to 50 characters.
     #[oai(validator(min_length = 2, max_length = 50))]
     name: Option<String>,
-    point_definition: Option<PointDefinition>,
+    point_definition: Option<PointDefinitionUpdate>,
+}
+
+/// What is absent stays; null or nothing but spaces takes the name away.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct PointDefinitionUpdate {
+    /// Up to 20 characters.
+    #[oai(nullable, validator(max_length = 20))]
+    custom_name: MaybeUndefined<String>,
+}
+
+impl PointDefinitionUpdate {
+    fn change(self) -> Change<String> {
+        match self.custom_name {
+            MaybeUndefined::Undefined => Change::Keep,
+            MaybeUndefined::Value(name) if !name.trim().is_empty() => Change::Set(name),
+            MaybeUndefined::Null | MaybeUndefined::Value(_) => Change::Remove,
+        }
+    }
 }
 
 #[OpenApi(prefix_path = "/loyalty-programs/v1", tag = "Tag::Programs")]
@@ -113,7 +134,7 @@ impl ProgramsApi {
     ) -> Result<Json<LoyaltyProgramResponse>, Problem> {
         let OnSite { site, .. } = caller.0;
         let update = body.0.loyalty_program;
-        let point_name = update.point_definition.and_then(|definition| definition.custom_name);
+        let point_name = update.point_definition.map_or(Change::Keep, PointDefinitionUpdate::change);
         self.change(site, ProgramChange { name: update.name, point_name, status: None }).await
     }
 

@@ -7,16 +7,17 @@ use entity::kinds::ProgramStatus;
 use entity::program;
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel};
 
+use crate::change::Change;
 use crate::db::Tx;
 use crate::sites::config;
 
-/// A change to a program; what is `None` stays.
+/// A change to a program; what is `None` or kept stays.
 #[derive(Debug, Default)]
 pub struct ProgramChange {
     /// 2 to 50 characters.
     pub name: Option<String>,
     /// What the points are called.
-    pub point_name: Option<String>,
+    pub point_name: Change<String>,
     /// Start or pause it.
     pub status: Option<ProgramStatus>,
 }
@@ -39,9 +40,7 @@ pub async fn change_program(
     if let Some(name) = change.name {
         row.name = name;
     }
-    if let Some(point_name) = change.point_name {
-        row.point_name = Some(point_name);
-    }
+    row.point_name = change.point_name.applied(row.point_name);
     if let Some(status) = change.status {
         row.status = status;
     }

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::{AdminCaller, OperatorCaller};
 use crate::http::body::Body;
-use crate::http::paging::{PageRequest, PagingMetadata};
+use crate::http::paging::{All, PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
 
 /// The operations.
@@ -99,7 +99,7 @@ impl SitesApi {
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListSitesResponse>, Problem> {
         let own = if caller.is_operator() { None } else { Some(caller.site()?) };
-        let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
+        let page = PageRequest::new(cursor.0.as_deref(), limit.0, All::<ListSitesResponse>::default())?;
         let rows = super::list_sites(self.app.db.read(), own, page.after.map(SiteId), page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
         Ok(Json(ListSitesResponse { sites: rows.into_iter().map(Site::from).collect(), paging_metadata }))

@@ -227,9 +227,15 @@ impl SiteConfigs {
     }
 }
 
-/// Marks the configuration of `site` as changed. Every write to what is part of it calls this in its transaction.
+/// Has one transaction at a time change what an owner sets on `site`: whoever decides by what it reads calls this first.
+pub async fn hold_alone(tx: &Tx, site: SiteId) -> Result<(), DbErr> {
+    hold(tx, &[site], "pg_advisory_xact_lock(r.key)").await
+}
+
+/// Marks the configuration of `site` as changed. Every write to what is part of it calls this in its transaction, before it reads what
+/// it decides by: [`hold_alone`] is part of it.
 pub async fn touch(tx: &Tx, site: SiteId) -> Result<(), DbErr> {
-    hold(tx, &[site], "pg_advisory_xact_lock(r.key)").await?;
+    hold_alone(tx, site).await?;
     site::Entity::update_many()
         .col_expr(site::Column::ConfigVersion, Expr::col(site::Column::ConfigVersion).add(1))
         .filter(site::Column::Id.eq(site))

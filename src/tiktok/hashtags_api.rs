@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::body::Body;
-use crate::http::paging::{PageRequest, PagingMetadata};
+use crate::http::paging::{All, PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
 use crate::http::wire::Empty;
 
@@ -108,7 +108,8 @@ impl TiktokHashtagsApi {
         limit: Query<Option<u32>>,
     ) -> Result<Json<ListTiktokHashtagsResponse>, Problem> {
         let site = caller.site()?;
-        let page = PageRequest::new(cursor.0.as_deref(), limit.0, ())?;
+        let page =
+            PageRequest::new(cursor.0.as_deref(), limit.0, All::<ListTiktokHashtagsResponse>::default())?;
         let rows = tracked::list(self.app.db.read(), site, page.after, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id);
         let tiktok_hashtags = rows.into_iter().map(TiktokHashtag::from).collect();

@@ -1,5 +1,8 @@
 //! API keys, front-ends, apps and their installations.
 
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::on_both;
@@ -195,5 +198,52 @@ on_both! {
         assert_eq!(app.call("DELETE", &path).key(ADMIN_KEY, &site.id).ok().await, json!({}));
         let again = app.call("DELETE", &path).key(ADMIN_KEY, &site.id).send().await;
         assert_eq!(again.error(), (404, "APP_INSTANCE_NOT_FOUND".to_owned()));
+    }
+}
+
+on_both! {
+    async fn installing_at_the_same_moment_makes_one_installation_and_no_failure(app: &TestApp) {
+        let site = app.site().await;
+        let made = app.call("POST", "/admin/v1/apps").key(ADMIN_KEY, &site.id).json(&json!({"app": {"name": "CRM"}}));
+        let id = made.ok().await["app"]["id"].clone();
+        let install = || async {
+            let body = json!({"appInstance": {"appId": id}});
+            app.call("POST", "/admin/v1/app-instances").key(ADMIN_KEY, &site.id).json(&body).ok().await
+        };
+        let installed = join_all((0..16).map(|_| install())).await;
+        assert!(installed.iter().all(|answer| *answer == installed[0]), "{installed:?}");
+
+        // Whoever comes first, the other is told.
+        let path = format!("/admin/v1/app-instances/{}", installed[0]["appInstance"]["id"].as_str().unwrap());
+        let body = json!({"webhookSubscription": {
+            "appId": id, "eventTypes": ["wix.loyalty.*"], "url": "http://127.0.0.1:9/",
+        }});
+        let subscribe =
+            || app.call("POST", "/admin/v1/webhook-subscriptions").key(ADMIN_KEY, &site.id).json(&body).send();
+        let (removed, subscribed) = tokio::join!(
+            app.call("DELETE", &path).key(ADMIN_KEY, &site.id).send(),
+            join_all((0..8).map(|_| subscribe()))
+        );
+        let statuses: BTreeSet<u16> = subscribed.iter().map(|answer| answer.status.as_u16()).collect();
+        let expected = if removed.status.as_u16() == 200 { 428 } else { 200 };
+        assert_eq!((statuses.len(), statuses.contains(&expected)), (1, true), "{statuses:?} {}", removed.text);
+    }
+}
+
+on_both! {
+    async fn a_cursor_of_another_list_is_refused(app: &TestApp) {
+        let site = app.site().await;
+        for _ in 0..2 {
+            let body = json!({"apiKey": {"name": "ci"}});
+            app.call("POST", KEYS).key(ADMIN_KEY, &site.id).json(&body).ok().await;
+        }
+        let page = app.call("GET", &format!("{KEYS}?limit=1")).key(ADMIN_KEY, &site.id).ok().await;
+        let cursor = text(&page["pagingMetadata"]["cursors"]["next"]);
+        for list in [CLIENTS, "/admin/v1/apps", "/admin/v1/app-instances", "/admin/v1/webhook-subscriptions"] {
+            let answer = app.call("GET", &format!("{list}?cursor={cursor}")).key(ADMIN_KEY, &site.id).send().await;
+            assert_eq!(answer.violations(), [("cursor".to_owned(), "FORMAT".to_owned())], "{list}");
+        }
+        let next = app.call("GET", &format!("{KEYS}?cursor={cursor}")).key(ADMIN_KEY, &site.id).ok().await;
+        assert_eq!(next["apiKeys"].as_array().map(Vec::len), Some(1));
     }
 }

@@ -112,3 +112,17 @@ on_both! {
         assert_eq!(refused.json()["message"], "this needs scope SCOPE.DC-LOYALTY.MANAGE-LOYALTY");
     }
 }
+
+on_both! {
+    async fn the_name_of_points_is_taken_away_by_null_or_nothing(app: &TestApp) {
+        let site = app.site().await;
+        for none in [json!(null), json!(""), json!("  ")] {
+            let named = change(app, &site.id, json!({"pointDefinition": {"customName": "Hops"}})).await.json();
+            assert_eq!(named["loyaltyProgram"]["pointDefinition"], json!({"customName": "Hops"}));
+            let kept = change(app, &site.id, json!({"pointDefinition": {}})).await.json();
+            assert_eq!(kept["loyaltyProgram"]["pointDefinition"], json!({"customName": "Hops"}));
+            let gone = change(app, &site.id, json!({"pointDefinition": {"customName": none}})).await.json();
+            assert_eq!(gone["loyaltyProgram"]["pointDefinition"], json!({}), "{none}");
+        }
+    }
+}

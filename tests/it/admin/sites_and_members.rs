@@ -191,7 +191,7 @@ on_both! {
             ("/admin/v1/webhook-deliveries?status=EXHAUSTED", "webhookDeliveries", 0),
             ("/admin/v1/events", "events", 8),
             ("/admin/v1/events?type=wix.loyalty.socialmedia.v1.followed_channel_created", "events", 3),
-            ("/admin/v1/events?since=2024-08-01T11:51:41.432Z", "events", 0),
+            ("/admin/v1/events?since=2024-08-01T11:51:41.441Z", "events", 0),
         ] {
             let pages = pages(app, path, name, key, 1).await;
             let mut ids: Vec<_> = pages.concat().iter().map(|item| text(&item["id"])).collect();

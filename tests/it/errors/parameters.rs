@@ -249,11 +249,13 @@ on_both! {
         let send = |key: &str| {
             app.call("POST", FOLLOWED).auth(&member.token).header("idempotency-key", key).json(&wish).send()
         };
-        for wrong in [String::new(), "k".repeat(257)] {
-            assert_eq!(
-                send(&wrong).await.violations(),
-                [("Idempotency-Key".to_owned(), "MAX_LENGTH".to_owned())]
-            );
+        for (wrong, rule) in [
+            (String::new(), "MIN_LENGTH"),
+            ("k".repeat(257), "MAX_LENGTH"),
+            ("bestellung-größe-1".to_owned(), "FORMAT"),
+        ] {
+            let violations = send(&wrong).await.violations();
+            assert_eq!(violations, [("Idempotency-Key".to_owned(), rule.to_owned())], "{wrong}");
         }
         assert_eq!(send(&"k".repeat(256)).await.status.as_u16(), 200);
     }

@@ -113,6 +113,17 @@ on_both! {
 }
 
 on_both! {
+    async fn tokens_are_shared_with_pages_of_their_own_site_only(app: &TestApp) {
+        let (own, _) = two_sites(app).await;
+        let body = json!({"clientId": own.front_end, "grantType": "anonymous"});
+        for (origin, expected) in [(SHOP, shared_with(SHOP)), (OTHER, not_shared())] {
+            let answer = app.call("POST", "/oauth2/token").header("origin", origin).json(&body).send().await;
+            assert_eq!((answer.status.as_u16(), sharing(&answer.headers)), (200, expected));
+        }
+    }
+}
+
+on_both! {
     async fn refusals_are_shared_too_so_that_a_page_can_say_what_is_wrong(app: &TestApp) {
         let (own, _) = two_sites(app).await;
         let wish = json!({"followedChannel": {"channel": "X"}});

@@ -144,6 +144,20 @@ on_both! {
 }
 
 on_both! {
+    options: tight(),
+    async fn what_cannot_be_read_counts_at_the_token_endpoint_too(app: &TestApp) {
+        let (address, running) = serve(app).await;
+        let headers = ["content-type: application/json".to_owned()];
+        let mut statuses = Vec::new();
+        for _ in 0..60 {
+            statuses.push(wire::send(address, "POST /oauth2/token", &headers, "{").await.status);
+        }
+        assert!(statuses.starts_with(&[400; 5]) && statuses.contains(&429), "{statuses:?}");
+        running.abort();
+    }
+}
+
+on_both! {
     options: Options { trusted_proxies: "127.0.0.2", ..tight() },
     async fn behind_a_trusted_proxy_the_callers_of_the_proxy_count(app: &TestApp) {
         let site = app.site().await;

@@ -46,6 +46,23 @@ on_both! {
 }
 
 on_both! {
+    async fn of_changes_at_the_same_moment_one_counts(app: &TestApp) {
+        let site = trusting_site(app, issuer("publicKeyPem", keys::ED_PUBLIC)).await;
+        let site_id = &site.id;
+        let sent = (0..20).map(|number| {
+            let issuer = json!({"issuer": format!("i-{number}"), "audience": "a", "hmacSecret": "x".repeat(32)});
+            let body = json!({"siteAuth": {"revision": "2", "trustedIssuers": [issuer]}});
+            async move { app.call("PATCH", SITE_AUTH).key(ADMIN_KEY, site_id).json(&body).send().await }
+        });
+        let answers = futures_util::future::join_all(sent).await;
+        let counted = answers.iter().filter(|answer| answer.status.as_u16() == 200).count();
+        let refused = answers.iter().filter(|answer| answer.status.as_u16() == 409).count();
+        assert_eq!((counted, refused), (1, 19));
+        assert_eq!(read(app, &site).await["siteAuth"]["trustedIssuers"].as_array().map(Vec::len), Some(1));
+    }
+}
+
+on_both! {
     async fn a_stale_revision_changes_nothing(app: &TestApp) {
         let site = trusting_site(app, issuer("publicKeyPem", keys::ED_PUBLIC)).await;
         let before = read(app, &site).await;

@@ -114,3 +114,16 @@ on_both! {
         }
     }
 }
+
+on_both! {
+    async fn a_visitor_of_a_removed_front_end_becomes_nobody(app: &TestApp) {
+        let all = app.everything().await;
+        let authorization = format!("{},{}", all.visitor, all.manager.secret);
+        let path = format!("/admin/v1/oauth-clients/{}", all.front_end);
+        app.call("DELETE", &path).key(&all.admin.secret, &all.site.id).ok().await;
+        let (status, refused) = login(app, &authorization, &all.member.id).await;
+        assert_eq!((status, &refused["error"]), (401, &json!("unauthorized_client")), "{refused}");
+        let body = json!({"token": all.visitor});
+        assert_eq!(app.call("POST", "/oauth2/token-info").json(&body).ok().await, json!({"active": false}));
+    }
+}
