@@ -1,8 +1,8 @@
 //! What an account's webhooks brought, once its person wants to be forgotten: the words go, wherever they are stored, a little at a time.
 //! That there was something stays, and so do the points that it earned, which are the members'.
 
-use entity::id::{ItemId, Timestamp};
-use entity::kinds::ItemStatus;
+use entity::id::{ItemId, SiteId, Timestamp};
+use entity::kinds::{ItemStatus, Platform};
 use entity::{activity, deletion_request, item, raw_delivery};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -11,6 +11,7 @@ use sea_orm::{
 
 use super::Connections;
 use crate::db::Tx;
+use crate::rows::{self, Rows};
 use crate::webhooks::retention;
 
 /// Things that one transaction empties.
@@ -101,8 +102,9 @@ async fn empty(tx: &Tx, items: &[item::Model]) -> Result<(), DbErr> {
         .all(tx.conn())
         .await?;
     for activity in &told {
-        retention::forget_message(tx, activity.site_id, activity.id).await?;
+        retention::expunge_entity(tx, activity.site_id, activity.id.0).await?;
     }
+    forget_persons(tx, items).await?;
     activity::Entity::update_many()
         .col_expr(activity::Column::Properties, Expr::val("{}"))
         .col_expr(activity::Column::Handle, nobody())
@@ -111,4 +113,30 @@ async fn empty(tx: &Tx, items: &[item::Model]) -> Result<(), DbErr> {
         .exec(tx.conn())
         .await?;
     Ok(())
+}
+
+/// Takes the handles off the persons of `items`, and forgets what they were to be answered. That there is somebody with this id, whose
+/// follow has counted, stays.
+async fn forget_persons(tx: &Tx, items: &[item::Model]) -> Result<(), DbErr> {
+    let mut persons: Vec<(SiteId, Platform, &str)> = items
+        .iter()
+        .filter_map(|item| Some((item.site_id?, item.platform, item.person.as_deref()?)))
+        .collect();
+    persons.sort_unstable();
+    persons.dedup();
+    let rows = || {
+        Rows::new(&persons)
+            .uuid("site_id", |(site, ..)| site.0)
+            .text("platform", |(_, platform, _)| platform.as_str())
+            .text("person", |(.., person)| *person)
+    };
+    let handles = rows().write(
+        "UPDATE person SET handle = NULL FROM {rows} AS r WHERE person.site_id = r.site_id \
+         AND person.platform = r.platform AND person.external_id = r.person",
+    );
+    let replies = rows().write(
+        "DELETE FROM direct_reply WHERE EXISTS (SELECT 1 FROM {rows} AS r \
+         WHERE direct_reply.site_id = r.site_id AND direct_reply.person = r.person)",
+    );
+    rows::write_all(tx.conn(), vec![handles, replies]).await
 }
