@@ -6,9 +6,11 @@ use entity::kinds::EntryType;
 use entity::{account, followed_channel, ledger_entry};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait as _, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait,
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, ExprTrait as _, QueryFilter,
+    QueryOrder, QuerySelect, QueryTrait,
 };
+
+use crate::db::snapshot;
 
 /// Accounts read at once.
 const PAGE: u64 = 500;
@@ -49,8 +51,9 @@ pub struct Report {
     pub faults: Vec<Fault>,
 }
 
-/// Looks at every account; `progress` is called after each page with what was looked at so far.
-pub async fn verify(db: &impl ConnectionTrait, mut progress: impl FnMut(&Report)) -> Result<Report, DbErr> {
+/// Looks at every account, each with its entries and follows as they are at one instant; `progress` is called after each page with what
+/// was looked at so far.
+pub async fn verify(db: &DatabaseConnection, mut progress: impl FnMut(&Report)) -> Result<Report, DbErr> {
     let mut report = Report::default();
     let mut after: Option<(SiteId, AccountId)> = None;
     loop {
@@ -62,7 +65,8 @@ pub async fn verify(db: &impl ConnectionTrait, mut progress: impl FnMut(&Report)
             let key = [account::Column::SiteId, account::Column::Id].map(Expr::col);
             query = query.filter(Expr::tuple(key).gt(Expr::tuple([Expr::val(site), Expr::val(id)])));
         }
-        let accounts = query.all(db).await?;
+        let page = snapshot(db).await?;
+        let accounts = query.all(&page).await?;
         let Some(last) = accounts.last() else { break };
         after = Some((last.site_id, last.id));
         let ids: Vec<AccountId> = accounts.iter().map(|account| account.id).collect();
@@ -70,12 +74,13 @@ pub async fn verify(db: &impl ConnectionTrait, mut progress: impl FnMut(&Report)
             .filter(ledger_entry::Column::AccountId.is_in(ids.clone()))
             .order_by_asc(ledger_entry::Column::AccountId)
             .order_by_asc(ledger_entry::Column::Sequence)
-            .all(db)
+            .all(&page)
             .await?;
         let follows = followed_channel::Entity::find()
             .filter(followed_channel::Column::AccountId.is_in(ids))
-            .all(db)
+            .all(&page)
             .await?;
+        drop(page);
         for account in &accounts {
             let own: Vec<_> = entries.iter().filter(|entry| entry.account_id == account.id).collect();
             let followed: Vec<_> = follows.iter().filter(|row| row.account_id == account.id).collect();

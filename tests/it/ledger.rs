@@ -389,3 +389,27 @@ on_both! {
         assert_eq!(verify_command(app), (false, stdout, stderr));
     }
 }
+
+on_both! {
+    async fn g4_a_ledger_that_grows_while_it_is_proven_is_sound(app: &TestApp) {
+        let site = app.site().await;
+        let mut members = Vec::new();
+        for number in 0..40 {
+            members.push(app.member(&site, &format!("u-{number}")).await);
+        }
+        let follows = async {
+            for channel in ["X", "INSTAGRAM"] {
+                futures_util::future::join_all(members.iter().map(|member| app.follow(member, channel))).await;
+            }
+        };
+        let proofs = async {
+            let mut faults = Vec::new();
+            for _ in 0..60 {
+                faults.extend(verify::verify(app.app.db.read(), |_| {}).await.unwrap().faults);
+            }
+            faults
+        };
+        let ((), faults) = tokio::join!(follows, proofs);
+        assert_eq!(faults, []);
+    }
+}
