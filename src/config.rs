@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::db::sqlite_path;
+use crate::db::{OpenError, check_url, sqlite_path};
 use crate::http::limits::{Rate, Rates};
 use crate::nets::{Nets, NetsError};
 use crate::outbound::{Guard, Proxy, ProxyError};
@@ -71,9 +71,12 @@ pub enum ConfigError {
     /// Neither SQLite nor PostgreSQL.
     #[error("FOLLOWPOINTS_DATABASE_URL must start with sqlite:// or postgres://")]
     DatabaseUrl,
+    /// A file that cannot be served from.
+    #[error(transparent)]
+    Database(#[from] OpenError),
     /// Guessable.
     #[error(
-        "FOLLOWPOINTS_ADMIN_KEY must have at least {ADMIN_KEY_MIN} characters; `openssl rand -hex 32` makes a good one"
+        "FOLLOWPOINTS_ADMIN_KEY must have at least {ADMIN_KEY_MIN} characters, all of them visible ones of ASCII; `openssl rand -hex 32` makes a good one"
     )]
     AdminKey,
     /// Needed with PostgreSQL.
@@ -91,6 +94,22 @@ pub enum ConfigError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The database is there and its key is not.
+    #[error(
+        "the master key file {} is missing: without it the secrets in the database cannot be opened; restore it, or set FOLLOWPOINTS_MASTER_KEY", path.display()
+    )]
+    MasterKeyGone {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key file holds something else.
+    #[error(
+        "the master key file {} does not hold 32 bytes in base64; restore it, or set FOLLOWPOINTS_MASTER_KEY", path.display()
+    )]
+    MasterKeyDamaged {
+        /// The file.
+        path: PathBuf,
     },
     /// Not networks.
     #[error(
@@ -146,11 +165,11 @@ impl Settings {
             .clone()
             .or_else(|| var("FOLLOWPOINTS_DATABASE_URL"))
             .unwrap_or_else(|| DATABASE_URL_DEFAULT.to_owned());
-        if ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
-            Ok(url)
-        } else {
-            Err(ConfigError::DatabaseUrl)
+        if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(ConfigError::DatabaseUrl);
         }
+        check_url(&url)?;
+        Ok(url)
     }
 }
 
@@ -234,7 +253,10 @@ impl Config {
             .or_else(|| var("FOLLOWPOINTS_PUBLIC_URL"))
             .unwrap_or_else(|| format!("http://{listen}"));
         let admin_key = var("FOLLOWPOINTS_ADMIN_KEY");
-        if admin_key.as_ref().is_some_and(|key| key.len() < ADMIN_KEY_MIN) {
+        if admin_key
+            .as_ref()
+            .is_some_and(|key| key.len() < ADMIN_KEY_MIN || !key.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
             return Err(ConfigError::AdminKey);
         }
         let (guard, extra_roots, webhook_proxy) = outgoing()?;
@@ -328,16 +350,20 @@ fn master_key(database_url: &str) -> Result<String, ConfigError> {
         return Ok(key);
     }
     let Some(database) = sqlite_path(database_url) else {
-        if database_url.starts_with("sqlite:") {
-            return Ok(seal::new_master_key()?);
-        }
         return Err(ConfigError::MasterKeyMissing);
     };
+    let has_database = is_database(&database);
     let mut path = database.into_os_string();
     path.push(".master-key");
     let path = PathBuf::from(path);
     match std::fs::read_to_string(&path) {
-        Ok(key) => Ok(key),
+        Ok(key) => match Sealer::new(&key) {
+            Ok(_) => Ok(key),
+            Err(_) => Err(ConfigError::MasterKeyDamaged { path }),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && has_database => {
+            Err(ConfigError::MasterKeyGone { path })
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let key = seal::new_master_key()?;
             write_private(&path, &key).map_err(|source| ConfigError::MasterKeyFile { path, source })?;
@@ -345,6 +371,14 @@ fn master_key(database_url: &str) -> Result<String, ConfigError> {
         }
         Err(source) => Err(ConfigError::MasterKeyFile { path, source }),
     }
+}
+
+/// Whether there is a database at `path`, and not only a file.
+fn is_database(path: &std::path::Path) -> bool {
+    use std::io::Read as _;
+    let mut begin = Vec::new();
+    let file = std::fs::File::open(path);
+    file.and_then(|file| file.take(15).read_to_end(&mut begin)).is_ok() && begin == b"SQLite format 3"
 }
 
 fn write_private(path: &std::path::Path, text: &str) -> std::io::Result<()> {

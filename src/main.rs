@@ -2,6 +2,7 @@
 
 mod cli;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -17,14 +18,19 @@ fn main() -> ExitCode {
             dotenvy::Error::Io(error) => error.to_string(),
             _ => "a line is not NAME=value (quote values that hold spaces)".to_owned(),
         };
-        eprintln!("followpoints: cannot read the .env file: {what}; correct it or remove it");
+        complain(&format!("cannot read the .env file: {what}; correct it or remove it"));
         return ExitCode::FAILURE;
     }
     match cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("followpoints: {message}");
+            complain(&message);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says on standard error what is wrong, if anybody listens there.
+fn complain(message: &str) {
+    let _ = writeln!(std::io::stderr(), "followpoints: {message}");
 }

@@ -6,6 +6,7 @@ mod serve;
 mod webhooks;
 
 use std::env;
+use std::io::{ErrorKind, Write as _};
 use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand};
@@ -95,12 +96,21 @@ fn runtime() -> Result<Runtime, String> {
     builder.worker_threads(threads).enable_all().build().map_err(|error| format!("cannot start: {error}"))
 }
 
+/// Writes `text` to standard output. Whoever reads only its beginning, as `head` does, has what it wanted.
+fn print(text: &str) -> Result<(), String> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> Result<(), String> {
     let arguments = Arguments::parse();
     if matches!(arguments.command, Command::Openapi) {
-        print!("{}", openapi::document_text());
-        return Ok(());
+        return print(&openapi::document_text());
     }
     let settings = Settings {
         listen: arguments.settings.listen,

@@ -12,21 +12,32 @@ use followpoints::seal;
 use followpoints::server::{self, Bound};
 use tracing_subscriber::EnvFilter;
 
-/// The log to standard error: one JSON object a line, or plain text on a terminal.
-pub(super) fn start_log() {
-    let filter = EnvFilter::try_from_env("FOLLOWPOINTS_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,async_nats=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+/// What is logged unless the operator says otherwise.
+const LOG_DEFAULT: &str = "info,sqlx=warn,async_nats=warn";
+
+/// The log to standard error: one JSON object a line, or plain text on a terminal. Lines that cannot be written are lost: whoever
+/// asked for something gets an answer all the same.
+pub(super) fn start_log() -> Result<(), String> {
+    let given = std::env::var("FOLLOWPOINTS_LOG").unwrap_or_default();
+    let text = if given.trim().is_empty() { LOG_DEFAULT } else { given.trim() };
+    let filter = EnvFilter::try_new(text).map_err(|error| {
+        format!("FOLLOWPOINTS_LOG is {text:?}: {error}; it must be a filter like info,followpoints=debug")
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     // A second call, as in a test, keeps the first log.
     let _ = if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
         builder.compact().try_init()
     } else {
         builder.json().flatten_event(true).try_init()
     };
+    Ok(())
 }
 
 pub(super) async fn serve(config: Config, no_migrate: bool) -> Result<(), String> {
-    start_log();
+    start_log()?;
     let bound = Bound::new(config.listen).await.map_err(|error| error.to_string())?;
     if config.admin_key.is_none() {
         tracing::warn!(

@@ -32,8 +32,22 @@ pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(&*path))
 }
 
-/// Fails where the URL's `mode` asks for what cannot be served from.
-pub(super) fn check_mode(url: &str, path: &Path) -> Result<(), OpenError> {
+/// Fails where `url` is one of SQLite and names what cannot be served from.
+pub fn check_url(url: &str) -> Result<(), OpenError> {
+    if !url.starts_with("sqlite:") {
+        return Ok(());
+    }
+    let Some(path) = sqlite_path(url) else {
+        return Err(OpenError::Mode(
+            "FOLLOWPOINTS_DATABASE_URL must name a file: what is written must be kept".to_owned(),
+        ));
+    };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
+        let folder = folder.display();
+        return Err(OpenError::Mode(format!(
+            "there is no folder {folder}; make it, or check FOLLOWPOINTS_DATABASE_URL"
+        )));
+    }
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     let mode = parameters.split('&').find_map(|parameter| parameter.strip_prefix("mode="));
     match mode {
@@ -53,7 +67,7 @@ pub(super) fn lock_file(url: &str) -> Result<Option<FileLock>, OpenError> {
     let Some(path) = sqlite_path(url) else {
         return Ok(None);
     };
-    check_mode(url, &path)?;
+    check_url(url)?;
     let mut lock_path = path.clone().into_os_string();
     lock_path.push(".lock");
     let lock_path = PathBuf::from(lock_path);

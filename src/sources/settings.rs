@@ -90,6 +90,9 @@ pub enum PlatformSettingsError {
     /// A secret that is no secret.
     #[error("{0} has a secret of fewer than {SECRET_MIN} characters")]
     Secret(&'static str),
+    /// An app that nothing can be asked of.
+    #[error("{0} is set, but {1} is not: the app needs both")]
+    NoSecret(&'static str, &'static str),
     /// Not a version.
     #[error("FOLLOWPOINTS_META_VERSION must look like v26.0")]
     Version,
@@ -177,6 +180,20 @@ impl PlatformSettings {
                 www: url(given, "FOLLOWPOINTS_TIKTOK_URL")?,
             },
         };
+        for (app, id, secrets) in [
+            (&meta.facebook, "FOLLOWPOINTS_META_APP_ID", "FOLLOWPOINTS_META_APP_SECRETS"),
+            (
+                &meta.instagram,
+                "FOLLOWPOINTS_META_INSTAGRAM_APP_ID",
+                "FOLLOWPOINTS_META_INSTAGRAM_APP_SECRETS",
+            ),
+            (&tiktok.developer, "FOLLOWPOINTS_TIKTOK_CLIENT_KEY", "FOLLOWPOINTS_TIKTOK_CLIENT_SECRETS"),
+            (&tiktok.business, "FOLLOWPOINTS_TIKTOK_BUSINESS_APP_ID", "FOLLOWPOINTS_TIKTOK_BUSINESS_SECRETS"),
+        ] {
+            if app.id.is_some() && app.secrets.is_empty() {
+                return Err(PlatformSettingsError::NoSecret(id, secrets));
+            }
+        }
         Ok(Self { meta, tiktok })
     }
 

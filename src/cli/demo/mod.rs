@@ -59,7 +59,7 @@ pub(super) async fn run(settings: Settings, once: bool) -> Result<(), String> {
     }
     // Only on request: the log would bury what the demo has to show.
     if service::setting("FOLLOWPOINTS_LOG").is_some() {
-        super::serve::start_log();
+        super::serve::start_log()?;
     }
     let screen = Screen::new();
     let folder = Folder::create()?;

@@ -23,6 +23,8 @@ pub(super) fn suggestions(
     let body = brand::message("demo-message-1", "CODE", 0).to_string();
     let body = body
         .replace("CODE", "'\"$code\"'")
+        // Another message each time: the same one would count once.
+        .replace("demo-message-1", "demo-message-'\"$(date +%s)\"'")
         .replace(":0}", ":'\"$(date +%s)\"'000}")
         .replace(":0,", ":'\"$(date +%s)\"'000,");
     let url = format!("{}{}", api.base, brand::ENTRANCE);

@@ -4,7 +4,7 @@ mod refusals;
 mod webhooks;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -152,6 +152,37 @@ impl Drop for Serving {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn whoever_reads_only_the_beginning_of_the_document_hears_no_complaint() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.spawn(&["openapi"]);
+    let mut begin = [0];
+    child.stdout.take().unwrap().read_exact(&mut begin).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(0), String::new()));
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_any_more_costs_no_answer() {
+    let mut sandbox = Sandbox::new();
+    sandbox.set("FOLLOWPOINTS_LOG", "debug");
+    let mut child = sandbox.spawn(&["serve"]);
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut serving = Serving { child, url: String::new() };
+    while serving.url.is_empty() {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+        let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+        if entry["message"] == "serving" {
+            serving.url = format!("http://{}", entry["address"].as_str().unwrap());
+        }
+    }
+    drop(log);
+    for _ in 0..3 {
+        assert_eq!(serving.send("GET", "/healthz", "", "", None).await.0, 200);
     }
 }
 

@@ -37,6 +37,8 @@ fn g8_a_bad_setting_is_told_with_what_it_must_be_and_secrets_are_not_repeated() 
         ("PUBLIC_URL", "https://points.example/#top", PUBLIC_URL),
         ("ADMIN_KEY", "hunter2", ADMIN_KEY),
         ("ADMIN_KEY", "hunter2-hunter2", ADMIN_KEY),
+        ("ADMIN_KEY", "schlüsselschlüssel", ADMIN_KEY),
+        ("ADMIN_KEY", "hunter2 hunter2 hunter2", ADMIN_KEY),
         ("MASTER_KEY", "hunter2", MASTER_KEY_FORM),
         ("MASTER_KEY", "aHVudGVyMg==", MASTER_KEY_FORM),
         ("MASTER_KEY", "not base64!", MASTER_KEY_FORM),
@@ -75,7 +77,7 @@ fn g8_a_bad_setting_is_told_with_what_it_must_be_and_secrets_are_not_repeated() 
 const LISTEN: &str = "{name} is {value}; it must be an address and a port like 127.0.0.1:8080";
 const PUBLIC_URL: &str =
     "{name} is {value}; it must be an http or https URL without a query, like https://points.example";
-const ADMIN_KEY: &str = "{name} must have at least 16 characters; `openssl rand -hex 32` makes a good one";
+const ADMIN_KEY: &str = "{name} must have at least 16 characters, all of them visible ones of ASCII; `openssl rand -hex 32` makes a good one";
 const MASTER_KEY_FORM: &str = "{name} must be 32 bytes in base64; `openssl rand -base64 32` makes one";
 const ALLOW_NETS: &str = "{name}: `{entry}` is neither an address nor a network such as 10.0.0.0/8; it must be a \
     comma-separated list of networks like 10.0.0.0/8,127.0.0.1";
@@ -296,6 +298,37 @@ fn a_command_that_reads_does_not_make_the_database_it_does_not_find() {
 }
 
 #[test]
+fn a_log_filter_that_cannot_be_read_is_refused_and_an_empty_one_is_none() {
+    let mut sandbox = Sandbox::new();
+    for filter in ["[", "foo=bar=baz", "info,followpoints=debugg"] {
+        sandbox.set("FOLLOWPOINTS_LOG", filter);
+        let ended = sandbox.run(&["serve"]);
+        assert_refused(&ended, "", "FOLLOWPOINTS_LOG is ");
+    }
+    sandbox.set("FOLLOWPOINTS_LOG", " ");
+    drop(sandbox.serve());
+}
+
+#[test]
+fn a_database_that_could_not_be_kept_is_refused_before_anything_is_made() {
+    for (url, message) in [
+        ("sqlite::memory:", "FOLLOWPOINTS_DATABASE_URL must name a file: what is written must be kept"),
+        ("sqlite://", "FOLLOWPOINTS_DATABASE_URL must name a file: what is written must be kept"),
+        (
+            "sqlite://nowhere/a.db?mode=rwc",
+            "there is no folder nowhere; make it, or check FOLLOWPOINTS_DATABASE_URL",
+        ),
+    ] {
+        let mut sandbox = Sandbox::new();
+        sandbox.set("FOLLOWPOINTS_DATABASE_URL", url);
+        for command in [&["serve"][..], &["migrate"], &["verify"]] {
+            assert_eq!(sandbox.run(command).without_log(), Ended::refused(message), "{url} {command:?}");
+        }
+        assert!(!sandbox.path("a.db.master-key").exists());
+    }
+}
+
+#[test]
 fn a_second_process_does_not_serve_from_the_same_file() {
     let sandbox = Sandbox::new();
     let _first = sandbox.serve();
@@ -316,9 +349,20 @@ fn another_master_key_than_the_one_that_sealed_the_secrets_is_told() {
         "a stored secret cannot be opened: was it sealed under another FOLLOWPOINTS_MASTER_KEY?",
     );
     assert_eq!(sandbox.run(&["serve"]).without_log(), told);
-    // A lost key file is the same mistake: a new one is made, and it opens nothing.
+    // A lost key file is not made anew, as it would open nothing.
     sandbox.environment.remove("FOLLOWPOINTS_MASTER_KEY");
-    assert_eq!(sandbox.run(&["serve"]).without_log(), told);
+    let gone = Ended::refused(
+        "the master key file followpoints.db.master-key is missing: without it the secrets in the database cannot be opened; restore it, or set FOLLOWPOINTS_MASTER_KEY",
+    );
+    for command in [&["serve"][..], &["verify"], &["migrate"]] {
+        assert_eq!(sandbox.run(command).without_log(), gone, "{command:?}");
+        assert!(!sandbox.path("followpoints.db.master-key").exists());
+    }
+    std::fs::write(sandbox.path("followpoints.db.master-key"), "rubbish").unwrap();
+    let damaged = Ended::refused(
+        "the master key file followpoints.db.master-key does not hold 32 bytes in base64; restore it, or set FOLLOWPOINTS_MASTER_KEY",
+    );
+    assert_eq!(sandbox.run(&["serve"]).without_log(), damaged);
 
     sandbox.set("FOLLOWPOINTS_MASTER_KEY", MASTER_KEY);
     drop(sandbox.serve());
