@@ -112,7 +112,7 @@ public class Verify {
     public static void main(String[] arguments) throws Exception {
         try {
             require(arguments.length == 2, "usage: java Verify.java <app.pem | keys.json> <app id>");
-            var body = new String(System.in.readAllBytes(), UTF_8);
+            var body = new String(System.in.readAllBytes(), UTF_8).strip();
             if (System.getenv("WEBHOOK_SECRET") != null) {
                 verifyHeaders(body, System.getenv());
             }

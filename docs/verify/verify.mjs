@@ -58,7 +58,8 @@ export function verifyHeaders(body, { id, timestamp, signature }, secret) {
 try {
   const [keyFile, appId] = process.argv.slice(2);
   const { WEBHOOK_SECRET, WEBHOOK_ID: id, WEBHOOK_TIMESTAMP: timestamp, WEBHOOK_SIGNATURE: signature } = process.env;
-  const body = readFileSync(0, 'utf8');
+  if (!keyFile || !appId) throw new Error('usage: verify.mjs <app.pem | keys.json> <app id> < body');
+  const body = readFileSync(0, 'utf8').trim();
   if (WEBHOOK_SECRET) verifyHeaders(body, { id, timestamp, signature }, WEBHOOK_SECRET);
   const webhook = verifyToken(body, keyFile, appId);
   console.log(webhook.id, webhook.type);

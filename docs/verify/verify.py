@@ -57,8 +57,10 @@ def verify_headers(body, webhook_id, timestamp, signatures, secret):
 
 
 def main():
+    if len(sys.argv) != 3:
+        sys.exit("usage: verify.py <app.pem | keys.json> <app id> < body")
     key_file, app_id = sys.argv[1:]
-    body = sys.stdin.read()
+    body = sys.stdin.read().strip()
     env = os.environ
     if env.get("WEBHOOK_SECRET"):
         verify_headers(
