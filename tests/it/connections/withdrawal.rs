@@ -232,10 +232,27 @@ async fn tell(app: &TestApp, site: &Site, member: &Member, of: ItemId) {
     let mut row = sources::activity(&tx, &sources::item(&tx, site, "x"));
     row.item_id = of;
     row.member_id = Some(MemberId(member.id.parse().unwrap()));
-    row.properties = json!({"message": "regret 7"}).to_string();
+    row.properties = json!({"message": "regret 7", "caption": "regret that"}).to_string();
     let told = event::activity_recorded(&tx, &row, &Identity::Member(row.member_id.unwrap())).unwrap();
     assert!(told.data.contains("regret 7"));
     activity::Entity::insert(row.into_active_model()).exec_without_returning(tx.conn()).await.unwrap();
+    let person = entity::person::Model {
+        site_id: told.site_id,
+        platform: Platform::Instagram,
+        external_id: "5512034987760112".to_owned(),
+        handle: Some("regret.seven".to_owned()),
+        follows: Some(true),
+        follows_since: Some(tx.now()),
+        last_message_at: Some(tx.now()),
+        told_at: tx.now(),
+        counted_for: None,
+        is_count_proven: false,
+        updated_at: tx.now(),
+    };
+    entity::person::Entity::insert(person.into_active_model())
+        .exec_without_returning(tx.conn())
+        .await
+        .unwrap();
     let stored = entity::event::Model {
         site_id: told.site_id,
         id: told.id,
