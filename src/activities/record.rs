@@ -260,7 +260,9 @@ impl Work {
         let found =
             self.matches.get(&item.id).cloned().unwrap_or_else(|| Err("nobody was looked for".to_owned()));
         if let Ok(found) = &found {
-            self.profiles.tell(sighting, found);
+            if !self.matching.is_outdated(item.id) {
+                self.profiles.tell(sighting, found);
+            }
             if found.code.is_some() {
                 self.replies.extend(self.reply(tx, item, sighting));
             }

@@ -144,7 +144,8 @@ impl Link {
         if failure.is_user() {
             return SendError::InvalidRequest(describe_chain(failure));
         }
-        let mut refusal = tls_cause(failure).map(ToString::to_string);
+        let mut refusal =
+            tls_cause(failure).map(ToString::to_string).or_else(|| self.refusal.borrow().clone());
         if refusal.is_none() && (failure.is_canceled() || failure.is_closed()) {
             // A connection takes no more requests a moment before it has said why.
             let mut ended = self.refusal.clone();

@@ -132,17 +132,18 @@ pub struct Written {
 /// told to look. A delivery that was cancelled meanwhile stays so, and has its try in the log; without words if its event was expunged.
 pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<Written, DbErr> {
     let tx = db.write().await?;
+    let mut subscriptions: Vec<SubscriptionId> =
+        outcomes.iter().map(|outcome| outcome.job.target.subscription_id).collect();
+    subscriptions.sort_unstable();
+    subscriptions.dedup();
+    let endpoints = endpoints::hold(&tx, &subscriptions).await?;
+    // Whoever changes a subscription holds its endpoint, too.
     let superseded = superseded(&tx, outcomes).await?;
     let mut changed_outcomes = Vec::new();
     if !superseded.is_empty() {
         changed_outcomes.extend(outcomes.iter().map(|outcome| outcome.tried_again(&superseded)));
     }
     let outcomes = if superseded.is_empty() { outcomes } else { changed_outcomes.as_slice() };
-    let mut subscriptions: Vec<SubscriptionId> =
-        outcomes.iter().map(|outcome| outcome.job.target.subscription_id).collect();
-    subscriptions.sort_unstable();
-    subscriptions.dedup();
-    let endpoints = endpoints::hold(&tx, &subscriptions).await?;
     let is_ours = |outcome: &&Outcome| {
         let endpoint = endpoints.get(&outcome.job.target.subscription_id);
         endpoint.is_some_and(|endpoint| endpoint.fence == outcome.job.lease.fence)
@@ -165,7 +166,9 @@ pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<Written, Db
     let cancelled = settle_cancelled(&tx, &cancelled).await?;
     let deleted: HashSet<SubscriptionId> =
         subscriptions.into_iter().filter(|subscription| !endpoints.contains_key(subscription)).collect();
-    let health = health::write(&changed(endpoints, &accepted));
+    let is_of_now = |outcome: &&&Outcome| !superseded.contains(&outcome.job.lease.delivery_id);
+    let of_now: Vec<&Outcome> = accepted.iter().filter(is_of_now).copied().collect();
+    let health = health::write(&changed(endpoints, &of_now));
     let expunged = expunged(&tx, &cancelled).await?;
     let is_expunged = |outcome: &&Outcome| expunged.contains(&outcome.job.event.id);
     let (silent, loud): (Vec<&Outcome>, Vec<&Outcome>) = cancelled.into_iter().partition(is_expunged);

@@ -224,6 +224,10 @@ pub async fn change_subscription(
             return Err(SubscriptionError::UrlOfStream);
         }
         guard.check_url(&url)?;
+        if url != row.url {
+            // What is known is of another receiver.
+            health::reset(tx, id).await?;
+        }
         row.url = url;
     }
     if let Some(event_types) = change.event_types {

@@ -167,6 +167,21 @@ on_both! {
 }
 
 on_both! {
+    async fn another_url_is_another_receiver(app: &TestApp) {
+        let failing = Failing::new(app).await;
+        let id = &failing.subscription;
+        let same = failing.subscription(app).await["url"].clone();
+        patch_subscription(app, &failing.site, id, &json!({"url": same})).await;
+        assert!(failing.subscription(app).await.get("failingSinceDate").is_some(), "it is the same");
+        let other = Receiver::start().await;
+        patch_subscription(app, &failing.site, id, &json!({"url": other.url})).await;
+        assert_eq!(failing.subscription(app).await.get("failingSinceDate"), None);
+        failing.after(app, 20 * DAY_MS).await;
+        assert_eq!(failing.told(), []);
+    }
+}
+
+on_both! {
     async fn a_410_is_told_at_once(app: &TestApp) {
         let (site, installed) = installed_site(app).await;
         let (gone, operator) = (Receiver::start().await, Receiver::start().await);
