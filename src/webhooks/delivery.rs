@@ -3,6 +3,7 @@
 //! An outcome counts only if this node still owns the endpoint and nothing else has happened to the delivery: a node that slept
 //! through its lease cannot overwrite its successor.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -75,24 +76,6 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The same, but that it is tried again at once if it is among `deliveries`.
-    fn tried_again(&self, deliveries: &HashSet<DeliveryId>) -> Self {
-        let mut outcome = self.clone();
-        if deliveries.contains(&self.job.lease.delivery_id) {
-            outcome.verdict = Verdict::Retry(self.at);
-        }
-        outcome
-    }
-
-    /// The same without headers and bodies.
-    fn without_words(&self) -> Self {
-        let mut outcome = self.clone();
-        outcome.attempt.request_headers = None;
-        outcome.attempt.response_headers = None;
-        outcome.attempt.response_body = None;
-        outcome
-    }
-
     const fn status(&self) -> DeliveryStatus {
         match self.verdict {
             Verdict::Delivered => DeliveryStatus::Delivered,
@@ -139,11 +122,7 @@ pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<Written, Db
     let endpoints = endpoints::hold(&tx, &subscriptions).await?;
     // Whoever changes a subscription holds its endpoint, too.
     let superseded = superseded(&tx, outcomes).await?;
-    let mut changed_outcomes = Vec::new();
-    if !superseded.is_empty() {
-        changed_outcomes.extend(outcomes.iter().map(|outcome| outcome.tried_again(&superseded)));
-    }
-    let outcomes = if superseded.is_empty() { outcomes } else { changed_outcomes.as_slice() };
+    let outcomes = &*with_another_try(outcomes, &superseded);
     let is_ours = |outcome: &&Outcome| {
         let endpoint = endpoints.get(&outcome.job.target.subscription_id);
         endpoint.is_some_and(|endpoint| endpoint.fence == outcome.job.lease.fence)
@@ -164,29 +143,49 @@ pub async fn write_outcomes(db: &Db, outcomes: &[Outcome]) -> Result<Written, Db
         .filter(|outcome| uncounted(outcome) && (is_ours(outcome) || is_gone(outcome)))
         .collect();
     let cancelled = settle_cancelled(&tx, &cancelled).await?;
+    let cancelled = without_expunged_words(&tx, &cancelled).await?;
     let deleted: HashSet<SubscriptionId> =
         subscriptions.into_iter().filter(|subscription| !endpoints.contains_key(subscription)).collect();
     let is_of_now = |outcome: &&&Outcome| !superseded.contains(&outcome.job.lease.delivery_id);
     let of_now: Vec<&Outcome> = accepted.iter().filter(is_of_now).copied().collect();
     let health = health::write(&changed(endpoints, &of_now));
-    let expunged = expunged(&tx, &cancelled).await?;
-    let is_expunged = |outcome: &&Outcome| expunged.contains(&outcome.job.event.id);
-    let (silent, loud): (Vec<&Outcome>, Vec<&Outcome>) = cancelled.into_iter().partition(is_expunged);
-    let silent: Vec<Outcome> = silent.into_iter().map(Outcome::without_words).collect();
-    let tried: Vec<&Outcome> = silent.iter().chain(loud).chain(accepted.iter().copied()).collect();
+    let tried: Vec<&Outcome> = cancelled.iter().chain(accepted.iter().copied()).collect();
     rows::write_all(tx.conn(), vec![attempts_write(&tried), signatures_write(&accepted), health]).await?;
     tx.commit().await?;
     Ok(Written { counted, superseded, deleted })
 }
 
-/// Events of `outcomes` of which nothing is to be kept.
-async fn expunged(tx: &Tx, outcomes: &[&Outcome]) -> Result<HashSet<EventId>, DbErr> {
+/// `outcomes` as the log keeps them: those of events that were expunged without headers and bodies.
+async fn without_expunged_words(tx: &Tx, outcomes: &[&Outcome]) -> Result<Vec<Outcome>, DbErr> {
     let ids: Vec<EventId> = outcomes.iter().map(|outcome| outcome.job.event.id).collect();
     if ids.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(Vec::new());
     }
     let events = event::Entity::find().filter(event::Column::Id.is_in(ids)).all(tx.conn()).await?;
-    Ok(events.iter().filter(|event| retention::is_expunged(event)).map(|event| event.id).collect())
+    let expunged: HashSet<EventId> =
+        events.iter().filter(|event| retention::is_expunged(event)).map(|event| event.id).collect();
+    let logged = |outcome: &&Outcome| {
+        let mut outcome = Outcome::clone(outcome);
+        if expunged.contains(&outcome.job.event.id) {
+            outcome.attempt.request_headers = None;
+            outcome.attempt.response_headers = None;
+            outcome.attempt.response_body = None;
+        }
+        outcome
+    };
+    Ok(outcomes.iter().map(logged).collect())
+}
+
+/// `outcomes`, but that those of `deliveries` are tried again at once.
+fn with_another_try<'a>(outcomes: &'a [Outcome], deliveries: &HashSet<DeliveryId>) -> Cow<'a, [Outcome]> {
+    let mut outcomes = Cow::Borrowed(outcomes);
+    if !deliveries.is_empty() {
+        let superseded = |outcome: &&mut Outcome| deliveries.contains(&outcome.job.lease.delivery_id);
+        for outcome in outcomes.to_mut().iter_mut().filter(superseded) {
+            outcome.verdict = Verdict::Retry(outcome.at);
+        }
+    }
+    outcomes
 }
 
 /// The deliveries of `outcomes` whose receiver said that it is gone, and whose subscription is no longer what the job knew.
