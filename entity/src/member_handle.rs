@@ -22,6 +22,9 @@ pub struct Model {
     pub handle: String,
     /// The platform's id of the person who proved it; unique on the site.
     pub person: Option<String>,
+    /// The brand's account to which `person` is the id, as platforms know a person by another id for each; empty for that of the
+    /// member's own login. There if `person` is.
+    pub person_account: Option<String>,
     /// When it was proven.
     pub proven_at: Option<Timestamp>,
     /// What the platform sent that proved it.

@@ -94,12 +94,14 @@ CREATE TABLE member_handle (
     platform text NOT NULL,
     handle text NOT NULL,
     person text,
+    person_account text,
     proven_at bigint,
     proven_by {uuid},
     claimed_at bigint NOT NULL,
     PRIMARY KEY (site_id, member_id, platform),
     FOREIGN KEY (site_id, member_id) REFERENCES member (site_id, id),
-    CHECK ((person IS NULL) = (proven_at IS NULL))
+    CHECK ((person IS NULL) = (proven_at IS NULL)),
+    CHECK ((person IS NULL) = (person_account IS NULL))
 )
 ;;
 CREATE INDEX member_handle_claim ON member_handle (site_id, platform, handle)

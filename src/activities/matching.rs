@@ -79,10 +79,9 @@ impl Matching {
         let persons: Vec<_> = sightings.iter().filter_map(|sighting| external(sighting)).collect();
         let handles: Vec<_> = sightings
             .iter()
-            .filter_map(|sighting| {
-                Some((sighting.site, sighting.person.platform, sighting.person.handle.as_deref()?))
-            })
+            .filter_map(|sighting| Some((sighting.site, sighting.person.platform, self.handle(sighting)?)))
             .collect();
+        let mut found = Vec::new();
         for (words, sql) in [(unique(persons), BY_PERSON), (unique(handles), BY_HANDLE)] {
             for part in words.chunks(PART_MAX) {
                 let rows = Rows::new(part)
@@ -93,10 +92,11 @@ impl Matching {
                     .await?;
                 for row in rows {
                     let row = member_handle::Model::from_query_result(&row, "")?;
-                    self.handles.insert((row.site_id, row.member_id, row.platform), row);
+                    found.push(((row.site_id, row.member_id, row.platform), row));
                 }
             }
         }
+        self.handles.extend(found);
         Ok(())
     }
 
@@ -140,15 +140,20 @@ impl Matching {
                 return Ok(Match { member, is_proven: true, code: Some(code) });
             }
         }
-        let Some(handle) = &person.handle else {
+        let Some(handle) = self.handle(sighting) else {
             return Err("the platform did not say who it is".to_owned());
         };
         let of_handle: Vec<&member_handle::Model> = self
             .handles
             .values()
-            .filter(|row| row.site_id == site && row.platform == platform && row.handle == *handle)
+            .filter(|row| row.site_id == site && row.platform == platform && row.handle == handle)
             .collect();
-        let is_other = |row: &member_handle::Model| matches!((&row.person, &person.external_id), (Some(proven), Some(external)) if proven != external);
+        // Ids to different accounts say nothing about each other.
+        let is_other = |row: &member_handle::Model| {
+            row.person_account.as_deref() == Some(&person.account)
+                && person.external_id.is_some()
+                && row.person != person.external_id
+        };
         if let Some(row) = of_handle.iter().find(|row| row.person.is_some()) {
             // Somebody else has the handle by now: the one who proved it keeps what was earned, and no more comes.
             return if is_other(row) {
@@ -179,6 +184,15 @@ impl Matching {
         // What came before somebody claimed the handle has waited for that.
         let is_early = item.received_at >= claimed_at && claimed_at > until;
         is_early.then_some("it was posted before the member claimed the handle")
+    }
+
+    /// The handle of who did `sighting`: as it says itself, or as the platform has told of the person with something else.
+    fn handle<'a>(&'a self, sighting: &'a Sighting) -> Option<&'a str> {
+        let told = sighting.person.handle.as_deref();
+        told.or_else(|| {
+            let (site, platform, external) = external(sighting)?;
+            self.persons.get(&(site, platform, external.to_owned()))?.handle.as_deref()
+        })
     }
 
     fn proven(&self, site: SiteId, platform: Platform, external: &str) -> Option<MemberId> {
@@ -218,6 +232,7 @@ impl Matching {
             platform,
             handle,
             person: Some(external.to_owned()),
+            person_account: Some(sighting.person.account.clone()),
             proven_at: Some(now),
             proven_by: Some(item),
             claimed_at: self.handles.get(&key).map_or(now, |row| row.claimed_at),
@@ -374,12 +389,13 @@ fn handles_write(rows: &[&member_handle::Model]) -> Write {
         .text("platform", |row| row.platform.as_str())
         .text("handle", |row| row.handle.as_str())
         .text_or_null("person", |row| row.person.as_deref())
+        .text_or_null("person_account", |row| row.person_account.as_deref())
         .int_or_null("proven_at", |row| row.proven_at.map(|at| at.0))
         .uuid_or_null("proven_by", |row| row.proven_by.map(|id| id.0))
         .int("claimed_at", |row| row.claimed_at.0)
         .insert(
             "member_handle",
             " ON CONFLICT (site_id, member_id, platform) DO UPDATE SET handle = excluded.handle, \
-             person = excluded.person, proven_at = excluded.proven_at, proven_by = excluded.proven_by",
+             person = excluded.person, person_account = excluded.person_account, proven_at = excluded.proven_at, proven_by = excluded.proven_by",
         )
 }

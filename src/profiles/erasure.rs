@@ -41,10 +41,10 @@ async fn erase_once(database: &Db, site: SiteId, member: MemberId) -> Result<(),
 /// Takes the handle off the persons whom the member has proven to be, and forgets what they were to be answered.
 async fn empty_persons(tx: &Tx, site: SiteId, member: MemberId) -> Result<(), DbErr> {
     let proven = handles::of_member(tx.conn(), site, member).await?;
-    let proven = proven.into_iter().filter_map(|row| Some((row.platform, row.person?)));
-    let logins: Vec<(Platform, String)> = member_login::Entity::find()
+    let proven = proven.into_iter().filter_map(|row| Some((row.platform, row.person?, Some(row.handle))));
+    let logins: Vec<(Platform, String, Option<String>)> = member_login::Entity::find()
         .select_only()
-        .columns([member_login::Column::Platform, member_login::Column::Person])
+        .columns([member_login::Column::Platform, member_login::Column::Person, member_login::Column::Handle])
         .filter(member_login::Column::SiteId.eq(site))
         .filter(member_login::Column::MemberId.eq(member))
         .into_tuple()
@@ -56,12 +56,17 @@ async fn empty_persons(tx: &Tx, site: SiteId, member: MemberId) -> Result<(), Db
         .filter(person::Column::CountedFor.eq(member))
         .exec(tx.conn())
         .await?;
-    for (platform, external_id) in proven.chain(logins) {
+    for (platform, external_id, handle) in proven.chain(logins) {
+        // The same person has another id for each account of the brand.
+        let mut theirs = Condition::any().add(person::Column::ExternalId.eq(external_id.as_str()));
+        if let Some(handle) = handle {
+            theirs = theirs.add(person::Column::Handle.eq(handle));
+        }
         person::Entity::update_many()
             .col_expr(person::Column::Handle, Expr::val(Value::String(None)))
             .filter(person::Column::SiteId.eq(site))
             .filter(person::Column::Platform.eq(platform))
-            .filter(person::Column::ExternalId.eq(external_id.as_str()))
+            .filter(theirs)
             .exec(tx.conn())
             .await?;
         direct_reply::Entity::delete_many()

@@ -67,6 +67,7 @@ pub async fn claim(
         platform: Set(platform),
         handle: Set(handle.to_owned()),
         person: Set(None),
+        person_account: Set(None),
         proven_at: Set(None),
         proven_by: Set(None),
         claimed_at: Set(tx.now()),
@@ -76,6 +77,7 @@ pub async fn claim(
     let changed = [
         member_handle::Column::Handle,
         member_handle::Column::Person,
+        member_handle::Column::PersonAccount,
         member_handle::Column::ProvenAt,
         member_handle::Column::ProvenBy,
         member_handle::Column::ClaimedAt,

@@ -294,6 +294,7 @@ pub async fn end(tx: &Tx, person: &str, at: Timestamp) -> Result<Vec<SiteId>, Db
         kill(tx, login).await?;
         member_handle::Entity::update_many()
             .col_expr(member_handle::Column::Person, Expr::value(None::<String>))
+            .col_expr(member_handle::Column::PersonAccount, Expr::value(None::<String>))
             .col_expr(member_handle::Column::ProvenAt, Expr::value(None::<Timestamp>))
             .col_expr(member_handle::Column::ProvenBy, Expr::value(None::<ItemId>))
             .filter(member_handle::Column::SiteId.eq(login.site_id))
@@ -352,6 +353,7 @@ pub async fn prove(tx: &Tx, login: &member_login::Model, handle: &str, item: Ite
         platform: Platform::Tiktok,
         handle: handle.to_owned(),
         person: Some(login.person.clone()),
+        person_account: Some(String::new()),
         proven_at: Some(tx.now()),
         proven_by: Some(item),
         claimed_at: own.filter(|row| row.handle == handle).map_or(tx.now(), |row| row.claimed_at),
@@ -361,6 +363,7 @@ pub async fn prove(tx: &Tx, login: &member_login::Model, handle: &str, item: Ite
     let proven = [
         member_handle::Column::Handle,
         member_handle::Column::Person,
+        member_handle::Column::PersonAccount,
         member_handle::Column::ProvenAt,
         member_handle::Column::ProvenBy,
         member_handle::Column::ClaimedAt,

@@ -82,8 +82,9 @@ fn item(entrance: Entrance, call: &Value) -> Option<NewItem> {
     let (account, person, handle, occurred_at) = match entrance {
         Entrance::Developer => (words::id(&call["client_key"]), user.clone(), None, sent_at),
         Entrance::Business => {
-            let from = field(&content["from_user"], &["id"]);
-            let person = words::id(from).or_else(|| words::id(&content["unique_identifier"]));
+            // The one that comments have as well comes first, so that who wrote both is one person.
+            let person = words::id(&content["unique_identifier"])
+                .or_else(|| words::id(field(&content["from_user"], &["id"])));
             let handle = content["from"].as_str().and_then(handles::normalised);
             let said_at = instant(&content["timestamp"]).or(sent_at);
             (user.clone(), person, handle, said_at)

@@ -84,6 +84,24 @@ on_both! {
     }
 }
 
+on_both! {
+    async fn a_person_has_another_id_for_each_account_of_the_brand(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let mia = app.member(&stage.site, "u-1").await;
+        let code = stage.code(&mia).await;
+        stage.see("message:m1", stage.message(&FOLLOWER, "m1", &code)).await;
+
+        // What comes without the name is of whoever the platform has said the id is.
+        for (mid, handle) in [("m2", FOLLOWER.handle), ("m3", None)] {
+            let says = Says { external: Some("4711"), handle, ..FOLLOWER };
+            let mut sighting = stage.message(&says, mid, "hello");
+            "17841460998877002".clone_into(&mut sighting.person.account);
+            stage.see(&format!("message:{mid}"), sighting).await;
+            assert_eq!(stage.activities().await.last(), Some(&done("DM_YOU_SOCIAL", "IGNORED", 0, &mia)), "{mid}");
+        }
+    }
+}
+
 /// Somebody whose name the platform does not tell.
 const NAMELESS: Says = Says { handle: None, ..FOLLOWER };
 

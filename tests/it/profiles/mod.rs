@@ -65,6 +65,7 @@ async fn prove(
         member_id: Set(member_id(member)),
         platform: Set(platform),
         person: Set(Some(person.to_owned())),
+        person_account: Set(Some(String::new())),
         proven_at: Set(Some(tx.now())),
         proven_by: Set(Some(ItemId(tx.new_id()))),
         ..Default::default()

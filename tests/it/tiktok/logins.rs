@@ -9,7 +9,8 @@ use sea_orm::EntityTrait as _;
 use serde_json::{Value, json};
 
 use super::{
-    DEVELOPER, HOUR, activities, brewery, items, outcomes, post, push, reward_mentions, send, states, work,
+    DEVELOPER, HOUR, activities, brewery, business_with, connect, items, outcomes, post, push,
+    reward_mentions, send, states, work,
 };
 use crate::on_both;
 use crate::support::TestApp;
@@ -286,6 +287,24 @@ on_both! {
         let proven: Vec<_> = handles(app).await.into_iter().filter(|row| row.person.is_some()).collect();
         assert_eq!(proven.len(), 1);
         assert_eq!(proven[0].member_id.0.to_string(), mia.id);
+    }
+}
+
+on_both! {
+    options: options().await,
+    async fn who_is_logged_in_is_known_by_what_they_write(app: &TestApp) {
+        let site = shop(app).await;
+        connect(app, &site).await;
+        let mia = logged_in(app, &site).await;
+        poll(app).await;
+        work(app).await;
+        let whose = async || activities(app).await.pop().unwrap().member_id.map(|id| id.0.to_string());
+        // What is commented comes without a name, which the message under the same id tells.
+        for name in ["business_webhook_im_receive_msg", "business_webhook_comment_update"] {
+            business_with(app, name, |content| content["unique_identifier"] = json!("u_mia")).await;
+            assert_eq!(whose().await.as_ref(), Some(&mia.id), "{name}");
+        }
+        assert_eq!(handles(app).await[0].person.as_deref(), Some(OPEN_ID), "the login stays the proof");
     }
 }
 

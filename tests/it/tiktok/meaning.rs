@@ -7,8 +7,8 @@ use sea_orm::EntityTrait as _;
 use serde_json::{Value, json};
 
 use super::{
-    BRAND, BUSINESS, DEVELOPER, HOUR, activities, brewery, connect, items, outcomes, reward_mentions, send,
-    states, work,
+    BRAND, BUSINESS, DEVELOPER, HOUR, activities, brewery, business_with, connect, items, outcomes,
+    reward_mentions, send, states, work,
 };
 use crate::on_both;
 use crate::support::TestApp;
@@ -25,16 +25,6 @@ async fn connected(app: &TestApp) -> Site {
 async fn business(app: &TestApp, name: &str) {
     let answer = send(app, BUSINESS, BUSINESS_SECRET, payload_text(name).as_bytes()).await;
     assert_eq!(answer.status.as_u16(), 200);
-    work(app).await;
-}
-
-/// A call with other content.
-async fn business_with(app: &TestApp, name: &str, change: impl FnOnce(&mut Value)) {
-    let mut call = payload(name);
-    let mut content: Value = serde_json::from_str(call["content"].as_str().unwrap()).unwrap();
-    change(&mut content);
-    call["content"] = content.to_string().into();
-    send(app, BUSINESS, BUSINESS_SECRET, call.to_string().as_bytes()).await;
     work(app).await;
 }
 
@@ -63,8 +53,8 @@ on_both! {
 
         let people = person::Entity::find().all(app.app.db.read()).await.unwrap();
         let follows = |id: &str| people.iter().find(|row| row.external_id == id).unwrap().follows;
-        assert_eq!(follows("LEXNPnI2tM1MtrdQPUnXyFey"), Some(true));
-        assert_eq!(follows("5BoMU5GoGg4eeRukbplc3MBa"), Some(false));
+        assert_eq!(follows("u_dfrzqXdX40tiBKHA"), Some(true));
+        assert_eq!(follows("u_1KMxXXMT5o8y3LEb"), Some(false));
     }
 }
 

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::client::Answer;
+use crate::support::tiktok::{BUSINESS_SECRET, payload};
 use crate::support::world::Site;
 use crate::support::{ADMIN_KEY, START, TestApp};
 
@@ -78,6 +79,16 @@ async fn connect(app: &TestApp, site: &Site) {
     };
     row.into_active_model().insert(tx.conn()).await.unwrap();
     tx.commit().await.unwrap();
+}
+
+/// A call to the entrance of API for Business as `name` has it, with other content.
+async fn business_with(app: &TestApp, name: &str, change: impl FnOnce(&mut Value)) {
+    let mut call = payload(name);
+    let mut content: Value = serde_json::from_str(call["content"].as_str().unwrap()).unwrap();
+    change(&mut content);
+    call["content"] = content.to_string().into();
+    send(app, BUSINESS, BUSINESS_SECRET, call.to_string().as_bytes()).await;
+    work(app).await;
 }
 
 /// A rule that gives 25 points for each mention.
