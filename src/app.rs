@@ -16,7 +16,7 @@ use crate::access::tokens::{AccessTokens, KeyError};
 use crate::activities::record::Recorder;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::connections::Connections;
+use crate::connections::{Connections, invitations};
 use crate::db::{Db, OpenError};
 use crate::follows::{Follows, WorkersError, evidence};
 use crate::http::limits::Limits;
@@ -315,6 +315,7 @@ async fn clean_up(db: Db, kept: retention::Retention, first: Duration) {
             evidence::make_stale(&tx).await?;
             secrets::delete_expired(&tx).await?;
             link_codes::delete_expired(&tx).await?;
+            invitations::delete_expired(&tx).await?;
             tx.commit().await?;
             let held = delivery::expire_held(&db).await?;
             partitions::make(&db, partitions::AHEAD_MS).await?;

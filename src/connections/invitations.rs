@@ -16,6 +16,8 @@ use crate::seal;
 pub const LIFE_MS: i64 = 7 * 24 * 3_600_000;
 /// Links of a site that can be used at the same time.
 pub const LIVING_MAX: u64 = 200;
+/// How long an owner can see what became of a link, from its end on, in milliseconds: 30 days.
+pub const KEPT_MS: i64 = 30 * 24 * 3_600_000;
 /// Characters of what is random in a link, a state or a session.
 pub(super) const TOKEN_LENGTH: usize = 43;
 
@@ -136,6 +138,15 @@ pub async fn list(
         query = query.filter(invitation::Column::Id.lt(before));
     }
     query.order_by_desc(invitation::Column::Id).limit(limit).all(db).await
+}
+
+/// Deletes invitations that ended long ago. Says how many.
+pub async fn delete_expired(tx: &Tx) -> Result<u64, DbErr> {
+    let deleted = invitation::Entity::delete_many()
+        .filter(invitation::Column::ExpiresAt.lte(tx.now().plus_ms(-KEPT_MS)))
+        .exec(tx.conn())
+        .await?;
+    Ok(deleted.rows_affected)
 }
 
 /// Takes an invitation of `site` back: its link leads nowhere, and a login that is under way connects nothing. Says whether there

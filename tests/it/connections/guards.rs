@@ -1,7 +1,8 @@
 //! What must not work: a link twice, a state twice or in another browser, another site's account, hostile parameters.
 
 use entity::connection_invitation;
-use sea_orm::EntityTrait as _;
+use followpoints::connections::invitations::{KEPT_MS, delete_expired};
+use sea_orm::{EntityTrait as _, PaginatorTrait as _};
 use serde_json::json;
 
 use super::{Browser, INVITATIONS, agree, hidden, parameter};
@@ -215,6 +216,19 @@ on_both! {
             assert!(answer.text.contains("This link has expired"), "{}", answer.text);
         }
         assert_eq!(app.stored_connections().await, []);
+
+        // The owner sees for a month what became of it.
+        let tidy = async || {
+            let tx = app.app.db.write().await.unwrap();
+            let deleted = delete_expired(&tx).await.unwrap();
+            tx.commit().await.unwrap();
+            deleted
+        };
+        app.clock.advance_ms(KEPT_MS - 1);
+        assert_eq!(tidy().await, 0);
+        app.clock.advance_ms(1);
+        app.invite(&site, "FACEBOOK").await;
+        assert_eq!((tidy().await, connection_invitation::Entity::find().count(app.app.db.read()).await.unwrap()), (1, 1));
     }
 }
 
