@@ -13,8 +13,8 @@ use crate::http;
 
 /// How long running requests may take to end after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Connections on which nothing moves are closed after this time.
-const IDLE: Duration = Duration::from_secs(75);
+/// Connections at the same time, if the system allows as many.
+const CONNECTIONS_MAX: usize = 20_000;
 
 /// Why it could not listen.
 #[derive(Debug, thiserror::Error)]
@@ -52,13 +52,30 @@ impl Bound {
 
     /// Answers until `stop` is done, lets running requests end, then stops the workers.
     pub async fn serve(self, app: &App, stop: impl Future<Output = ()>) -> std::io::Result<()> {
-        let acceptor = IdleAcceptor { inner: self.acceptor, limit: IDLE };
+        let acceptor = IdleAcceptor::new(self.acceptor, connections_max());
         let served = poem::Server::new_with_acceptor(acceptor)
             .run_with_graceful_shutdown(http::endpoint(app), stop, Some(DRAIN))
             .await;
         app.stop().await;
         served
     }
+}
+
+/// Connections that leave file descriptors for the database and for what is sent. The process takes all that it may have.
+fn connections_max() -> usize {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+        let files = if raised.is_ok() { maximum } else { current };
+        let of_files = files
+            .and_then(|files| usize::try_from(files).ok())
+            .map_or(CONNECTIONS_MAX, |files| files / 4 * 3);
+        of_files.clamp(1, CONNECTIONS_MAX)
+    }
+    #[cfg(not(unix))]
+    CONNECTIONS_MAX
 }
 
 /// Done when the process is asked to stop: SIGTERM or Ctrl-C.
