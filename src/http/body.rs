@@ -15,6 +15,7 @@ use poem_openapi::payload::{ParsePayload, Payload};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseFromJSON, Type};
 use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::problem::{Problem, Violation};
 
@@ -24,6 +25,10 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const RAW_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes of a body that may always come.
+const SMALL_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of larger bodies that may be on their way at the same time, as most come before it is known who sends them.
+const LARGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Violations reported at once.
 const VIOLATIONS_MAX: usize = 50;
 
@@ -104,20 +109,36 @@ impl<T: ParseFromJSON + 'static, const MAX: usize> ParsePayload for Raw<T, MAX> 
 
 impl_apirequest_for_payload!(Raw<T, MAX>, T: ParseFromJSON + 'static, const MAX: usize);
 
-/// Reads `body`, of at most `max` bytes, if it comes in time.
+/// Room for larger bodies on their way, in bytes.
+static LARGE: Semaphore = Semaphore::const_new(LARGE_BYTES_MAX);
+
+/// Reads `body`, of at most `max` bytes, if it comes in time and there is room for it.
 pub async fn read(body: poem::Body, max: usize) -> std::result::Result<Bytes, Problem> {
-    tokio::time::timeout(BODY_TIMEOUT, collect(body, max)).await.unwrap_or_else(|_| Err(Problem::too_slow()))
+    tokio::time::timeout(BODY_TIMEOUT, collect(body, max, &LARGE))
+        .await
+        .unwrap_or_else(|_| Err(Problem::too_slow()))
 }
 
 /// Part by part, of which there is one as a rule. poem's own way has a buffer that makes every step of a request as large.
-async fn collect(body: poem::Body, max: usize) -> std::result::Result<Bytes, Problem> {
+async fn collect(body: poem::Body, max: usize, room: &Semaphore) -> std::result::Result<Bytes, Problem> {
     let mut parts = body.into_bytes_stream();
     let mut whole = BytesMut::new();
+    let mut taken: Option<SemaphorePermit<'_>> = None;
     while let Some(part) = parts.next().await {
         let part =
             part.map_err(|error| Problem::invalid("body", "FORMAT", format!("breaks off: {error}")))?;
         if whole.len() + part.len() > max {
             return Err(Problem::too_large());
+        }
+        let held = taken.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let more = (whole.len() + part.len()).saturating_sub(SMALL_BYTES_MAX + held);
+        if more > 0 {
+            let more = u32::try_from(more).ok().and_then(|more| room.try_acquire_many(more).ok());
+            let more = more.ok_or_else(Problem::busy)?;
+            match &mut taken {
+                Some(taken) => taken.merge(more),
+                none => *none = Some(more),
+            }
         }
         if whole.is_empty() {
             whole = part.into();
@@ -332,5 +353,30 @@ mod tests {
         let large = poem::Body::from_vec(vec![0; 5]);
         let refused = read(large, 4).await.map_err(|problem| problem.status_code().as_u16());
         assert_eq!(refused, Err(413));
+    }
+
+    #[tokio::test]
+    async fn large_bodies_share_what_room_there_is() {
+        let room = Semaphore::new(SMALL_BYTES_MAX);
+        let status = |read: std::result::Result<Bytes, Problem>| {
+            read.map_err(|problem| problem.status_code().as_u16()).map(|whole| whole.len())
+        };
+        let body = |length| poem::Body::from_vec(vec![0; length]);
+        let (begun, mut more) = tokio::io::duplex(1024 * 1024);
+        tokio::io::AsyncWriteExt::write_all(&mut more, &vec![0; 2 * SMALL_BYTES_MAX])
+            .await
+            .expect("there is room");
+        let mut slow = std::pin::pin!(collect(poem::Body::from_async_read(begun), BODY_BYTES_MAX, &room));
+        while room.available_permits() > 0 {
+            assert!(futures_util::poll!(&mut slow).is_pending());
+        }
+        assert_eq!(status(collect(body(SMALL_BYTES_MAX + 1), BODY_BYTES_MAX, &room).await), Err(503));
+        assert_eq!(status(collect(body(SMALL_BYTES_MAX), BODY_BYTES_MAX, &room).await), Ok(SMALL_BYTES_MAX));
+        drop(more);
+        assert_eq!(status(slow.await), Ok(2 * SMALL_BYTES_MAX));
+        assert_eq!(
+            status(collect(body(2 * SMALL_BYTES_MAX), BODY_BYTES_MAX, &room).await),
+            Ok(2 * SMALL_BYTES_MAX)
+        );
     }
 }
