@@ -2,7 +2,8 @@
 //!
 //! Refresh tokens of members rotate: each use gives a successor, and using a replaced one revokes its whole family. The
 //! Wix SDK throws the successor away and comes back with the old token, so for tokens issued to a front-end (a family with a
-//! `client_id`) a replaced token still works until its successor has been used; after that the rule is the same.
+//! `client_id`) a replaced token still works until its successor has been used; after that the rule is the same. Tokens that were
+//! issued to no front-end become those of the front-end that uses them first.
 
 use entity::id::{
     AppId, AppInstanceId, MemberId, OauthClientId, RefreshTokenId, SiteId, TokenFamilyId, VisitorId,
@@ -98,7 +99,8 @@ impl Grants {
         Ok(Tokens { access: self.access(&caller)?, refresh: Some(refresh.ok_or(GrantError::Token)?) })
     }
 
-    /// `refresh_token`, of a member or a visitor. `client`, when given, must be the one it was issued to.
+    /// `refresh_token`, of a member or a visitor. `client`, when given, must be the one it was issued to, or one of the site for what was
+    /// issued to none.
     pub async fn refresh(&self, token: &str, client: Option<OauthClientId>) -> Result<Tokens, GrantError> {
         const REFUSED: GrantError =
             GrantError::InvalidGrant("the refresh token is unknown, expired or revoked");
@@ -128,14 +130,16 @@ impl Grants {
             tracing::warn!(token.family = %row.family_id, "a replaced refresh token was used again; its family is revoked");
             return Err(REFUSED);
         }
-        if let Some(client) = row.client_id {
-            oauth_clients::find_oauth_client(tx.conn(), client).await?.ok_or(REFUSED)?;
+        let client = row.client_id.or(client);
+        if let Some(client) = client {
+            let found = oauth_clients::find_oauth_client(tx.conn(), client).await?;
+            found.filter(|found| found.site_id == row.site_id).ok_or(REFUSED)?;
         }
         let member = row.member_id.ok_or(REFUSED)?;
-        let (successor, refresh) =
-            insert_refresh(&tx, row.site_id, member, row.client_id, row.family_id).await?;
+        let (successor, refresh) = insert_refresh(&tx, row.site_id, member, client, row.family_id).await?;
         refresh_token::ActiveModel {
             id: Set(row.id),
+            client_id: Set(client),
             rotated_at: Set(Some(tx.now())),
             successor_id: Set(Some(successor)),
             ..Default::default()

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{both, refresh, refused, rotate, status};
 use crate::on_both;
 use crate::support::TestApp;
-use crate::support::callers::Everything;
+use crate::support::callers::{Everything, UNKNOWN_ID};
 use crate::support::world::text;
 
 const DAY_MS: i64 = 86_400_000;
@@ -129,6 +129,25 @@ on_both! {
             // The refusal did not use it up.
             rotate(app, token, Some(&all.front_end)).await;
         }
+    }
+}
+
+on_both! {
+    async fn what_was_issued_to_no_front_end_is_of_the_first_that_uses_it(app: &TestApp) {
+        let all = app.everything().await;
+        let other = app.site().await;
+        let foreign = app.front_end(&other, &[]).await;
+        let first = all.member.refresh_token.clone();
+        for nobody in [foreign.as_str(), UNKNOWN_ID] {
+            assert_eq!(both(&refresh(app, &first, Some(nobody)).await), refused());
+        }
+        // As the Wix SDK does with tokens that its page was given.
+        let client = Some(all.front_end.as_str());
+        for _ in 0..3 {
+            rotate(app, &first, client).await;
+        }
+        let second = app.front_end(&all.site, &[]).await;
+        assert_eq!(both(&refresh(app, &first, Some(&second)).await), refused());
     }
 }
 
