@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, interval_at, timeout};
 
 use crate::access::authenticator::Authenticator;
 use crate::access::issuers::Issuers;
@@ -47,6 +47,8 @@ use crate::webhooks::{delivery, partitions, retention, secrets};
 const READ_EVERY: Duration = Duration::from_secs(30);
 /// How often connections are looked at whose check is due.
 const CHECK_EVERY: Duration = Duration::from_mins(1);
+/// How long everything may take to end at a stop.
+const STOP_MAX: Duration = Duration::from_secs(25);
 /// There is more urgent work at a start than deleting what has ended.
 const CLEAN_UP_FIRST: Duration = Duration::from_mins(5);
 /// How often what has ended is deleted.
@@ -224,8 +226,15 @@ impl App {
         })
     }
 
-    /// Stops the workers and closes the database. Call it when no request is running any more.
+    /// Stops the workers and closes the database. Call it when no request is running any more. What does not end in time is left: all that
+    /// matters is in the database.
     pub async fn stop(&self) {
+        if timeout(STOP_MAX, self.end()).await.is_err() {
+            tracing::warn!("the database did not let go in time; what it still holds ends with the process");
+        }
+    }
+
+    async fn end(&self) {
         // What the others still write meanwhile is sent by another node, or at the next start.
         self.dispatcher.stop().await;
         if let Some(streams) = &self.streams {

@@ -107,16 +107,29 @@ impl<Q, A> Source<Q, A> {
     /// The next batch; `None` when every caller is gone.
     async fn next(&self) -> Option<(Vec<Call<Q, A>>, Turn<Q, A>)> {
         let mut turn = Turn(Arc::clone(&self.waiting).lock_owned().await);
-        let mut calls = vec![turn.0.recv().await?];
+        let first = loop {
+            let call = turn.0.recv().await?;
+            if is_awaited(&call) {
+                break call;
+            }
+        };
+        let mut calls = vec![first];
         // Whoever is ready to call at this moment gets into the batch; when idle nobody is, and it goes at once.
         tokio::task::yield_now().await;
         while calls.len() < self.batch_max
             && let Ok(call) = turn.0.try_recv()
         {
-            calls.push(call);
+            if is_awaited(&call) {
+                calls.push(call);
+            }
         }
         Some((calls, turn))
     }
+}
+
+/// Whether somebody still waits for the answer: whoever gave up was told that nothing is known of it, and may ask anew.
+fn is_awaited<Q, A>((_, sender): &Call<Q, A>) -> bool {
+    !sender.is_closed()
 }
 
 /// Runs batches until every caller is gone.

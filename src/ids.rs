@@ -12,6 +12,13 @@ pub trait IdGenerator: Send + Sync {
     fn next_id(&self, at: Timestamp) -> Uuid;
 }
 
+/// The instant of an id, in whole milliseconds.
+#[must_use]
+pub fn instant_of(id: Uuid) -> Timestamp {
+    let (high, _) = id.as_u64_pair();
+    Timestamp(i64::try_from(high >> 16).unwrap_or(i64::MAX))
+}
+
 /// Production ids: our clock's milliseconds, a counter within the millisecond, random bits.
 #[derive(Debug)]
 pub struct RandomIds(Mutex<ContextV7>);

@@ -5,6 +5,7 @@
 //! takes the write lock at once (`BEGIN IMMEDIATE`) on the only writing connection; a commit is on disk
 //! (`synchronous=FULL`) before it returns.
 
+mod deadline;
 mod file;
 mod log;
 pub mod lookup;
@@ -19,16 +20,17 @@ use entity::id::Timestamp;
 use migration::{Migrator, MigratorTrait as _};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait as _, Database, DatabaseBackend, DatabaseConnection,
-    DatabaseTransaction, DbErr, IsolationLevel, RuntimeErr, SqlErr, SqliteTransactionMode, Statement,
+    DatabaseTransaction, DbErr, IsolationLevel, RuntimeErr, SqlErr, SqliteTransactionMode,
     TransactionOptions, TransactionTrait as _,
 };
 use sqlx::Connection as _;
 use uuid::Uuid;
 
+use self::deadline::Suspicion;
 use self::file::{FileLock, lock_file};
 pub use self::file::{check_url, sqlite_path};
 use crate::clock::Clock;
-use crate::ids::IdGenerator;
+use crate::ids::{self, IdGenerator};
 
 /// Readers beside the writer on SQLite.
 const SQLITE_READERS: u32 = 3;
@@ -106,6 +108,8 @@ pub struct Db {
     /// What [`Db::for_worker`] opened, to be closed with the rest.
     of_workers: Arc<Mutex<Vec<DatabaseConnection>>>,
     lock: Option<Arc<FileLock>>,
+    /// Of the pool of `writer`.
+    suspicion: Suspicion,
 }
 
 impl Db {
@@ -130,9 +134,20 @@ impl Db {
             check_url(url)?;
             let writer = sqlite(url, 1, SQLITE_WRITER_CACHE).await?;
             let reader = sqlite(url, SQLITE_READERS, SQLITE_READER_CACHE).await?;
-            Ok(Self { reader, writer, clock, ids, url: url.into(), of_workers: Arc::default(), lock: None })
+            Ok(Self {
+                reader,
+                writer,
+                clock,
+                ids,
+                url: url.into(),
+                of_workers: Arc::default(),
+                lock: None,
+                suspicion: Suspicion::default(),
+            })
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            let pool = postgres(url).await?;
+            let suspicion = Suspicion::default();
+            let options = postgres_options(url, POSTGRES_CONNECTIONS, &suspicion);
+            let pool = connect_to_server(url, options).await?;
             Ok(Self {
                 reader: pool.clone(),
                 writer: pool,
@@ -141,6 +156,7 @@ impl Db {
                 url: url.into(),
                 of_workers: Arc::default(),
                 lock: None,
+                suspicion,
             })
         } else {
             Err(OpenError::UnknownScheme)
@@ -153,11 +169,12 @@ impl Db {
         if self.backend() == DatabaseBackend::Sqlite {
             return Ok(self.clone());
         }
-        let mut options = postgres_options(&self.url, connections);
+        let suspicion = Suspicion::default();
+        let mut options = postgres_options(&self.url, connections, &suspicion);
         options.min_connections(0).connect_lazy(true);
         let own = Database::connect(options).await.map_err(OpenError::Unreachable)?;
         self.of_workers.lock().unwrap_or_else(PoisonError::into_inner).push(own.clone());
-        Ok(Self { reader: own.clone(), writer: own, ..self.clone() })
+        Ok(Self { reader: own.clone(), writer: own, suspicion, ..self.clone() })
     }
 
     /// Brings the schema at `url` up to date, on a connection of its own that is closed afterwards. On SQLite no service may
@@ -211,7 +228,8 @@ impl Db {
         // Read after the lock is held, so that within one process time order and commit order agree.
         let now = AtomicI64::new(self.clock.now().0);
         let ids_from = AtomicI64::new(0);
-        Ok(Tx { inner, now, ids_from, now_text: OnceLock::new(), ids: Arc::clone(&self.ids) })
+        let ids_to = AtomicI64::new(0);
+        Ok(Tx { inner, now, ids_from, ids_to, now_text: OnceLock::new(), ids: Arc::clone(&self.ids) })
     }
 
     /// Sets the clock by the database's, so that all nodes agree however wrong their own are. SQLite has no other clock.
@@ -219,13 +237,16 @@ impl Db {
         if self.backend() == DatabaseBackend::Sqlite {
             return Ok(());
         }
-        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
+        let failed = |error: sqlx::Error| DbErr::Conn(RuntimeErr::SqlxError(error.into()));
+        // Waiting for a connection is no part of the way there and back.
+        let mut connection = self.reader.get_postgres_connection_pool().acquire().await.map_err(failed)?;
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
         let asked = self.now();
-        let row = self.reader.query_one_raw(Statement::from_string(DatabaseBackend::Postgres, sql)).await?;
+        let theirs: i64 = sqlx::query_scalar(sql).fetch_one(&mut *connection).await.map_err(failed)?;
         let answered = self.now();
-        let theirs: i64 = row.map_or(Ok(answered.0), |row| row.try_get("", "now"))?;
         let behind_ms = theirs - i64::midpoint(asked.0, answered.0);
-        if behind_ms.abs() > CLOCK_ERROR_MS {
+        // Whichever of the two ways took the time: what it may explain is no error.
+        if behind_ms.abs() > CLOCK_ERROR_MS + (answered.0 - asked.0).abs() / 2 {
             tracing::info!(behind_ms, "the clock is set by the database's");
             self.clock.correct(behind_ms);
         }
@@ -316,6 +337,8 @@ pub struct Tx {
     now: AtomicI64,
     /// Of which instant ids are at the least.
     ids_from: AtomicI64,
+    /// Of which instant they are at the most.
+    ids_to: AtomicI64,
     now_text: OnceLock<String>,
     ids: Arc<dyn IdGenerator>,
 }
@@ -353,7 +376,15 @@ impl Tx {
     /// A new id of this instant, or of a later one if it has to come after something.
     #[must_use]
     pub fn new_id(&self) -> Uuid {
-        self.ids.next_id(self.now().max(Timestamp(self.ids_from.load(Ordering::Relaxed))))
+        let id = self.ids.next_id(self.now().max(Timestamp(self.ids_from.load(Ordering::Relaxed))));
+        self.ids_to.fetch_max(ids::instant_of(id).0, Ordering::Relaxed);
+        id
+    }
+
+    /// The last instant of anything in this transaction: ids may be ahead of its own. What follows it has to come after that.
+    #[must_use]
+    pub fn latest(&self) -> Timestamp {
+        self.now().max(Timestamp(self.ids_to.load(Ordering::Relaxed)))
     }
 
     /// Commits; the changes are durable when this returns.
@@ -417,10 +448,6 @@ async fn sqlite(url: &str, connections: u32, cache: &'static str) -> Result<Data
     Database::connect(options).await.map_err(OpenError::Unreachable)
 }
 
-async fn postgres(url: &str) -> Result<DatabaseConnection, OpenError> {
-    connect_to_server(url, postgres_options(url, POSTGRES_CONNECTIONS)).await
-}
-
 /// Connects to PostgreSQL. The pool tries again until its time is over, and then tells nothing but that; so one more try tells why.
 async fn connect_to_server(url: &str, options: ConnectOptions) -> Result<DatabaseConnection, OpenError> {
     let error = match Database::connect(options).await {
@@ -432,13 +459,37 @@ async fn connect_to_server(url: &str, options: ConnectOptions) -> Result<Databas
     Err(OpenError::Unreachable(cause.map_or(error, |cause| DbErr::Conn(RuntimeErr::SqlxError(cause.into())))))
 }
 
-fn postgres_options(url: &str, connections: u32) -> ConnectOptions {
+fn postgres_options(url: &str, connections: u32, suspicion: &Suspicion) -> ConnectOptions {
     let mut options = options(url, connections);
+    suspicion.watch(&mut options);
     // One that was cut while nobody used it must not cost a request.
     options.test_before_acquire_if_idle_for(IDLE_UNTIL_TESTED).map_sqlx_postgres_opts(|postgres| {
         postgres.options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MS)])
     });
     options
+}
+
+/// Whether the database itself is not there, or not to be reached, whatever is asked of it.
+#[must_use]
+pub fn is_away(error: &DbErr) -> bool {
+    let error = match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => return true,
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => error,
+        _ => return false,
+    };
+    match &**error {
+        sqlx::Error::Database(error) => {
+            // Connection exceptions; the server is stopping, or starting.
+            error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P0"))
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
 }
 
 /// Whether running the transaction again can succeed: deadlock, serialization failure, or a unique key that another

@@ -8,6 +8,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use uuid::Uuid;
 
 use super::{FOLLOW, FOLLOW_WIDTH, FollowError, ListResult, Subject, read_follow};
+use crate::db::Db;
 use crate::rows::Rows;
 
 type Found = HashMap<(SiteId, Subject), Vec<followed_channel::Model>>;
@@ -22,11 +23,8 @@ const OF_ACCOUNTS: &str = "FROM {rows} r \
      WHERE f.id IS NOT NULL OR a.id IS NOT NULL";
 
 /// What each subject follows, newest first. When a query fails, all of them do.
-pub(super) async fn list_followed_channels(
-    db: &impl ConnectionTrait,
-    asked: &[(SiteId, Subject)],
-) -> Vec<ListResult> {
-    match read_all(db, asked).await {
+pub(super) async fn list_followed_channels(db: &Db, asked: &[(SiteId, Subject)]) -> Vec<ListResult> {
+    match db.in_time(read_all(db.read(), asked)).await {
         Ok(found) => asked.iter().map(|subject| Ok(found.get(subject).cloned())).collect(),
         Err(error) => {
             let error = FollowError::from(error);

@@ -163,7 +163,7 @@ impl Follows {
         let list = move |asked: Vec<(SiteId, Subject)>, turn| {
             drop(turn);
             let db = list_db.clone();
-            async move { list::list_followed_channels(db.read(), &asked).await }
+            async move { list::list_followed_channels(&db, &asked).await }
         };
         let lists = Gather::start_on_threads(LIMITS, "lists", vec![list])?;
         Ok(Self { accounts: Arc::new(Cache::new(ACCOUNTS_MAX)), creates, lists })
@@ -253,7 +253,7 @@ fn read_follow(row: &QueryResult) -> Result<Option<followed_channel::Model>, DbE
 }
 
 /// Runs `follows` in one transaction. When that fails as a whole, each runs alone, so that one that cannot be stored
-/// spoils only itself.
+/// spoils only itself; unless the database is not there, which trying alone does not help.
 async fn create_batch(
     db: Db,
     configs: SiteConfigs,
@@ -264,6 +264,10 @@ async fn create_batch(
     match create_together(&db, &configs, &dispatcher, &follows, Some(turn)).await {
         Ok(results) => results,
         Err(error) if follows.len() == 1 => vec![Err(error)],
+        Err(FollowError::Store(error)) if db::is_away(&error) => {
+            tracing::warn!(%error, follows = follows.len(), "the database is not there; a batch of follows is refused");
+            follows.iter().map(|_| Err(FollowError::Store(Arc::clone(&error)))).collect()
+        }
         Err(error) => {
             tracing::warn!(%error, follows = follows.len(), "a batch of follows failed; each is tried alone");
             let mut results = Vec::with_capacity(follows.len());
@@ -299,7 +303,7 @@ async fn create_together(
             tx.commit().await?;
             Ok::<_, FollowError>((results, fresh))
         };
-        match done.await {
+        match database.in_time(done).await {
             Ok((results, fresh)) => {
                 dispatcher.offer(fresh);
                 return Ok(results);

@@ -13,6 +13,7 @@ mod refusals;
 pub mod wire;
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -256,11 +257,15 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
         let result = if has_nul && !WITHOUT_PARAMETERS.contains(&path.as_str()) {
             Err(refuse(Problem::invalid("query", "FORMAT", "must not contain the character NUL")))
         } else {
-            let call = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
-            match tokio::time::timeout(REQUEST_TIMEOUT, call).await {
+            // Dropped after the database was told, so that what the call used of it is looked at.
+            let mut call = pin!(AssertUnwindSafe(self.inner.call(request)).catch_unwind());
+            match tokio::time::timeout(REQUEST_TIMEOUT, call.as_mut()).await {
                 Ok(Ok(result)) => result.map(poem::IntoResponse::into_response),
                 Ok(Err(_)) => Err(refuse(Problem::internal(std::io::Error::other("the handler panicked")))),
-                Err(_) => Err(refuse(Problem::timed_out())),
+                Err(_) => {
+                    self.app.db.suspect();
+                    Err(refuse(Problem::timed_out()))
+                }
             }
         };
         let (mut response, operation, cause) = match result {

@@ -59,13 +59,8 @@ async fn store_batch(sources: &Sources, calls: Vec<Call>) -> Vec<Result<Stored, 
     let mut rest = calls;
     while !rest.is_empty() {
         let after = rest.split_off(fitting(&rest));
-        results.extend(
-            sources
-                .store(std::mem::replace(&mut rest, after))
-                .await
-                .into_iter()
-                .map(|stored| stored.map_err(IntakeError::from)),
-        );
+        let stored = sources.store(std::mem::replace(&mut rest, after)).await;
+        results.extend(stored.into_iter().map(|stored| stored.map_err(IntakeError::Store)));
     }
     results
 }

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Notify};
 
 use crate::activities::record::{RecordError, Recorder};
 use crate::activities::{Fate, Understood};
-use crate::db::{Db, OpenError};
+use crate::db::{self, Db, OpenError};
 use crate::inbox::{self, Arrivals, Call, Stored};
 
 /// How often it looks, unless it is woken.
@@ -90,20 +90,24 @@ impl Sources {
 
     /// Stores what came in `calls`, together if that works; says of each what was new. When this returns, they may be acknowledged.
     /// What is clear is done by then as well, unless it is much or cannot be recorded: then it is worked on like the rest.
-    async fn store(&self, calls: Vec<Call>) -> Vec<Result<Stored, DbErr>> {
+    async fn store(&self, calls: Vec<Call>) -> Vec<Result<Stored, Arc<DbErr>>> {
         let mut arrivals = Arrivals::of(&self.db, calls);
         if let Some(stored) = self.store_and_record(&mut arrivals).await {
             return stored.into_iter().map(Ok).collect();
         }
-        let stored = match inbox::store(&self.db, &arrivals).await {
+        let stored = match self.db.in_time(inbox::store(&self.db, &arrivals)).await {
             Ok(stored) => stored.into_iter().map(Ok).collect(),
-            Err(error) if arrivals.calls() == 1 => vec![Err(error)],
+            Err(error) if arrivals.calls() == 1 || db::is_away(&error) => {
+                let error = Arc::new(error);
+                (0..arrivals.calls()).map(|_| Err(Arc::clone(&error))).collect()
+            }
             Err(error) => {
                 tracing::warn!(%error, calls = arrivals.calls(), "calls could not be stored together; each is tried alone");
                 let mut stored = Vec::with_capacity(arrivals.calls());
                 for alone in arrivals.apart() {
-                    let alone = inbox::store(&self.db, &alone).await;
-                    stored.push(alone.map(|of_calls| of_calls.into_iter().next().unwrap_or_default()));
+                    let alone = self.db.in_time(inbox::store(&self.db, &alone)).await;
+                    let alone = alone.map(|of_calls| of_calls.into_iter().next().unwrap_or_default());
+                    stored.push(alone.map_err(Arc::new));
                 }
                 stored
             }
@@ -133,7 +137,7 @@ impl Sources {
             let understood = self.understand(clear).await?;
             self.recorder.take_in(arrivals, &understood).await
         };
-        match recorded.await {
+        match self.db.in_time(recorded).await {
             Ok(new) => {
                 if is_rest {
                     self.wake();
@@ -157,13 +161,13 @@ impl Sources {
         let _working = self.shared.working.lock().await;
         let mut done = 0;
         loop {
-            let items = inbox::claim(&self.db).await?;
+            let items = self.db.in_time(inbox::claim(&self.db)).await?;
             if items.is_empty() {
                 return Ok(done);
             }
             done += items.len();
             let understood = self.understand(items).await?;
-            self.recorder.record(understood).await?;
+            self.db.in_time(self.recorder.record(understood)).await?;
         }
     }
 

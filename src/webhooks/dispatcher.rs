@@ -293,7 +293,7 @@ impl Dispatcher {
             tracing::warn!("tries still under way at the stop are repeated at the next start");
         }
         let node = self.lock().node;
-        if let Err(error) = endpoints::leave(&self.0.db, node).await {
+        if let Err(error) = self.0.db.in_time(endpoints::leave(&self.0.db, node)).await {
             tracing::warn!(%error, "this node could not be removed; it is taken for dead later");
         }
         let mut loops = std::mem::take(&mut *self.0.loops.lock().unwrap_or_else(PoisonError::into_inner));

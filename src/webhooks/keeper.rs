@@ -81,11 +81,12 @@ impl Dispatcher {
         // What was queued while this node's life had run out waits for somebody to start it.
         self.pump();
         self.review().await?;
-        match health::review(&self.0.keeper_db, &self.0.configs, self).await {
+        let db = &self.0.keeper_db;
+        match db.in_time(health::review(db, &self.0.configs, self)).await {
             Ok(disabled) => disabled.into_iter().for_each(|subscription| self.requeue(subscription)),
             Err(error) => tracing::warn!(%error, "the health of receivers could not be reviewed"),
         }
-        let mut has_found = match replays::go_on(&self.0.keeper_db).await {
+        let mut has_found = match db.in_time(replays::go_on(db)).await {
             Ok(has_gone_on) => has_gone_on,
             Err(error) => {
                 tracing::warn!(%error, "a replay could not go on; the next look tries again");
@@ -139,8 +140,8 @@ impl Dispatcher {
             }
             state.node
         };
-        db.keep_time().await?;
-        let node = match endpoints::renew(db, node).await? {
+        db.in_time(db.keep_time()).await?;
+        let node = match db.in_time(endpoints::renew(db, node)).await? {
             Some(alive_until) => {
                 self.lock().alive_until = alive_until;
                 node
@@ -148,7 +149,7 @@ impl Dispatcher {
             None => {
                 tracing::warn!("this node was taken for dead; it starts anew");
                 let node = db.new_id();
-                let alive_until = endpoints::enter(db, node, self.0.session).await?;
+                let alive_until = db.in_time(endpoints::enter(db, node, self.0.session)).await?;
                 let mut state = self.lock();
                 state.disown_all();
                 (state.node, state.alive_until) = (node, alive_until);
@@ -157,7 +158,7 @@ impl Dispatcher {
         };
         // From before the renewal on: should the clock have jumped meanwhile, the life that it gave may be over.
         self.lock().renew_at = now.plus_ms(RENEW_MS);
-        endpoints::bury_dead(db, node).await
+        db.in_time(endpoints::bury_dead(db, node)).await
     }
 
     /// Looks through everything that is this node's, now and then, and through some at a time.
@@ -173,7 +174,8 @@ impl Dispatcher {
             }
             (state.node, state.reviewed)
         };
-        let owned = endpoints::owned_by(&self.0.keeper_db, node, after, REVIEWED_AT_ONCE).await?;
+        let db = &self.0.keeper_db;
+        let owned = db.in_time(endpoints::owned_by(db, node, after, REVIEWED_AT_ONCE)).await?;
         let mut state = self.lock();
         state.reviewed =
             owned.last().filter(|_| owned.len() == REVIEWED_AT_ONCE).map(|owned| owned.subscription);
@@ -192,7 +194,7 @@ impl Dispatcher {
             }
             state.node
         };
-        let taken = endpoints::take_due(&self.0.keeper_db, node).await?;
+        let taken = self.0.keeper_db.in_time(endpoints::take_due(&self.0.keeper_db, node)).await?;
         let mut state = self.lock();
         for endpoint in &taken {
             state.own(*endpoint);
@@ -210,7 +212,8 @@ impl Dispatcher {
         if wants.is_empty() {
             return Ok(None);
         }
-        let found = claims::read_due(&self.0.keeper_db, &wants, |due| self.lock().drop_held(due)).await;
+        let db = &self.0.keeper_db;
+        let found = db.in_time(claims::read_due(db, &wants, |due| self.lock().drop_held(due))).await;
         let (found, failed) = match found {
             Ok(found) => (Some(found), None),
             Err(error) => (None, Some(error)),
@@ -240,6 +243,7 @@ impl Dispatcher {
                 if all_at_once { state.all_idle() } else { state.idle(self.0.keeper_db.now(), TAKEN_MAX) };
             (state.node, idle)
         };
-        endpoints::release(&self.0.keeper_db, node, &idle, |idle| self.lock().disown_idle(idle)).await
+        let db = &self.0.keeper_db;
+        db.in_time(endpoints::release(db, node, &idle, |idle| self.lock().disown_idle(idle))).await
     }
 }

@@ -76,7 +76,7 @@ pub(super) async fn write(dispatcher: Dispatcher, db: Db, mut unwritten: mpsc::R
 /// else. What is let go is tried again.
 async fn write_batch(dispatcher: &Dispatcher, db: &Db, outcomes: &[Outcome]) -> Batch {
     for _ in 0..TRIES_MAX {
-        let error = match delivery::write_outcomes(db, outcomes).await {
+        let error = match db.in_time(delivery::write_outcomes(db, outcomes)).await {
             Ok(written) => return Batch { is_all: true, written },
             Err(error) => error,
         };
