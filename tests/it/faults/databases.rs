@@ -6,18 +6,48 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use rusqlite::Connection;
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait, DatabaseBackend, QueryResult, Statement};
 
 use super::{check_attempts, connect};
 use crate::recovery::{check_everything, set_up};
 use crate::support::postgres::OwnServer;
 use crate::support::process::{Installation, LOOK, WAIT};
-use crate::support::{Backend, TestDatabase};
+use crate::support::{Backend, Options, TestApp, TestDatabase};
 
 /// Times that connections are cut.
 const CUTS: usize = 10;
 const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+
+/// What a connection to SQLite says of itself.
+async fn pragma(connection: &impl ConnectionTrait, name: &str) -> QueryResult {
+    let statement = Statement::from_string(DatabaseBackend::Sqlite, format!("PRAGMA {name}"));
+    connection.query_one_raw(statement).await.unwrap().unwrap()
+}
+
+/// Whether the log is used, and how sure a commit is, which no kill of a process tells: the system keeps what was written. Then
+/// whether the schema is guarded.
+async fn promises(connection: &impl ConnectionTrait) -> (String, [i64; 4]) {
+    let mut numbers = [0; 4];
+    let names = ["synchronous", "foreign_keys", "recursive_triggers", "busy_timeout"];
+    for (number, name) in numbers.iter_mut().zip(names) {
+        *number = pragma(connection, name).await.try_get_by_index(0).unwrap();
+    }
+    (pragma(connection, "journal_mode").await.try_get_by_index(0).unwrap(), numbers)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g2_g3_every_connection_to_sqlite_commits_to_the_disk_and_keeps_the_rules_of_the_schema() {
+    let database = TestDatabase::new(Backend::Sqlite).await.unwrap();
+    let app = TestApp::start(database, Options::default()).await;
+    // 2 is FULL.
+    let promised = ("wal".to_owned(), [2, 1, 1, 5_000]);
+    let tx = app.app.db.write().await.unwrap();
+    assert_eq!(promises(tx.conn()).await, promised, "the one that writes");
+    drop(tx);
+    assert_eq!(promises(app.app.db.read()).await, promised, "those that read");
+    app.app.stop().await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g2_g3_a_postgresql_that_is_stopped_and_started_again_loses_nothing() {
