@@ -7,7 +7,7 @@ use super::{
     DELIVERIES, deliveries, installed_site, millis, new_follower, patch_subscription, subscribe_with, unfold,
 };
 use crate::on_both;
-use crate::support::receiver::Receiver;
+use crate::support::receiver::{Gate, Receiver, Reply};
 use crate::support::world::{Site, text};
 use crate::support::{ADMIN_KEY, TestApp};
 
@@ -104,19 +104,43 @@ on_both! {
 
 on_both! {
     async fn what_was_held_for_thirty_days_is_cancelled_and_nothing_else(app: &TestApp) {
-        let held = Held::new(app, "DISABLED").await;
-        let made = millis(&deliveries(app, &held.site).await[0]["createdDate"]);
-        app.clock.advance_ms(made + 30 * DAY_MS - app.app.db.now().0 - 1);
-        assert_eq!(delivery::expire_held(&app.app.db).await.unwrap(), 0);
-        new_follower(app, &held.site, "u-3").await;
-        app.clock.advance_ms(1);
-        assert_eq!(delivery::expire_held(&app.app.db).await.unwrap(), 2);
+        for status in ["DISABLED", "PAUSED"] {
+            let held = Held::new(app, status).await;
+            let made = millis(&deliveries(app, &held.site).await[0]["createdDate"]);
+            app.clock.advance_ms(made + 30 * DAY_MS - app.app.db.now().0 - 1);
+            assert_eq!(delivery::expire_held(&app.app.db).await.unwrap(), 0, "{status}");
+            new_follower(app, &held.site, "u-3").await;
+            app.clock.advance_ms(1);
+            assert_eq!(delivery::expire_held(&app.app.db).await.unwrap(), 2, "{status}");
 
-        let rows = deliveries(app, &held.site).await;
-        assert_eq!(held.states(app).await, ["PENDING", "CANCELLED", "CANCELLED"]);
-        assert_eq!(millis(&rows[1]["finishedDate"]), app.app.db.now().0);
-        held.change(app, json!({"status": "ENABLED"})).await;
+            let rows = deliveries(app, &held.site).await;
+            assert_eq!(held.states(app).await, ["PENDING", "CANCELLED", "CANCELLED"], "{status}");
+            assert_eq!(millis(&rows[1]["finishedDate"]), app.app.db.now().0);
+            held.change(app, json!({"status": "ENABLED"})).await;
+            app.drain().await;
+            assert_eq!((held.states(app).await[0].as_str(), held.receiver.count()), ("DELIVERED", 1), "{status}");
+        }
+    }
+}
+
+on_both! {
+    async fn g3_what_waits_for_an_enabled_subscription_is_never_too_old(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let (receiver, gate) = (Receiver::start().await, Gate::closed());
+        subscribe_with(app, &site, &installed, &receiver.url, &json!({"timeoutMs": 15_000})).await;
+        new_follower(app, &site, "u-1").await;
         app.drain().await;
-        assert_eq!(held.receiver.count(), 1);
+        app.clock.advance_ms(31 * DAY_MS);
+        receiver.answer([Reply::status(200).behind(&gate)]);
+        let id = text(&deliveries(app, &site).await[0]["id"]);
+        let path = format!("{DELIVERIES}/{id}/redeliver");
+        app.call("POST", &path).key(ADMIN_KEY, &site.id).ok().await;
+        receiver.wait_for(2).await;
+
+        assert_eq!(delivery::expire_held(&app.app.db).await.unwrap(), 0);
+        assert_eq!(deliveries(app, &site).await[0]["status"], "RETRYING");
+        gate.open();
+        app.drain().await;
+        assert_eq!(deliveries(app, &site).await[0]["status"], "DELIVERED");
     }
 }
