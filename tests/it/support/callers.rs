@@ -56,7 +56,7 @@ pub struct Everything {
 }
 
 /// What a valid request of an operation needs.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sample {
     /// The id in the path; empty where there is none.
     pub id: String,
