@@ -1,6 +1,9 @@
 //! Refresh tokens: each use gives a successor; using a replaced one betrays a copy and ends the whole family.
 
+use entity::refresh_token;
+use followpoints::access::oauth;
 use futures_util::future::join_all;
+use sea_orm::{EntityTrait as _, PaginatorTrait as _};
 use serde_json::json;
 
 use super::{both, refresh, refused, rotate, status};
@@ -168,6 +171,30 @@ on_both! {
     }
 }
 
+/// Takes away what has ended; says how many tokens that were, and how many are left.
+async fn clean_up(app: &TestApp) -> (u64, u64) {
+    let tx = app.app.db.write().await.unwrap();
+    let deleted = oauth::delete_expired(&tx).await.unwrap();
+    tx.commit().await.unwrap();
+    (deleted, refresh_token::Entity::find().count(app.app.db.read()).await.unwrap())
+}
+
+on_both! {
+    async fn refresh_tokens_are_deleted_when_they_have_ended_and_not_before(app: &TestApp) {
+        let site = app.site().await;
+        let (one, other) = (app.member(&site, "u-1").await, app.member(&site, "u-2").await);
+        app.clock.advance_ms(89 * DAY_MS);
+        let second = rotate(app, &one.refresh_token, None).await;
+        assert_eq!(clean_up(app).await, (0, 3), "a replaced one stays, too, or its use would betray nothing");
+        app.clock.advance_ms(DAY_MS);
+        assert_eq!(clean_up(app).await, (0, 3));
+        app.clock.advance_ms(1);
+        assert_eq!(clean_up(app).await, (2, 1));
+        rotate(app, &second, None).await;
+        assert_eq!(both(&refresh(app, &other.refresh_token, None).await), refused());
+    }
+}
+
 on_both! {
     async fn a_deleted_front_end_gets_no_new_tokens(app: &TestApp) {
         let all = app.everything().await;
@@ -180,12 +207,7 @@ on_both! {
         let anonymous = app.token(&json!({"grantType": "anonymous", "clientId": all.front_end})).await;
         assert_eq!(both(&anonymous), (401, unknown));
         let again = refresh(app, &all.visitor_refresh, Some(&all.front_end)).await;
-        assert_ne!(
-            again.status.as_u16(),
-            200,
-            "a visitor got new tokens of a deleted front-end: {}",
-            again.text
-        );
+        assert_eq!(both(&again), refused());
         assert_eq!(status(app, &all.visitor).await, 200);
     }
 }
