@@ -1,5 +1,11 @@
 //! What a receiver may answer, or fail to, and what becomes of it.
 
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use followpoints::outbound::Resolve;
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -9,9 +15,9 @@ use super::{
     patch_subscription, subscribe_with,
 };
 use crate::on_both;
-use crate::support::ADMIN_KEY;
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::world::{ALL_EVENTS, text};
+use crate::support::{ADMIN_KEY, Options};
 
 const AT: &str = "2024-08-01T11:51:41.431Z";
 
@@ -108,6 +114,49 @@ on_both! {
 /// A port that nobody listens on.
 async fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+/// A name that leads into the operator's network, and all others, which lead to the outside.
+struct Names;
+
+impl Resolve for Names {
+    fn resolve(&self, host: &str) -> BoxFuture<'_, io::Result<Vec<IpAddr>>> {
+        let address = if host == "inside.example" { [10, 0, 0, 7] } else { [8, 8, 8, 8] };
+        Box::pin(async move { Ok(vec![IpAddr::from(address)]) })
+    }
+}
+
+on_both! {
+    options: Options { resolver: Arc::new(Names), ..Options::default() },
+    async fn the_owner_of_a_url_that_must_not_be_called_is_not_told_where_it_leads(app: &TestApp) {
+        let inside = "the host is not publicly reachable and must not be called";
+        for (url, error) in [
+            ("https://inside.example/", inside),
+            ("http://inside.example/", inside),
+            ("http://outside.example/", "the host may only be called over https"),
+        ] {
+            let (site, installed) = installed_site(app).await;
+            let id = app.subscribe(&site, &installed, &[FOLLOWED], url).await;
+            new_follower(app, &site, "u-1").await;
+            app.drain().await;
+            let delivery = text(&deliveries(app, &site).await[0]["id"]);
+            for (method, path, attempt) in [
+                ("GET", format!("{DELIVERIES}/{delivery}"), "/webhookDelivery/attempts/0"),
+                ("POST", format!("{SUBSCRIPTIONS}/{id}/test"), "/webhookTest/attempt"),
+            ] {
+                let shown = app.call(method, &path).key(ADMIN_KEY, &site.id).ok().await;
+                let attempt = shown.pointer(attempt).unwrap();
+                assert_eq!(
+                    (&attempt["errorClass"], &attempt["error"]),
+                    (&json!("FORBIDDEN_ADDRESS"), &json!(error)),
+                    "{method} {url}"
+                );
+                for address in ["10.0.0.7", "8.8.8.8"] {
+                    assert!(!shown.to_string().contains(address), "{shown}");
+                }
+            }
+        }
+    }
 }
 
 /// Answers the first bytes of every connection with these bytes and says no more.
