@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use entity::id::{AccountId, DeliveryId, EventId, SiteId, SubscriptionId};
+use entity::kinds::DeliveryStatus;
 use entity::{attempt, delivery, event, signed_event};
+use followpoints::db::Tx;
 use followpoints::webhooks::partitions::{self, AHEAD_MS, WEEK_MS};
-use followpoints::webhooks::retention::{Removed, Retention, clean_up};
+use followpoints::webhooks::retention::{Removed, Retention, clean_up, is_expunged};
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _, Statement};
 use serde_json::{Value, json};
@@ -13,8 +16,9 @@ use serde_json::{Value, json};
 use super::{DELIVERIES, deliveries, installed_site, new_follower, patch_subscription, subscribe_with};
 use crate::on_both;
 use crate::support::receiver::{Gate, Receiver, Reply};
+use crate::support::sources::{guid, insert};
 use crate::support::world::{ALL_EVENTS, text};
-use crate::support::{ADMIN_KEY, Backend, TestApp};
+use crate::support::{ADMIN_KEY, Backend, Options, TestApp, TestDatabase};
 
 const DAY: Duration = Duration::from_hours(24);
 const KEPT: Retention =
@@ -112,44 +116,127 @@ on_both! {
     }
 }
 
+/// More than one transaction takes away.
+const MUCH: u64 = 1_100;
+
+/// Events that nobody caused, of `account`.
+fn events(tx: &Tx, site: SiteId, account: Option<AccountId>, count: u64) -> Vec<event::Model> {
+    let event = |_| event::Model {
+        site_id: site,
+        id: EventId(tx.new_id()),
+        event_type: ALL_EVENTS[0].to_owned(),
+        entity_id: tx.new_id(),
+        account_id: account,
+        sequence: 1,
+        data: "{}".to_owned(),
+        identity: r#"{"identityType":"WIX_USER"}"#.to_owned(),
+        occurred_at: tx.now(),
+    };
+    (0..count).map(event).collect()
+}
+
+/// A delivery of `event` that was accepted at the first try.
+fn accepted(
+    tx: &Tx,
+    event: &event::Model,
+    subscription: SubscriptionId,
+) -> (delivery::Model, attempt::Model) {
+    let delivery = delivery::Model {
+        site_id: event.site_id,
+        id: DeliveryId(tx.new_id()),
+        subscription_id: subscription,
+        event_id: event.id,
+        status: DeliveryStatus::Delivered,
+        attempt_count: 1,
+        schedule_step: 1,
+        next_attempt_at: tx.now(),
+        order_key: None,
+        created_at: tx.now(),
+        finished_at: Some(tx.now()),
+    };
+    let attempt = attempt::Model {
+        delivery_id: delivery.id,
+        number: 1,
+        site_id: event.site_id,
+        started_at: tx.now(),
+        duration_ms: 1,
+        status_code: Some(200),
+        error_class: None,
+        error: None,
+        response_headers: Some("{}".to_owned()),
+        response_body: None,
+        dns_us: None,
+        connect_us: None,
+        tls_us: None,
+        first_byte_us: None,
+        total_us: None,
+        request_headers: Some("{}".to_owned()),
+    };
+    (delivery, attempt)
+}
+
 on_both! {
-    /// Several nodes look after one database.
-    async fn weeks_are_made_once_and_ahead(app: &TestApp) {
-        if app.backend() != Backend::Postgres {
-            return;
-        }
+    async fn much_is_taken_away_a_little_at_a_time(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let id = app.subscribe(&site, &installed, &ALL_EVENTS, "https://hooks.example/").await;
+        // Nobody has made weeks for so late: everything goes one by one.
+        app.clock.advance_ms(20 * WEEK_MS);
         let db = &app.app.db;
-        let tables = async || -> Vec<String> {
-            let sql = "SELECT relname::text AS name FROM pg_class WHERE relispartition AND relkind = 'r' ORDER BY 1";
-            let rows = db.read().query_all_raw(Statement::from_string(db.backend(), sql)).await.unwrap();
-            rows.iter().map(|row| row.try_get("", "name").unwrap()).collect()
-        };
-        let week = db.now().0 / WEEK_MS;
-        let expected = |weeks: std::ops::RangeInclusive<i64>| {
-            let mut expected: Vec<String> = ["attempt", "event", "signed_event"]
-                .iter()
-                .flat_map(|of| {
-                    let weeks = weeks.clone().map(move |week| format!("{of}_w{week}"));
-                    weeks.chain([format!("{of}_rest")])
-                })
-                .collect();
-            expected.sort_unstable();
-            expected
-        };
-        assert_eq!(tables().await, expected(week..=week), "a start waits for no more than it needs");
-        partitions::make(db, AHEAD_MS).await.unwrap();
-        assert_eq!(tables().await, expected(week..=week + 4));
-        app.clock.advance_ms(2 * WEEK_MS);
-        for done in join_all((0..4).map(|_| partitions::make(db, AHEAD_MS))).await {
-            done.unwrap();
-        }
-        assert_eq!(tables().await, expected(week..=week + 6));
-        app.clock.advance_ms(2 * WEEK_MS);
-        for done in join_all((0..4).map(|_| partitions::drop_old(db, KEPT))).await {
-            done.unwrap();
-        }
-        assert_eq!(tables().await, expected(week + 3..=week + 6), "three days are kept, in whole weeks");
+        let tx = db.write().await.unwrap();
+        let events = events(&tx, SiteId(guid(&site.id)), None, MUCH);
+        let (deliveries, attempts): (Vec<_>, Vec<_>) =
+            events.iter().map(|event| accepted(&tx, event, SubscriptionId(guid(&id)))).unzip();
+        insert(&tx, events).await;
+        insert(&tx, deliveries).await;
+        insert(&tx, attempts).await;
+        tx.commit().await.unwrap();
+        assert_eq!(counts(app).await, [MUCH, MUCH, MUCH, 0]);
+
+        app.clock.advance_ms(72 * 3_600_000 + 1);
+        let partitions = if app.backend() == Backend::Postgres { 3 } else { 0 };
+        assert_eq!(clean_up(db, KEPT).await.unwrap(), Removed { partitions, ..removed(MUCH, MUCH, MUCH) });
+        assert_eq!(counts(app).await, [0; 4]);
     }
+}
+
+/// Several nodes look after one database. SQLite has no tables of a week.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn weeks_are_made_once_and_ahead() {
+    let Some(database) = TestDatabase::new(Backend::Postgres).await else { return };
+    let app = TestApp::start(database, Options::default()).await;
+    let db = &app.app.db;
+    let tables = async || -> Vec<String> {
+        let sql =
+            "SELECT relname::text AS name FROM pg_class WHERE relispartition AND relkind = 'r' ORDER BY 1";
+        let rows = db.read().query_all_raw(Statement::from_string(db.backend(), sql)).await.unwrap();
+        rows.iter().map(|row| row.try_get("", "name").unwrap()).collect()
+    };
+    let week = db.now().0 / WEEK_MS;
+    let expected = |weeks: std::ops::RangeInclusive<i64>| {
+        let mut expected: Vec<String> = ["attempt", "event", "signed_event"]
+            .iter()
+            .flat_map(|of| {
+                let weeks = weeks.clone().map(move |week| format!("{of}_w{week}"));
+                weeks.chain([format!("{of}_rest")])
+            })
+            .collect();
+        expected.sort_unstable();
+        expected
+    };
+    assert_eq!(tables().await, expected(week..=week), "a start waits for no more than it needs");
+    partitions::make(db, AHEAD_MS).await.unwrap();
+    assert_eq!(tables().await, expected(week..=week + 4));
+    app.clock.advance_ms(2 * WEEK_MS);
+    for done in join_all((0..4).map(|_| partitions::make(db, AHEAD_MS))).await {
+        done.unwrap();
+    }
+    assert_eq!(tables().await, expected(week..=week + 6));
+    app.clock.advance_ms(2 * WEEK_MS);
+    for done in join_all((0..4).map(|_| partitions::drop_old(db, KEPT))).await {
+        done.unwrap();
+    }
+    assert_eq!(tables().await, expected(week + 3..=week + 6), "three days are kept, in whole weeks");
+    app.app.stop().await;
 }
 
 on_both! {
@@ -195,6 +282,25 @@ on_both! {
         assert_eq!(receiver.count(), 3, "what waited is not sent");
         assert_eq!(app.account(&member).await["points"]["balance"], 80);
         assert_eq!(app.account(&other).await["points"]["balance"], 50);
+    }
+}
+
+on_both! {
+    async fn more_than_one_step_empties_is_expunged(app: &TestApp) {
+        let site = app.site().await;
+        let tx = app.app.db.write().await.unwrap();
+        let account = AccountId(tx.new_id());
+        insert(&tx, events(&tx, SiteId(guid(&site.id)), Some(account), 450)).await;
+        insert(&tx, events(&tx, SiteId(guid(&site.id)), None, 1)).await;
+        tx.commit().await.unwrap();
+
+        let body = json!({"accountId": account});
+        let expunged = app.call("POST", "/admin/v1/events/expunge").key(ADMIN_KEY, &site.id).json(&body).ok().await;
+        assert_eq!(expunged, json!({"expungedCount": 450}));
+        let rows = event::Entity::find().all(app.app.db.read()).await.unwrap();
+        let gone: Vec<&event::Model> = rows.iter().filter(|row| is_expunged(row)).collect();
+        assert_eq!((gone.len(), rows.len()), (450, 451));
+        assert!(gone.iter().all(|row| row.account_id == Some(account)));
     }
 }
 
