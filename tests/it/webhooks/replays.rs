@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::{
@@ -226,6 +227,22 @@ on_both! {
 }
 
 on_both! {
+    async fn of_replays_that_are_asked_for_at_once_one_is_started(app: &TestApp) {
+        let (site, id, _, started) = held_up(app).await;
+        let path = format!("{REPLAYS}/{}/cancel", text(&started["id"]));
+        app.call("POST", &path).key(ADMIN_KEY, &site.id).ok().await;
+        let since = json!({"since": BEGINNING});
+        let answers = join_all((0..8).map(|_| ask(app, &site, &id, &since))).await;
+        let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 428, 428, 428, 428, 428, 428, 428]);
+        for refused in answers.iter().filter(|answer| answer.status != 200) {
+            assert_eq!(refused.error().1, "WEBHOOK_REPLAY_RUNNING");
+        }
+    }
+}
+
+on_both! {
     async fn replays_that_rest_keep_no_other_from_going_on(app: &TestApp) {
         use entity::replay;
         use sea_orm::EntityTrait as _;
@@ -235,7 +252,7 @@ on_both! {
         let found = replay::Entity::find_by_id(resting["id"].as_str().unwrap().parse::<uuid::Uuid>().unwrap());
         let row = found.one(tx.conn()).await.unwrap().unwrap();
         // As many as a look takes, all of which began before the other.
-        let others = (1..20).map(|_| {
+        let others = (1..200).map(|_| {
             let id = entity::id::ReplayId(tx.new_id());
             replay::ActiveModel::from(replay::Model { id, ..row.clone() })
         });
@@ -244,7 +261,13 @@ on_both! {
         app.clock.advance_ms(1_000);
 
         let (site, _, id, receiver) = history(app).await;
-        let done = replay(app, &site, &id, &json!({"since": BEGINNING, "scope": "MISSING"})).await;
+        let started = ask(app, &site, &id, &json!({"since": BEGINNING, "scope": "MISSING"})).await.json();
+        app.clock.advance_ms(1);
+        // The first look sends those that rest to the back, the second has its turn.
+        for _ in 0..2 {
+            app.drain().await;
+        }
+        let done = get(app, &site, &started["webhookReplay"]).await;
         assert_eq!((&done["status"], &done["replayedCount"]), (&json!("DONE"), &json!(1)));
         assert_eq!(receiver.count(), 3);
         assert_eq!(get(app, &held_up_site, &resting).await["status"], "RUNNING");
