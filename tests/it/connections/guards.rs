@@ -1,7 +1,9 @@
 //! What must not work: a link twice, a state twice or in another browser, another site's account, hostile parameters.
 
 use entity::connection_invitation;
-use followpoints::connections::invitations::{KEPT_MS, delete_expired};
+use entity::id::InvitationId;
+use entity::kinds::InvitationStatus;
+use followpoints::connections::invitations::{KEPT_MS, LIFE_MS, delete_expired};
 use sea_orm::{EntityTrait as _, PaginatorTrait as _};
 use serde_json::json;
 
@@ -10,6 +12,7 @@ use crate::on_both;
 use crate::support::ADMIN_KEY;
 use crate::support::callers::UNKNOWN_ID;
 use crate::support::graph::{BRAND, Graph, PAGE};
+use crate::support::sources::insert;
 
 /// A token that nobody has.
 const UNKNOWN: &str = "/connect/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -229,6 +232,38 @@ on_both! {
         app.clock.advance_ms(1);
         app.invite(&site, "FACEBOOK").await;
         assert_eq!((tidy().await, connection_invitation::Entity::find().count(app.app.db.read()).await.unwrap()), (1, 1));
+    }
+}
+
+on_both! {
+    options: Graph::options().await,
+    async fn a_site_has_at_most_two_hundred_invitations_that_can_still_be_used(app: &TestApp) {
+        let site = app.site().await;
+        let first = app.invite(&site, "FACEBOOK").await;
+        let like = app.stored_invitations().await.remove(0);
+        let tx = app.app.db.write().await.unwrap();
+        let rows = (0..199).map(|number| {
+            let id = InvitationId(tx.new_id());
+            let status = if number == 0 { InvitationStatus::Used } else { like.status };
+            connection_invitation::Model { id, status, token_hash: id.0.as_bytes().to_vec(), ..like.clone() }
+        });
+        insert(&tx, rows).await;
+        tx.commit().await.unwrap();
+        let body = json!({"invitation": {"platform": "INSTAGRAM", "login": "FACEBOOK"}});
+        let invite = async || app.call("POST", INVITATIONS).key(ADMIN_KEY, &site.id).json(&body).send().await;
+
+        assert_eq!(invite().await.status.as_u16(), 200, "one was used");
+        let what = "a site can have at most 200 invitations that can still be used; revoke some";
+        let refusal = json!({"message": what, "details": {"applicationError": {
+            "code": "TOO_MANY_CONNECTION_INVITATIONS", "description": what, "data": {},
+        }}});
+        let refused = invite().await;
+        assert_eq!((refused.status.as_u16(), refused.json()), (428, refusal));
+        let path = format!("{INVITATIONS}/{}", first.id);
+        app.call("DELETE", &path).key(ADMIN_KEY, &site.id).ok().await;
+        assert_eq!([invite().await, invite().await].map(|answer| answer.status.as_u16()), [200, 428]);
+        app.clock.advance_ms(LIFE_MS);
+        assert_eq!(invite().await.status.as_u16(), 200, "those before have ended");
     }
 }
 

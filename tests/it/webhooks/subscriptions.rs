@@ -1,5 +1,8 @@
 //! Making, changing and seeing subscriptions.
 
+use entity::id::SubscriptionId;
+use entity::subscription;
+use sea_orm::EntityTrait as _;
 use serde_json::{Value, json};
 
 use super::{
@@ -8,6 +11,7 @@ use super::{
 use crate::on_both;
 use crate::support::client::Answer;
 use crate::support::receiver::Receiver;
+use crate::support::sources::insert;
 use crate::support::world::{ALL_EVENTS, Site, text};
 use crate::support::{ADMIN_KEY, Options, TestApp};
 
@@ -320,5 +324,32 @@ on_both! {
         let none = json!({"maxPerSecond": null, "filter": null, "signatureHeaders": null, "customHeaders": null});
         let left = [Value::Null, Value::Null, json!([]), json!([])];
         assert_eq!(shown(&patch_subscription(app, &site, &id, &none).await), left);
+    }
+}
+
+on_both! {
+    async fn a_site_has_at_most_a_thousand_subscriptions(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let other = app.site().await;
+        app.install(&other, ADMIN_KEY, &installed.id).await;
+        let new = json!({"appId": installed.id, "eventTypes": [FOLLOWED], "url": "https://hooks.example/"});
+        assert_eq!(create(app, &site, &new).await.status.as_u16(), 200);
+        let like = subscription::Entity::find().one(app.app.db.read()).await.unwrap().unwrap();
+        let tx = app.app.db.write().await.unwrap();
+        let rows = (0..998).map(|_| subscription::Model { id: SubscriptionId(tx.new_id()), ..like.clone() });
+        insert(&tx, rows).await;
+        tx.commit().await.unwrap();
+
+        assert_eq!(create(app, &site, &new).await.status.as_u16(), 200, "the thousandth");
+        let refused = create(app, &site, &new).await;
+        let what = "a site has at most 1000 webhook subscriptions";
+        assert_eq!(
+            (refused.status.as_u16(), refused.json()),
+            (428, application_error("TOO_MANY_SUBSCRIPTIONS", what))
+        );
+        assert_eq!(create(app, &other, &new).await.status.as_u16(), 200, "another site has its own");
+        let path = format!("{SUBSCRIPTIONS}/{}", like.id);
+        app.call("DELETE", &path).key(ADMIN_KEY, &site.id).ok().await;
+        assert_eq!(create(app, &site, &new).await.status.as_u16(), 200);
     }
 }
