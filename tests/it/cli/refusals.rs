@@ -62,6 +62,10 @@ fn g8_a_bad_setting_is_told_with_what_it_must_be_and_secrets_are_not_repeated() 
         ("NATS_REPLICAS", "0", NATS_REPLICAS),
         ("NATS_REPLICAS", "6", NATS_REPLICAS),
         ("NATS_REPLICAS", "three", NATS_REPLICAS),
+        ("RETAIN_ANSWERS_DAYS", "0", DAYS),
+        ("RETAIN_DELIVERIES_DAYS", "3651", DAYS),
+        ("RETAIN_EVENTS_DAYS", "-1", DAYS),
+        ("RETAIN_EVENTS_DAYS", "seven", DAYS),
     ];
     for (name, value, form) in cases {
         let mut sandbox = Sandbox::new();
@@ -93,6 +97,7 @@ const NATS_SIGN_INS: &str = "{name} has different user names, passwords or token
 const NATS_NO_URL: &str = "{name} is set without FOLLOWPOINTS_NATS_URL; set both or none";
 const NATS_STREAM: &str = "{name} is {value}; it must be 1 to 64 letters, digits, hyphens and underscores";
 const NATS_REPLICAS: &str = "{name} is {value}; it must be a number from 1 to 5, best 1 or 3";
+const DAYS: &str = "{name} is {value}; it must be a number of days from 1 to 3650";
 
 #[test]
 fn g8_a_credentials_file_that_is_none_is_told_without_what_is_in_it() {
