@@ -197,11 +197,24 @@ on_both! {
 on_both! {
     async fn answers_with_tokens_may_not_be_cached(app: &TestApp) {
         let all = app.everything().await;
-        let answer = app.token(&json!({"grantType": "anonymous", "clientId": all.front_end})).await;
-        assert_eq!(
-            answer.headers.get("cache-control").map(|value| value.to_str().unwrap()),
-            Some("no-store")
-        );
+        let of_member = format!("/admin/v1/members/{}/tokens", all.member.id);
+        let of_nobody = format!("/admin/v1/members/{UNKNOWN_ID}/tokens");
+        let members = [(of_member.as_str(), 200), (of_nobody.as_str(), 404)];
+        let grant = json!({"grantType": "anonymous", "clientId": all.front_end});
+        let nothing = Value::Null;
+        let grants = PATHS.into_iter().flat_map(|path| [(path, &grant, 200), (path, &nothing, 400)]);
+        let mut answers = Vec::new();
+        for (path, body, status) in grants {
+            answers.push((path, status, app.call("POST", path).json(body).send().await));
+        }
+        for (path, status) in members {
+            answers.push((path, status, app.call("POST", path).auth(&all.admin.secret).send().await));
+        }
+        for (path, status, answer) in answers {
+            assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.text);
+            let cached = answer.headers.get("cache-control").map(|value| value.to_str().unwrap());
+            assert_eq!(cached, Some("no-store"), "{path} with {status}");
+        }
     }
 }
 
