@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::NewMember;
+use crate::access::oauth::GrantError;
 use crate::access::token_api::TokenResponse;
 use crate::app::App;
 use crate::http::Tag;
@@ -168,7 +169,10 @@ impl MembersApi {
     ) -> Result<Json<TokenResponse>, Problem> {
         let site = caller.site()?;
         let member = self.find(site, id.0).await?;
-        let tokens = self.app.grants.member(site, member.id, None).await.map_err(Problem::internal)?;
+        let tokens = self.app.grants.member(site, member.id, None).await.map_err(|error| match error {
+            GrantError::Store(error) => Problem::from(error),
+            other => Problem::internal(other),
+        })?;
         Ok(Json(tokens.into()))
     }
 }

@@ -1,12 +1,8 @@
 //! Tokens that are accepted, and the members that they make known.
 
-use entity::id::SiteId;
-use followpoints::members::MemberLookup;
 use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, Header};
-use sea_orm::DbErr;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::{
     AUDIENCE, FOLLOWED, asymmetric, claims, claims_with, issuer, known, status, trust, trusting_site,
@@ -200,10 +196,12 @@ on_both! {
 
 on_both! {
     async fn a_member_who_cannot_be_looked_up_for_want_of_a_connection_may_try_again(app: &TestApp) {
-        let lookup = MemberLookup::start(&app.app.db);
+        trusting_site(app, issuer("publicKeyPem", keys::ED_PUBLIC)).await;
+        let key = keys::ed(keys::ED_PRIVATE);
+        assert_eq!(status(app, &key.sign(&claims("u-1"))).await, 200, "the issuer is known");
         app.app.db.close().await.unwrap();
-        // It is answered with 503 and `Retry-After`, as every shortage of connections is.
-        let found = lookup.find(SiteId(Uuid::from_u128(1)), "u-1".to_owned()).await;
-        assert!(matches!(found, Err(DbErr::ConnectionAcquire(_))), "{found:?}");
+        let answer = app.call("GET", FOLLOWED).auth(&key.sign(&claims("u-2"))).send().await;
+        assert_eq!((answer.status.as_u16(), answer.json()), (503, json!({"message": "", "details": {}})));
+        assert_eq!(answer.headers["retry-after"], "1");
     }
 }
