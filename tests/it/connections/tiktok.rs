@@ -1,5 +1,9 @@
 //! A brand's account at `TikTok`, by API for Business.
 
+use entity::connection;
+use entity::kinds::{ConnectionLogin, Platform};
+use followpoints::connections::REFRESH_PURPOSE;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::{Browser, parameter};
@@ -130,6 +134,42 @@ mod the_account_is_connected_and_its_token_renewed {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn postgres() {
         super::connects_and_renews(crate::support::Backend::Postgres).await;
+    }
+}
+
+async fn renews_once(backend: crate::support::Backend) {
+    let Some((app, tiktok)) = started(backend).await else { return };
+    let site = app.site().await;
+    let now = app.app.db.now();
+    app.store(connection::Model {
+        platform: Platform::Tiktok,
+        login: ConnectionLogin::TiktokBusiness,
+        page_id: None,
+        owner_id: None,
+        refresh_token: Some(app.app.sealer.seal(REFRESH_PURPOSE, b"rft.once").unwrap()),
+        token_expires_at: Some(now.plus_ms(HOUR_MS)),
+        ..app.blank_connection(&site, "bizopen_8LRRn1ZpYGVLUJnFrpbhVCXh")
+    })
+    .await;
+    tiktok.answer([says(&tokens())]);
+    let node = || app.app.connections.clone();
+    let looks = join_all((0..8).map(|_| async move { node().check_due().await.unwrap() })).await;
+    assert_eq!((looks.iter().sum::<usize>(), tiktok.count()), (1, 1), "{looks:?}");
+    let stored = app.stored_connections().await.remove(0);
+    assert_eq!(app.refresh_token_of(&stored).unwrap(), tokens()["data"]["refresh_token"]);
+    app.app.stop().await;
+}
+
+/// A refresh token works once.
+mod of_nodes_that_look_at_once_one_renews_the_token {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn sqlite() {
+        super::renews_once(crate::support::Backend::Sqlite).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn postgres() {
+        super::renews_once(crate::support::Backend::Postgres).await;
     }
 }
 
