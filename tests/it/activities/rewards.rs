@@ -1,10 +1,12 @@
 //! Rules: what earns, how often, and what has to wait for a proof.
 
-use entity::item;
 use entity::kinds::ActivityType::{DmYou, MentionedYou};
 use entity::kinds::MentionType::{Mention, Tag};
+use entity::{activity_rule, item};
 use followpoints::activities::rules::{Limits, PerMember, Period, Requires};
-use followpoints::activities::{Conditions, Fate, Sighting};
+use followpoints::activities::{Conditions, Fate, Sighting, Understood};
+use futures_util::future::join_all;
+use sea_orm::EntityTrait as _;
 
 use super::stage::{MIA, Says, Stage, done};
 use crate::on_both;
@@ -53,6 +55,74 @@ on_both! {
         app.clock.advance_ms(48 * 3_600_000);
         assert_eq!(message(&joe, "f").await, "CAPPED", "the rule has awarded all its points");
         assert_eq!((stage.balance(&one).await, stage.balance(&two).await), (20, 10));
+    }
+}
+
+/// People with their handles.
+const CROWD: [(&str, &str); 8] = [
+    ("71", "a_brews"),
+    ("72", "b_brews"),
+    ("73", "c_brews"),
+    ("74", "d_brews"),
+    ("75", "e_brews"),
+    ("76", "f_brews"),
+    ("77", "g_brews"),
+    ("78", "h_brews"),
+];
+
+/// Records each of `things` by itself, all at once.
+async fn record_at_once(stage: &Stage<'_>, things: Vec<Understood>) {
+    let recorders = things.into_iter().map(|thing| (stage.recorder(), thing));
+    let recorded = recorders.map(|(recorder, thing)| async move { recorder.record(vec![thing]).await });
+    for done in join_all(recorded).await {
+        done.unwrap();
+    }
+}
+
+on_both! {
+    async fn a_rule_gives_no_more_than_its_total_to_those_who_come_at_once(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let limits = Limits { per_member: None, total_points: Some(30) };
+        stage.rule(DmYou, 10, limits, Requires::default()).await;
+        let (mut members, mut things) = (Vec::new(), Vec::new());
+        for (person, handle) in CROWD {
+            let member = app.member(&stage.site, handle).await;
+            stage.claim(&member, handle).await;
+            members.push(member);
+            let says = Says { external: Some(person), handle: Some(handle), ..MIA };
+            let item = stage.item(&format!("message:{person}")).await;
+            things.push((item, Fate::Seen(Box::new(stage.message(&says, person, "hello")))));
+        }
+        record_at_once(&stage, things).await;
+
+        let mut outcomes: Vec<_> = stage.activities().await.into_iter().map(|row| row.1).collect();
+        outcomes.sort_unstable();
+        assert_eq!(outcomes, [["AWARDED"; 3].as_slice(), &["CAPPED"; 5]].concat());
+        let mut points = 0;
+        for member in &members {
+            points += stage.balance(member).await;
+        }
+        assert_eq!(points, 30);
+        let rule = activity_rule::Entity::find().one(app.app.db.read()).await.unwrap().unwrap();
+        assert_eq!(rule.awarded_points, 30);
+    }
+}
+
+on_both! {
+    async fn g1_a_person_who_sends_codes_of_two_members_at_once_counts_for_one(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let follower = Says { follows: Some(true), ..MIA };
+        let (mut members, mut things) = (Vec::new(), Vec::new());
+        for mid in ["m1", "m2"] {
+            let member = app.member(&stage.site, mid).await;
+            let code = stage.code(&member).await;
+            members.push(member);
+            let item = stage.item(&format!("message:{mid}")).await;
+            things.push((item, Fate::Seen(Box::new(stage.message(&follower, mid, &code)))));
+        }
+        record_at_once(&stage, things).await;
+        assert_eq!(stage.balance(&members[0]).await + stage.balance(&members[1]).await, 30);
+        assert_eq!(stage.follows().await.len(), 1);
     }
 }
 
