@@ -55,6 +55,7 @@ pub mod secrets;
 pub mod sending;
 pub mod signature_headers;
 pub mod signing;
+mod slots;
 pub mod standard;
 mod stream;
 mod subscription_api;

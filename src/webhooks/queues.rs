@@ -12,17 +12,8 @@ use super::agenda::Agenda;
 use super::claims::{Ahead, Due, Found};
 use super::endpoints::Owned;
 use super::queue::{Blocked, Breaker, Lane, QUEUE_MAX, Queue};
+use super::slots::Slots;
 
-/// Tries under way at once.
-const IN_FLIGHT_MAX: usize = 768;
-/// Of these, at most so many may be first tries at endpoints that work. However many of the others hang, 128 are left for them.
-const FRESH_IN_FLIGHT_MAX: usize = 448;
-/// Of these, at most so many may be first tries at endpoints of which it is not known.
-const UNPROVEN_IN_FLIGHT_MAX: usize = 256;
-/// Of these, at most so many may be resends.
-const RESENDS_IN_FLIGHT_MAX: usize = 256;
-/// Of these, at most so many may be for endpoints that fail.
-const PROBES_IN_FLIGHT_MAX: usize = 128;
 /// Jobs kept in memory.
 pub(super) const HELD_MAX: usize = 20_000;
 /// Jobs in memory at which endpoints whose breaker is open get no more.
@@ -54,8 +45,7 @@ pub(super) struct State {
     queues: HashMap<SubscriptionId, Queue>,
     agenda: Agenda,
     pub(super) held: HashSet<DeliveryId>,
-    /// Tries under way, by their lane.
-    in_flight: [usize; Lane::COUNT],
+    slots: Slots,
     /// Endpoints whose receiver answered 410, until their subscription is disabled: nothing more is sent to them.
     pub(super) gone: HashSet<SubscriptionId>,
     pub(super) is_stopping: bool,
@@ -120,7 +110,7 @@ impl State {
             queues: HashMap::new(),
             agenda: Agenda::new(),
             held: HashSet::new(),
-            in_flight: [0; Lane::COUNT],
+            slots: Slots::default(),
             gone: HashSet::new(),
             is_stopping: false,
             wants_more: false,
@@ -233,19 +223,12 @@ impl State {
 
     /// Tries under way.
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.iter().sum()
+        self.slots.in_use()
     }
 
     /// Whether a try of `lane` may find both a turn and a slot.
     pub(super) fn has_turns(&self, lane: Lane) -> bool {
-        let max = match lane {
-            Lane::Fresh => FRESH_IN_FLIGHT_MAX,
-            Lane::Unproven => UNPROVEN_IN_FLIGHT_MAX,
-            Lane::Resends => RESENDS_IN_FLIGHT_MAX,
-            Lane::Probes => PROBES_IN_FLIGHT_MAX,
-        };
-        let is_full = self.in_flight() >= IN_FLIGHT_MAX || self.in_flight[lane as usize] >= max;
-        !is_full && self.agenda.turns(lane) > 0
+        self.slots.has_room(lane) && self.agenda.turns(lane) > 0
     }
 
     /// The next job of `lane` that may start: the endpoint whose turn it is gives one and goes to the back; one that may not start
@@ -262,7 +245,7 @@ impl State {
             match queue.take(now, lane) {
                 Ok(job) => {
                     self.wants_more |= queue.has_more && queue.len() < QUEUE_MAX / 4;
-                    self.in_flight[lane as usize] += 1;
+                    self.slots.take(lane);
                     self.note(subscription);
                     return Next::Job(Box::new(job), lane);
                 }
@@ -288,7 +271,7 @@ impl State {
 
     /// Frees the slot in `lane` of `job`.
     pub(super) fn release(&mut self, job: &Job, lane: Lane, has_failed: bool) {
-        self.in_flight[lane as usize] -= 1;
+        self.slots.give_back(lane);
         let subscription = job.target.subscription_id;
         if let Some(queue) = self.queues.get_mut(&subscription) {
             if queue.release(job, has_failed) {
@@ -305,7 +288,7 @@ impl State {
 
     /// Frees the slot in `lane` of `job`, which could not be tried: it is read again, and what comes behind it in its order.
     pub(super) fn put_back(&mut self, job: &Job, lane: Lane) {
-        self.in_flight[lane as usize] -= 1;
+        self.slots.give_back(lane);
         if let Some(queue) = self.queues.get_mut(&job.target.subscription_id) {
             queue.put_back();
         }
