@@ -1,9 +1,8 @@
 //! A site's front-ends: the `clientId` of the SDK's OAuthStrategy, and the origins that browsers may call from.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
 
-use entity::id::{OauthClientId, SiteId};
+use entity::id::{OauthClientId, SiteId, Timestamp};
 use entity::oauth_client;
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
@@ -11,8 +10,8 @@ use crate::db::{Db, Tx};
 
 /// Origins of one front-end.
 pub const ORIGINS_MAX: usize = 20;
-/// How long the origins are used before they are read again.
-const ORIGINS_FRESH_MS: u128 = 5_000;
+/// How long the origins are used before they are read again, in milliseconds.
+const ORIGINS_FRESH_MS: i64 = 5_000;
 
 /// Makes a front-end of `site`.
 pub async fn create_oauth_client(
@@ -84,7 +83,7 @@ pub fn is_origin(text: &str) -> bool {
 }
 
 /// When the origins were read, and each site's.
-type Known = (Instant, Arc<Vec<(SiteId, Vec<String>)>>);
+type Known = (Timestamp, Arc<Vec<(SiteId, Vec<String>)>>);
 
 /// The origins of all sites, kept for a few seconds: a preflight has no credentials that would name a site.
 #[derive(Clone)]
@@ -114,16 +113,16 @@ impl Origins {
     }
 
     async fn load(&self) -> Result<Arc<Vec<(SiteId, Vec<String>)>>, DbErr> {
+        let now = self.db.now();
         if let Some((at, known)) = &*self.known.read().unwrap_or_else(PoisonError::into_inner)
-            && at.elapsed().as_millis() < ORIGINS_FRESH_MS
+            && (0..ORIGINS_FRESH_MS).contains(&(now.0 - at.0))
         {
             return Ok(Arc::clone(known));
         }
         let clients = oauth_client::Entity::find().all(self.db.read()).await?;
         let known =
             Arc::new(clients.iter().map(|client| (client.site_id, origins(client))).collect::<Vec<_>>());
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) =
-            Some((Instant::now(), Arc::clone(&known)));
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&known)));
         Ok(known)
     }
 }

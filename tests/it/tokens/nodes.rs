@@ -73,3 +73,27 @@ async fn tokens_of_one_node_are_good_on_the_other_and_issuers_are_forgotten_with
     second.stop().await;
     first.app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_is_known_and_forgotten_on_every_node_within_five_seconds() {
+    let Some((first, second)) = two_nodes().await else { return };
+    let node = Client::new(&second);
+    let site = first.site().await;
+    let is_shared = async || {
+        let call = node.call("OPTIONS", PROGRAM).header("origin", "https://shop.example");
+        let answer = call.header("access-control-request-method", "GET").send().await;
+        answer.headers.contains_key("access-control-allow-origin")
+    };
+    assert!(!is_shared().await);
+    let front_end = first.front_end(&site, &["https://shop.example"]).await;
+    first.clock.advance_ms(4_999);
+    assert!(!is_shared().await, "it does not ask for every request");
+    first.clock.advance_ms(1);
+    assert!(is_shared().await);
+    let path = format!("/admin/v1/oauth-clients/{front_end}");
+    first.call("DELETE", &path).key(ADMIN_KEY, &site.id).ok().await;
+    first.clock.advance_ms(5_000);
+    assert!(!is_shared().await);
+    second.stop().await;
+    first.app.stop().await;
+}
