@@ -15,7 +15,8 @@ use crate::support::Options;
 use crate::support::keys::{self, HMAC_SECRET, Key};
 use crate::support::receiver::{Receiver, Reply};
 
-fn set(keys: &[Value]) -> Reply {
+/// A key set as a provider answers it.
+pub fn set(keys: &[Value]) -> Reply {
     Reply::status(200).header("content-type", "application/json").body(json!({"keys": keys}).to_string())
 }
 
