@@ -23,7 +23,7 @@ use crate::http::limits::Limits;
 use crate::ids::{IdGenerator, RandomIds};
 use crate::inbox;
 use crate::instagram::graph::Graph;
-use crate::instagram::tags::TagPoller;
+use crate::instagram::tags::{self, TagPoller};
 use crate::instagram::understand::Instagram;
 use crate::metrics::Metrics;
 use crate::nets::Nets;
@@ -63,8 +63,8 @@ pub struct Seams {
     pub ids: Arc<dyn IdGenerator>,
     /// How names become addresses.
     pub resolver: Arc<dyn Resolve>,
-    /// How long after the start what has ended is first deleted.
-    pub clean_up_first: Duration,
+    /// How long after the start the work in the background first looks whether there is something to do; else each has its own time.
+    pub first_look: Option<Duration>,
 }
 
 impl Default for Seams {
@@ -73,7 +73,7 @@ impl Default for Seams {
             clock: Arc::<SystemClock>::default(),
             ids: Arc::new(RandomIds::default()),
             resolver: Arc::new(SystemResolver),
-            clean_up_first: CLEAN_UP_FIRST,
+            first_look: None,
         }
     }
 }
@@ -187,8 +187,9 @@ impl App {
         let dispatcher =
             Box::pin(Dispatcher::start(db.clone(), configs.clone(), ways, metrics.clone())).await?;
         let mut upkeep = JoinSet::new();
-        upkeep.spawn(clean_up(db.clone(), config.retention, seams.clean_up_first));
-        let ground = Ground { db: &db, sealer: &sealer, client: &client, clock: &seams.clock };
+        let first_look = seams.first_look;
+        upkeep.spawn(clean_up(db.clone(), config.retention, first_look.unwrap_or(CLEAN_UP_FIRST)));
+        let ground = Ground { db: &db, sealer: &sealer, client: &client, clock: &seams.clock, first_look };
         let social = Social::start(
             config,
             &ground,
@@ -254,6 +255,7 @@ struct Ground<'a> {
     sealer: &'a Sealer,
     client: &'a Client,
     clock: &'a Arc<dyn Clock>,
+    first_look: Option<Duration>,
 }
 
 /// What deals with social platforms.
@@ -268,7 +270,7 @@ struct Social {
 impl Social {
     /// Starts their workers.
     fn start(config: &Config, ground: &Ground<'_>, recorder: Recorder, upkeep: &mut JoinSet<()>) -> Self {
-        let Ground { db, sealer, client, clock } = *ground;
+        let Ground { db, sealer, client, clock, first_look } = *ground;
         let PlatformSettings { meta, tiktok } = config.platforms.clone();
         let graph = Graph::new(client.clone(), meta, Arc::clone(clock));
         let instagram = Instagram::new(db.clone(), sealer.clone(), graph);
@@ -277,20 +279,20 @@ impl Social {
         let sources = Sources::new(db.clone(), recorder, platforms);
         upkeep.spawn(sources.clone().run());
         let tags = TagPoller::new(instagram.clone(), config.platforms.meta.tags_minutes);
-        upkeep.spawn(tags.clone().run());
+        upkeep.spawn(tags.clone().run(first_look.unwrap_or(tags::TICK)));
         upkeep.spawn(instagram.clone().answer());
-        upkeep.spawn(read_tiktok(tiktok.clone()));
+        upkeep.spawn(read_tiktok(tiktok.clone(), first_look.unwrap_or(READ_EVERY)));
         let settings = config.platforms.clone();
         let connections =
             Connections::new(db.clone(), sealer.clone(), client.clone(), settings, &config.public_url);
-        upkeep.spawn(check_connections(connections.clone()));
+        upkeep.spawn(check_connections(connections.clone(), first_look.unwrap_or(CHECK_EVERY)));
         Self { sources, instagram, tags, tiktok, connections }
     }
 }
 
 /// Reads posts on `TikTok`, now and then.
-async fn read_tiktok(tiktok: Tiktok) {
-    let mut ticks = interval_at(Instant::now() + READ_EVERY, READ_EVERY);
+async fn read_tiktok(tiktok: Tiktok, first: Duration) {
+    let mut ticks = interval_at(Instant::now() + first, READ_EVERY);
     loop {
         ticks.tick().await;
         if let Err(error) = tiktok.poll_due().await {
@@ -300,8 +302,8 @@ async fn read_tiktok(tiktok: Tiktok) {
 }
 
 /// Looks how connections are, and forgets what is to be forgotten, now and then.
-async fn check_connections(connections: Connections) {
-    let mut ticks = interval_at(Instant::now() + CHECK_EVERY, CHECK_EVERY);
+async fn check_connections(connections: Connections, first: Duration) {
+    let mut ticks = interval_at(Instant::now() + first, CHECK_EVERY);
     loop {
         ticks.tick().await;
         if let Err(error) = connections.check_due().await {

@@ -29,7 +29,7 @@ pub const PAGES_MAX: usize = 5;
 /// Pages that are read the first time: what is not marked then would count as new later.
 pub const FIRST_PAGES_MAX: usize = 40;
 /// How often it is looked whether some are due.
-const TICK: Duration = Duration::from_secs(15);
+pub const TICK: Duration = Duration::from_secs(15);
 /// Connections that one look takes.
 const POLLS_MAX: u64 = 64;
 /// Connections that are read at a time.
@@ -56,9 +56,9 @@ impl TagPoller {
         Self { instagram, every_ms: i64::from(every_minutes) * 60_000, working: Arc::default() }
     }
 
-    /// Reads until the task is dropped.
-    pub async fn run(self) {
-        let mut ticks = interval_at(Instant::now() + TICK, TICK);
+    /// Reads until the task is dropped, after `first` for the first time.
+    pub async fn run(self, first: Duration) {
+        let mut ticks = interval_at(Instant::now() + first, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;

@@ -6,10 +6,10 @@ use followpoints::connections::TOKEN_PURPOSE;
 use serde_json::json;
 
 use super::Browser;
-use crate::on_both;
-use crate::support::TestApp;
 use crate::support::graph::{BRAND, Fault, Graph, INSTAGRAM_TOKEN, PAGE, PAGE_TOKEN};
 use crate::support::world::Site;
+use crate::support::{TestApp, until};
+use crate::{on_both, on_both_databases};
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -64,6 +64,21 @@ on_both! {
         assert_eq!(graph.subscribed(PAGE), None);
         assert_eq!(check(app).await, 1);
         assert_eq!(graph.subscribed(PAGE), Some(vec!["feed".to_owned()]));
+    }
+}
+
+on_both_databases! {
+    async fn connections_are_looked_after_by_themselves(database: TestDatabase) {
+        let app = TestApp::start_apart_with(database, Graph::options().await).await;
+        let (graph, site) = (Graph::of(&app), app.site().await);
+        let mut row = app.blank_connection(&site, BRAND);
+        row.token = Some(app.app.sealer.seal(TOKEN_PURPOSE, PAGE_TOKEN.as_bytes()).unwrap());
+        app.store(row).await;
+        assert_eq!(graph.subscribed(PAGE), None);
+        let app = app.restart_at_work().await;
+        let fields = until("the lost subscription is made again", async || graph.subscribed(PAGE)).await;
+        assert_eq!(fields, ["feed"]);
+        app.app.stop().await;
     }
 }
 

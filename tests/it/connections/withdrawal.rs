@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
-use entity::id::{ItemId, MemberId, SiteId, Timestamp};
+use entity::id::{ItemId, MemberId, SiteId};
 use entity::kinds::{ConnectionLogin, ItemStatus, Platform};
 use entity::{activity, item};
 use followpoints::access::Identity;
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 
 use super::Browser;
 use crate::ingest::signature;
-use crate::on_both;
 use crate::support::client::Answer;
 use crate::support::dump::dump;
 use crate::support::graph::{BRAND, payload};
 use crate::support::sources;
 use crate::support::world::{Member, Site, text};
-use crate::support::{Options, TestApp};
+use crate::support::{Options, TestApp, until};
+use crate::{on_both, on_both_databases};
 
 /// The secrets that the vectors are signed with.
 const FACEBOOK_SECRET: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
@@ -222,7 +222,27 @@ on_both! {
         // By either of the ids that a person of Instagram Login has.
         send(app, "instagram-login/data-deletion", &vector("deauthorize_ig_login")).await;
         assert_eq!(app.stored_connections().await, []);
-        assert!(app.app.db.now() > Timestamp(0));
+    }
+}
+
+on_both_databases! {
+    async fn demands_are_carried_out_by_themselves(database: TestDatabase) {
+        let app = TestApp::start_apart_with(database, options()).await;
+        app.clock.advance_ms(BEFORE_MS - app.app.db.now().0);
+        let site = app.site().await;
+        app.store(app.blank_connection(&site, BRAND)).await;
+        let demanded = send(&app, "facebook-login/data-deletion", &vector("data_deletion_fb_login")).await.json();
+        let path = format!("/privacy/deletion?code={}", text(&demanded["confirmation_code"]));
+        let page = Browser::new(&app).get(&path).await;
+        assert!(page.text.contains("is being carried out"), "{}", page.text);
+
+        let app = app.restart_at_work().await;
+        until("it is carried out", async || {
+            let page = Browser::new(&app).get(&path).await;
+            page.text.contains("was carried out at").then_some(())
+        })
+        .await;
+        app.app.stop().await;
     }
 }
 

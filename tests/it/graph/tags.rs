@@ -6,8 +6,9 @@ use sea_orm::ActiveValue::Set;
 use serde_json::{Value, json};
 
 use super::stage::{Stage, properties, seen};
-use crate::on_both;
 use crate::support::graph::{Fault, Graph, payload};
+use crate::support::{TestApp, until};
+use crate::{on_both, on_both_databases};
 
 fn tag(number: usize) -> Value {
     json!({
@@ -210,5 +211,26 @@ on_both! {
         stage.set(|row| row.poll_due_at = Set(app.app.db.now())).await;
         app.app.tags.poll_due().await.unwrap();
         assert_eq!(stage.connection().await.poll_due_at, app.app.db.now().plus_ms(3 * 60_000));
+    }
+}
+
+on_both_databases! {
+    async fn tags_are_read_by_themselves(database: TestDatabase) {
+        let app = TestApp::start_apart_with(database, Graph::options().await).await;
+        let stage = Stage::new(&app).await;
+        stage.graph.tags(tags(0..1));
+        let now = app.app.db.now();
+        stage
+            .set(|row| {
+                row.has_polled = Set(true);
+                row.poll_due_at = Set(now);
+            })
+            .await;
+        let Stage { graph, site, .. } = stage;
+        let app = app.restart_at_work().await;
+        let stage = Stage { app: &app, graph, site };
+        let told = until("the tag becomes an activity", async || stage.activities().await.pop()).await;
+        assert_eq!((told.0.as_str(), told.1.as_str()), ("MENTIONED_YOU_SOCIAL", "18000000"));
+        app.app.stop().await;
     }
 }

@@ -4,3 +4,4 @@ mod browsers;
 mod health;
 mod limits;
 mod pressure;
+mod upkeep;

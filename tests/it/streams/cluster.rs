@@ -8,7 +8,8 @@ use super::{
     states, subscribe,
 };
 use crate::on_both_databases;
-use crate::support::nats::{Cluster, until};
+use crate::support::nats::Cluster;
+use crate::support::until;
 use crate::support::world::text;
 use crate::support::{Options, TestApp};
 

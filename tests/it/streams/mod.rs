@@ -9,7 +9,8 @@ mod subscriptions;
 
 use serde_json::{Value, json};
 
-use crate::support::nats::{Observer, Server, until};
+use crate::support::nats::{Observer, Server};
+use crate::support::until;
 use crate::support::world::{InstalledApp, Member, Site, text};
 use crate::support::{ADMIN_KEY, Options, TestApp, TestDatabase};
 

@@ -8,7 +8,8 @@ use super::{
     members, patch, service, states, subscribe,
 };
 use crate::support::TestApp;
-use crate::support::nats::{Observer, Server, until};
+use crate::support::nats::{Observer, Server};
+use crate::support::until;
 use crate::support::world::text;
 use crate::{on_both, on_both_databases};
 

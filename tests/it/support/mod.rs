@@ -39,6 +39,8 @@ use followpoints::streams;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
+use self::process::LOOK;
+
 /// 2024-08-01T11:51:41.431Z.
 pub const START: Timestamp = Timestamp(1_722_513_101_431);
 /// The instance key of every test.
@@ -202,6 +204,12 @@ impl TestApp {
         Self { app, clock, config, seams, client, database, apart }
     }
 
+    /// The same, and the work in the background begins at once.
+    pub async fn restart_at_work(mut self) -> Self {
+        self.seams.first_look = Some(Duration::ZERO);
+        self.restart().await
+    }
+
     /// Starts it again on the same database, after it was stopped, with `config` as it now is.
     pub async fn again(self) -> Self {
         let Self { app, clock, config, seams, client, database, apart } = self;
@@ -229,6 +237,20 @@ impl TestApp {
         let drained = tokio::time::timeout(ENOUGH, self.app.dispatcher.drain()).await;
         drained.expect("deliveries come to an end").unwrap();
     }
+}
+
+/// Looks now and then until there is something.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut looks = tokio::time::interval(LOOK);
+    let found = async {
+        loop {
+            looks.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(ENOUGH, found).await.unwrap_or_else(|_| panic!("{what}: in vain"))
 }
 
 fn parts(database: &TestDatabase, options: Options) -> (Config, Arc<ManualClock>, Seams) {

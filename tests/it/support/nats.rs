@@ -15,8 +15,7 @@ use followpoints::streams::Given;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::ENOUGH;
-use super::process::LOOK;
+use super::until;
 
 /// A server, or the place of one that was killed. What runs is killed at the end.
 pub struct Server {
@@ -297,20 +296,6 @@ fn read(message: &Value) -> Stored {
         headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         payload: decoded(&message["data"]),
     }
-}
-
-/// Looks now and then until there is something.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let mut looks = tokio::time::interval(LOOK);
-    let found = async {
-        loop {
-            looks.tick().await;
-            if let Some(found) = look().await {
-                return found;
-            }
-        }
-    };
-    tokio::time::timeout(ENOUGH, found).await.unwrap_or_else(|_| panic!("{what}: in vain"))
 }
 
 /// A file in a folder that lasts as long as the test wants.

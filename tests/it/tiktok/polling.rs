@@ -9,9 +9,9 @@ use super::{
     BUSINESS, HOUR, activities, brewery, connect, items, outcomes, post, push, reward_mentions, send, states,
     statuses, work,
 };
-use crate::on_both;
-use crate::support::TestApp;
 use crate::support::tiktok::{BUSINESS_SECRET, Tiktok, options, payload, payload_text};
+use crate::support::{TestApp, until};
+use crate::{on_both, on_both_databases};
 
 const HASHTAGS: &str = "/open_api/v1.3/business/mention/hashtag/video/list/";
 const MENTIONS: &str = "/open_api/v1.3/business/mention/video/list/";
@@ -153,5 +153,17 @@ on_both! {
         assert!(connection(app).await.has_polled);
         work(app).await;
         assert!(activities(app).await.is_empty(), "until then everything is only marked");
+    }
+}
+
+on_both_databases! {
+    async fn accounts_are_read_by_themselves(database: TestDatabase) {
+        let app = TestApp::start_apart_with(database, options().await).await;
+        let site = brewery(&app).await;
+        connect(&app, &site).await;
+        assert!(!connection(&app).await.has_polled);
+        let app = app.restart_at_work().await;
+        until("the account is read", async || connection(&app).await.has_polled.then_some(())).await;
+        app.app.stop().await;
     }
 }

@@ -1,8 +1,6 @@
 //! Rotation of what signs the headers, and of an app's key: no receiver ever rejects a delivery, whether it has the old
 //! one, the new one, or a copy of the key set that it is allowed to have.
 
-use std::time::Duration;
-
 use entity::id::{ApiKeyId, SiteId, SubscriptionId};
 use entity::subscription_secret;
 use followpoints::access::Identity;
@@ -23,7 +21,7 @@ use crate::on_both;
 use crate::support::client::Answer;
 use crate::support::receiver::{Gate, Received, Receiver, Reply};
 use crate::support::world::{Site, text};
-use crate::support::{ADMIN_KEY, Backend, ENOUGH, TestApp, TestDatabase};
+use crate::support::{ADMIN_KEY, Backend, TestApp, TestDatabase, until};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -246,7 +244,7 @@ on_both! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_clean_up_after_a_start_deletes_what_signs_no_more() {
-    let mut app = TestApp::start_apart(TestDatabase::new(Backend::Sqlite).await.unwrap()).await;
+    let app = TestApp::start_apart(TestDatabase::new(Backend::Sqlite).await.unwrap()).await;
     let (site, installed) = installed_site(&app).await;
     let made = subscribe_signed(&app, &site, &installed, "https://hooks.example/", &["V1"]).await;
     let id = text(&made["webhookSubscription"]["id"]);
@@ -254,14 +252,8 @@ async fn the_clean_up_after_a_start_deletes_what_signs_no_more() {
         rotate_only(&app, &site, &id, overlap).await;
     }
     assert_eq!(kept(&app).await, 3);
-    app.seams.clean_up_first = Duration::ZERO;
-    let app = app.restart().await;
-    let cleaned = async {
-        while kept(&app).await != 2 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(ENOUGH, cleaned).await.expect("the clean-up comes");
+    let app = app.restart_at_work().await;
+    until("the clean-up comes", async || (kept(&app).await == 2).then_some(())).await;
     app.app.stop().await;
 }
 
