@@ -10,7 +10,7 @@ use super::stage::{Stage, messaging};
 use crate::on_both;
 use crate::support::graph::{BRAND, Fault, Graph, PAGE_TOKEN, payload};
 use crate::support::world::{Member, text};
-use crate::support::{ADMIN_KEY, TestApp};
+use crate::support::{ADMIN_KEY, TestApp, until};
 
 const MIA: &str = "5512034987760112";
 const THANKS: &str = "Tusen takk! You are linked.";
@@ -142,6 +142,34 @@ on_both! {
         app.clock.advance_ms(60 * MINUTE_MS);
         stage.answers().await;
         assert_eq!(stage.sent().len(), 3, "the third was accepted");
+    }
+}
+
+on_both! {
+    options: Graph::options().await,
+    async fn answers_are_sent_by_themselves(app: &TestApp) {
+        let (stage, code) = linking(app).await;
+        stage.graph.fail("/messages", Some(1), Fault::sample("graph_error_1_unknown.json"));
+        stage.mia_writes("m-1", &code).await;
+        assert_eq!((stage.sent().len(), stage.waiting().await), (1, 1));
+        app.clock.advance_ms(MINUTE_MS);
+        until("it is tried again", async || (stage.waiting().await == 0).then_some(())).await;
+        assert_eq!(stage.sent(), [thanks(), thanks()]);
+    }
+}
+
+on_both! {
+    options: Graph::options().await,
+    async fn an_answer_goes_out_through_no_other_sites_account(app: &TestApp) {
+        let (stage, code) = linking(app).await;
+        stage.graph.fail("/messages", Some(1), Fault::sample("graph_error_1_unknown.json"));
+        stage.mia_writes("m-1", &code).await;
+        assert_eq!((stage.sent().len(), stage.waiting().await), (1, 1));
+        stage.move_to(&app.site().await).await;
+        app.clock.advance_ms(MINUTE_MS);
+        stage.answers().await;
+        until("it is given up", async || (stage.waiting().await == 0).then_some(())).await;
+        assert_eq!(stage.sent().len(), 1);
     }
 }
 

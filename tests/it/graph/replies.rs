@@ -111,3 +111,15 @@ on_both! {
         assert!(stage.connection().await.dead_since.is_some());
     }
 }
+
+on_both! {
+    options: Graph::options().await,
+    async fn a_reply_goes_out_through_no_other_sites_account(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        let mention = stage.activity_of(payload("webhook_mentions_caption.json")).await;
+        stage.move_to(&app.site().await).await;
+        let refused = stage.reply(&mention, &json!({"message": "Thanks!"})).await;
+        assert_eq!(refused.error(), (409, "CONNECTION_NOT_FOUND".to_owned()));
+        assert!(stage.graph.calls_about("/mentions").is_empty());
+    }
+}

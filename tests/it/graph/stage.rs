@@ -70,6 +70,12 @@ impl<'a> Stage<'a> {
         tx.commit().await.unwrap();
     }
 
+    /// The account is connected to another site from now on.
+    pub async fn move_to(&self, other: &Site) {
+        let other = SiteId(other.id.parse().unwrap());
+        self.set(|row| row.site_id = Set(other)).await;
+    }
+
     /// The things of a sample, as the splitter makes them, taken from the inbox for the first time.
     pub fn things(&self, sample: &str) -> Vec<item::Model> {
         self.things_of(&payload(sample))
