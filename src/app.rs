@@ -43,6 +43,8 @@ use crate::webhooks::sending::Ways;
 use crate::webhooks::signing::Signer;
 use crate::webhooks::{delivery, partitions, retention, secrets};
 
+/// One deadline for a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often accounts on `TikTok` are looked for whose reading is due.
 const READ_EVERY: Duration = Duration::from_secs(30);
 /// How often connections are looked at whose check is due.
@@ -65,6 +67,8 @@ pub struct Seams {
     pub resolver: Arc<dyn Resolve>,
     /// How long after the start the work in the background first looks whether there is something to do; else each has its own time.
     pub first_look: Option<Duration>,
+    /// How long a request may take.
+    pub request_timeout: Duration,
 }
 
 impl Default for Seams {
@@ -74,6 +78,7 @@ impl Default for Seams {
             ids: Arc::new(RandomIds::default()),
             resolver: Arc::new(SystemResolver),
             first_look: None,
+            request_timeout: REQUEST_TIMEOUT,
         }
     }
 }
@@ -151,6 +156,8 @@ pub struct App {
     pub public_url: Arc<str>,
     /// Brands' accounts on platforms.
     pub connections: Connections,
+    /// How long a request may take.
+    pub request_timeout: Duration,
     upkeep: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -223,6 +230,7 @@ impl App {
             metrics,
             platforms: Arc::new(config.platforms.clone()),
             public_url: config.public_url.as_str().into(),
+            request_timeout: seams.request_timeout,
             upkeep: Arc::new(Mutex::new(upkeep)),
         })
     }

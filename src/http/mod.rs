@@ -62,8 +62,6 @@ use crate::webhooks::log_api::WebhookLogApi;
 use crate::webhooks::replay_api::WebhookReplaysApi;
 use crate::webhooks::secret_api::WebhookSecretsApi;
 
-/// One deadline for a request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long browsers may remember a preflight, in seconds.
 const PREFLIGHT_MAX_AGE: &str = "600";
 /// The header that names a request in answers and in the log.
@@ -259,7 +257,7 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
         } else {
             // Dropped after the database was told, so that what the call used of it is looked at.
             let mut call = pin!(AssertUnwindSafe(self.inner.call(request)).catch_unwind());
-            match tokio::time::timeout(REQUEST_TIMEOUT, call.as_mut()).await {
+            match tokio::time::timeout(self.app.request_timeout, call.as_mut()).await {
                 Ok(Ok(result)) => result.map(poem::IntoResponse::into_response),
                 Ok(Err(_)) => Err(refuse(Problem::internal(std::io::Error::other("the handler panicked")))),
                 Err(_) => {

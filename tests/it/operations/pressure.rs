@@ -4,20 +4,26 @@
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use entity::id::SiteId;
+use entity::refresh_token;
 use followpoints::gather::{Gather, GatherError, GatherLimits};
 use followpoints::http::limits::{Rate, Rates};
 use followpoints::sites::config;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use sea_orm::{EntityTrait as _, QuerySelect as _};
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::on_both;
-use crate::support::Options;
+use crate::support::client::Answer;
+use crate::support::world::{Member, Site};
+use crate::support::{ADMIN_KEY, Backend, Options, TestApp, TestDatabase};
+use crate::{on_both, on_both_databases};
 
 const FOLLOWED: &str = "/loyalty-social-media/v1/followed-channels";
+const PROGRAM: &str = "/loyalty-programs/v1/program";
 /// More than the queue and the batches under way can hold.
 const CALLS: usize = 3_200;
 
@@ -61,6 +67,57 @@ on_both! {
         let listed = app.call("GET", FOLLOWED).auth(&member.token).ok().await;
         assert_eq!(listed, json!({"followedChannels": [made.unwrap()]}));
         assert_eq!(app.account(&member).await["points"]["balance"], 50);
+    }
+}
+
+/// What writes, each as it is refused: one for the owner, one for a member, and the token endpoint.
+async fn writes(app: &TestApp, site: &Site, member: &Member) -> [Answer; 3] {
+    let change = json!({"loyaltyProgram": {"name": "Nordbrew friends"}});
+    let tokens = format!("/admin/v1/members/{}/tokens", member.id);
+    let refresh = json!({"grantType": "refresh_token", "refreshToken": member.refresh_token});
+    let (change, tokens, refreshed) = tokio::join!(
+        app.call("PATCH", PROGRAM).key(ADMIN_KEY, &site.id).json(&change).send(),
+        app.call("POST", &tokens).key(ADMIN_KEY, &site.id).send(),
+        app.token(&refresh),
+    );
+    [change, tokens, refreshed]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_too_long_for_the_only_connection_that_writes_is_told_to_come_back() {
+    let app = TestApp::start(TestDatabase::new(Backend::Sqlite).await.unwrap(), Options::default()).await;
+    let site = app.site().await;
+    let member = app.member(&site, "u-1").await;
+    let blocking = app.app.db.write().await.unwrap();
+    let refused = writes(&app, &site, &member).await;
+    drop(blocking);
+    let nothing = json!({"message": "", "details": {}});
+    let busy = json!({"error": "temporarily_unavailable", "error_description": "overloaded; try again"});
+    for (answer, body) in refused.iter().zip([&nothing, &nothing, &busy]) {
+        assert_eq!((answer.status.as_u16(), &answer.json()), (503, body));
+        assert_eq!(answer.headers["retry-after"], "1");
+    }
+    app.app.stop().await;
+}
+
+on_both_databases! {
+    async fn a_request_that_takes_too_long_is_given_up(database: TestDatabase) {
+        let mut app = TestApp::start(database, Options::default()).await;
+        let site = app.site().await;
+        let member = app.member(&site, "u-1").await;
+        app.app.stop().await;
+        app.seams.request_timeout = Duration::from_millis(50);
+        let app = app.again().await;
+        // The site and the member's token are somebody else's for now, and on SQLite everything is.
+        let blocking = app.app.db.write().await.unwrap();
+        config::touch(&blocking, SiteId(site.id.parse().unwrap())).await.unwrap();
+        refresh_token::Entity::find().lock_exclusive().all(blocking.conn()).await.unwrap();
+        let [change, _, refreshed] = writes(&app, &site, &member).await;
+        drop(blocking);
+        assert_eq!((change.status.as_u16(), change.json()), (504, json!({"message": "", "details": {}})));
+        let late = json!({"error": "server_error", "error_description": ""});
+        assert_eq!((refreshed.status.as_u16(), refreshed.json()), (504, late));
+        app.app.stop().await;
     }
 }
 
