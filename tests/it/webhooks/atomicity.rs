@@ -4,12 +4,12 @@ use followpoints::points::verify::{self, Report};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::{deliveries, delivery_of, installed_site};
+use super::{deliveries, delivery_of, installed_site, new_follower, subscribe_with};
 use crate::on_both;
 use crate::support::process::LOOK;
-use crate::support::receiver::Receiver;
-use crate::support::world::{ALL_EVENTS, Member, Site};
-use crate::support::{ENOUGH, TestApp};
+use crate::support::receiver::{Gate, Receiver, Reply};
+use crate::support::world::{ALL_EVENTS, Member, Site, text};
+use crate::support::{ENOUGH, TestApp, until};
 
 const PATH: &str = "/loyalty-social-media/v1/followed-channels";
 
@@ -181,5 +181,40 @@ on_both! {
         assert_eq!((&told["status"], &told["attemptCount"]), (&json!("DELIVERED"), &json!(1)));
         let bodies = receiver.bodies();
         assert!(bodies.iter().all(|body| *body == bodies[0]), "should it come twice, it is the same");
+    }
+}
+
+on_both! {
+    async fn g3_an_outcome_that_cannot_be_written_holds_up_nobody_elses(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let (stuck, well, gate) = (Receiver::start().await, Receiver::start().await, Gate::closed());
+        stuck.answer((0..100).map(|_| Reply::status(418)));
+        well.answer([Reply::status(200).behind(&gate)]);
+        let patient = json!({"timeoutMs": 15_000});
+        let mut subscriptions = Vec::new();
+        for receiver in [&stuck, &well] {
+            let made = subscribe_with(app, &site, &installed, &receiver.url, &patient).await;
+            subscriptions.push(text(&made["id"]));
+        }
+        app.break_table("attempt", "BEFORE INSERT", "NEW.status_code = 418").await;
+        new_follower(app, &site, "u-1").await;
+        stuck.wait_for(1).await;
+        well.wait_for(1).await;
+        until("the first outcome waits to be written", async || {
+            (app.app.dispatcher.health().in_flight == 1).then_some(())
+        })
+        .await;
+        gate.open();
+        let status = async |number: usize| delivery_of(app, &site, &subscriptions[number]).await["status"].clone();
+        until("the other is written", async || (status(1).await == "DELIVERED").then_some(())).await;
+        assert_eq!(status(0).await, "PENDING");
+
+        app.mend_table("attempt").await;
+        stuck.recover();
+        for _ in 0..3 {
+            app.drain().await;
+            app.clock.advance_ms(120_000);
+        }
+        assert_eq!(status(0).await, "DELIVERED");
     }
 }
