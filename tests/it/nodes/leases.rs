@@ -222,3 +222,19 @@ async fn g3_a_node_whose_process_ended_is_dead_after_three_seconds_of_silence() 
     assert_eq!(look().await, 1);
     two.first.app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_becomes_due_after_a_change_does_not_hide_the_change() {
+    let Some(two) = Two::new().await else { return };
+    let (a, b) = (&two.a, &two.b);
+    let [owned] = b.take().await[..] else { panic!("the endpoint is due") };
+    let tx = a.db.write().await.unwrap();
+    endpoints::changed(&tx, owned.subscription, false).await.unwrap();
+    tx.commit().await.unwrap();
+    let tx = a.db.write().await.unwrap();
+    endpoints::poke(&tx, &[owned.subscription]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(b.take().await, [Owned { has_changed: true, ..owned }]);
+    assert_eq!(b.take().await, [], "it is told once");
+    two.first.app.stop().await;
+}
