@@ -203,7 +203,7 @@ mod tests {
         let (near, far) = duplex(64);
         let started = Instant::now();
         assert!(matches!(IdleStream::new(near, None).read(&mut [0; 8]).await, Ok(0)));
-        assert_eq!(started.elapsed(), SILENT);
+        assert_eq!(started.elapsed().as_secs(), 15);
         drop(far);
 
         let (near, mut far) = duplex(64);
@@ -216,7 +216,7 @@ mod tests {
         while far.write_all(b"x").await.is_ok() && !reading.is_finished() {
             advance(Duration::from_secs(10)).await;
         }
-        assert_eq!(reading.await.ok(), Some(IDLE));
+        assert_eq!(reading.await.ok().map(|took| took.as_secs()), Some(75));
     }
 
     #[tokio::test]
