@@ -101,10 +101,14 @@ pub fn methods(path: &str) -> Vec<String> {
         template.split('/').count() == path.split('/').count()
             && template.split('/').zip(path.split('/')).all(|(part, of)| part.starts_with('{') || part == of)
     };
-    let paths = document()["paths"].as_object().into_iter().flatten();
-    let methods =
-        paths.filter(|(template, _)| is_at(template)).filter_map(|(_, of_path)| of_path.as_object());
-    let mut methods: Vec<String> = methods.flat_map(Map::keys).map(|method| method.to_uppercase()).collect();
+    let paths = &document()["paths"];
+    // A path of its own goes before one with an id, as it does in the router.
+    let own = paths.get(path).and_then(Value::as_object);
+    let templates = paths.as_object().filter(|_| own.is_none()).into_iter().flatten();
+    let of_templates =
+        templates.filter(|(template, _)| is_at(template)).filter_map(|(_, of_path)| of_path.as_object());
+    let methods = own.into_iter().chain(of_templates).flat_map(Map::keys);
+    let mut methods: Vec<String> = methods.map(|method| method.to_uppercase()).collect();
     methods.sort_unstable();
     methods.dedup();
     methods

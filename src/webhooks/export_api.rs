@@ -15,7 +15,7 @@ use poem_openapi::{ApiResponse, OpenApi};
 use sea_orm::DbErr;
 use uuid::Uuid;
 
-use super::log::{self, DeliveryFilter};
+use super::log::{self, DeliveryFilter, Details};
 use super::log_api::DeliveryStatusName;
 use crate::app::App;
 use crate::db::Db;
@@ -145,10 +145,10 @@ impl Export {
         let db = self.db.read();
         let rows = log::list_deliveries(db, self.site, self.filter, self.after, PAGE).await?;
         self.is_over = rows.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-        let more = log::export_rows(db, &rows).await?;
+        let mut details = log::details(db, &rows).await?;
         let mut text = std::mem::take(&mut self.head).to_owned();
         for row in &rows {
-            write_line(&mut text, row, more.get(&row.id));
+            write_line(&mut text, row, details.remove(&row.id).unwrap_or_default());
         }
         self.after = rows.last().map(|row| row.id);
         Ok(Some((text.into_bytes(), self)))
@@ -156,12 +156,12 @@ impl Export {
 }
 
 /// None of the values has a comma or a quotation mark in it.
-fn write_line(text: &mut String, row: &delivery::Model, more: Option<&log::ExportRow>) {
+fn write_line(text: &mut String, row: &delivery::Model, details: Details) {
     let date = |at: Option<Timestamp>| at.map(Timestamp::to_rfc3339).unwrap_or_default();
     let next = row.finished_at.is_none().then_some(row.next_attempt_at);
-    let event_type = more.map_or("", |more| more.event_type.as_str());
-    let code = more.and_then(|more| more.status_code).map(|code| code.to_string()).unwrap_or_default();
-    let class = more.and_then(|more| more.error_class.as_deref()).unwrap_or_default();
+    let event_type = details.event_type.unwrap_or_default();
+    let code = details.status_code.map(|code| code.to_string()).unwrap_or_default();
+    let class = details.error_class.unwrap_or_default();
     let _ = write!(
         text,
         "{},{},{},{event_type},{},{},{},{},{},{code},{class}\r\n",

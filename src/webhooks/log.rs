@@ -284,11 +284,20 @@ fn about_member(site: SiteId, member: MemberId) -> Condition {
     about
 }
 
-/// One delivery as the export has it.
-#[derive(Debug, FromQueryResult)]
-pub struct ExportRow {
-    /// The type of its event.
-    pub event_type: String,
+/// The event `id` of `site`.
+pub async fn find_event(
+    db: &impl ConnectionTrait,
+    site: SiteId,
+    id: EventId,
+) -> Result<Option<event::Model>, DbErr> {
+    event::Entity::find_by_id((site, id)).one(db).await
+}
+
+/// What the log says of a delivery beside its own row.
+#[derive(Debug, Default, Clone, FromQueryResult)]
+pub struct Details {
+    /// The type of its event, while that is kept.
+    pub event_type: Option<String>,
     /// What the receiver last answered.
     pub status_code: Option<i32>,
     /// Why it last did not.
@@ -296,10 +305,10 @@ pub struct ExportRow {
 }
 
 /// For each of `deliveries`, the type of its event and how its last try went.
-pub async fn export_rows(
+pub async fn details(
     db: &impl ConnectionTrait,
     deliveries: &[delivery::Model],
-) -> Result<HashMap<DeliveryId, ExportRow>, DbErr> {
+) -> Result<HashMap<DeliveryId, Details>, DbErr> {
     let rows = Rows::new(deliveries)
         .uuid("site_id", |row| row.site_id.0)
         .uuid("id", |row| row.id.0)
@@ -307,10 +316,10 @@ pub async fn export_rows(
         .int("number", |row| i64::from(row.attempt_count))
         .query(
             db,
-            "SELECT r.id, coalesce(e.event_type, '') AS event_type, a.status_code, a.error_class FROM {rows} r \
+            "SELECT r.id, e.event_type, a.status_code, a.error_class FROM {rows} r \
              LEFT JOIN event e ON e.site_id = r.site_id AND e.id = r.event_id \
              LEFT JOIN attempt a ON a.delivery_id = r.id AND a.number = r.number",
         )
         .await?;
-    rows.iter().map(|row| Ok((row.try_get("", "id")?, ExportRow::from_query_result(row, "")?))).collect()
+    rows.iter().map(|row| Ok((row.try_get("", "id")?, Details::from_query_result(row, "")?))).collect()
 }

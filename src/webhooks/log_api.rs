@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::EventType;
 use super::delivery::Try;
-use super::log::{self, DeliveryFilter, EventFilter, RedeliverError};
+use super::log::{self, DeliveryFilter, Details, EventFilter, RedeliverError};
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
@@ -84,10 +84,16 @@ struct WebhookDelivery {
     subscription_id: Uuid,
     /// The event.
     event_id: Uuid,
+    /// The type of the event; absent once that is no longer kept.
+    event_type: Option<String>,
     /// How far it is.
     status: DeliveryStatusName,
     /// Tries so far.
     attempt_count: i32,
+    /// What the receiver answered to the newest try, if it did.
+    last_status_code: Option<i32>,
+    /// Why it did not; the words are those of `errorClass` of an attempt.
+    last_error_class: Option<String>,
     /// When it is tried next; absent once it is done.
     next_attempt_date: Option<String>,
     /// When it was made.
@@ -101,15 +107,18 @@ struct WebhookDelivery {
     request_body: Option<String>,
 }
 
-impl From<delivery::Model> for WebhookDelivery {
-    fn from(row: delivery::Model) -> Self {
+impl WebhookDelivery {
+    fn new(row: delivery::Model, details: Details) -> Self {
         let is_waiting = row.finished_at.is_none();
         Self {
             id: row.id.0,
             subscription_id: row.subscription_id.0,
             event_id: row.event_id.0,
+            event_type: details.event_type,
             status: row.status.into(),
             attempt_count: row.attempt_count,
+            last_status_code: details.status_code,
+            last_error_class: details.error_class,
             next_attempt_date: is_waiting.then(|| row.next_attempt_at.to_rfc3339()),
             created_date: row.created_at.to_rfc3339(),
             finished_date: row.finished_at.map(Timestamp::to_rfc3339),
@@ -285,6 +294,11 @@ impl From<event::Model> for EventJson {
 }
 
 #[derive(Debug, Object)]
+struct EventResponse {
+    event: EventJson,
+}
+
+#[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 struct ListEventsResponse {
     events: Vec<EventJson>,
@@ -338,7 +352,7 @@ impl WebhookLogApi {
         let before = page.after.map(DeliveryId);
         let rows = log::list_deliveries(self.app.db.read(), site, filter, before, page.rows()).await?;
         let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
-        let webhook_deliveries = rows.into_iter().map(WebhookDelivery::from).collect();
+        let webhook_deliveries = self.shown(rows).await?;
         Ok(Json(ListDeliveriesResponse { webhook_deliveries, paging_metadata }))
     }
 
@@ -356,7 +370,7 @@ impl WebhookLogApi {
         let webhook_delivery = WebhookDelivery {
             request_body: log::sent_token(db, &row).await?,
             attempts: Some(attempts.into_iter().map(Attempt::from).collect()),
-            ..WebhookDelivery::from(row)
+            ..self.shown_one(row).await?
         };
         Ok(Json(DeliveryResponse { webhook_delivery }))
     }
@@ -380,7 +394,7 @@ impl WebhookLogApi {
         let row = log::redeliver(&tx, site, DeliveryId(id.0)).await?;
         tx.commit().await?;
         self.app.dispatcher.wake();
-        Ok(Json(DeliveryResponse { webhook_delivery: row.into() }))
+        Ok(Json(DeliveryResponse { webhook_delivery: self.shown_one(row).await? }))
     }
 
     /// List events
@@ -423,6 +437,36 @@ impl WebhookLogApi {
             events: rows.into_iter().map(EventJson::from).collect(),
             paging_metadata,
         }))
+    }
+
+    /// Get an event
+    #[oai(path = "/events/:id", method = "get", operation_id = "getEvent")]
+    async fn get_event(
+        &self,
+        caller: AdminCaller,
+        /// The event.
+        id: Path<Uuid>,
+    ) -> Result<Json<EventResponse>, Problem> {
+        let found = log::find_event(self.app.db.read(), caller.site()?, EventId(id.0)).await?;
+        let row = found.ok_or_else(|| Problem::not_found("EVENT_NOT_FOUND", "there is no such event"))?;
+        Ok(Json(EventResponse { event: row.into() }))
+    }
+}
+
+impl WebhookLogApi {
+    async fn shown(&self, rows: Vec<delivery::Model>) -> Result<Vec<WebhookDelivery>, Problem> {
+        let mut details = log::details(self.app.db.read(), &rows).await?;
+        let shown = |row: delivery::Model| {
+            let details = details.remove(&row.id).unwrap_or_default();
+            WebhookDelivery::new(row, details)
+        };
+        Ok(rows.into_iter().map(shown).collect())
+    }
+
+    async fn shown_one(&self, row: delivery::Model) -> Result<WebhookDelivery, Problem> {
+        let mut details = log::details(self.app.db.read(), std::slice::from_ref(&row)).await?;
+        let details = details.remove(&row.id).unwrap_or_default();
+        Ok(WebhookDelivery::new(row, details))
     }
 }
 

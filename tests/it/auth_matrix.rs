@@ -119,6 +119,7 @@ const ROWS: &[(&str, Row)] = &[
     ("getWebhookDelivery", SITE_ADMIN),
     ("redeliverWebhookDelivery", SITE_ADMIN),
     ("listEvents", SITE_ADMIN),
+    ("getEvent", SITE_ADMIN),
     ("expungeEvents", SITE_ADMIN),
     ("createConnectionInvitation", SITE_ADMIN),
     ("listConnectionInvitations", SITE_ADMIN),

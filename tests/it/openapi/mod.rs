@@ -5,7 +5,7 @@ mod truth;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use followpoints::http::openapi::{document, document_text};
+use followpoints::http::openapi::{document, document_text, methods};
 use serde_json::{Value, json};
 
 use crate::support::document::{operations, resolve};
@@ -54,6 +54,15 @@ fn every_path_stands_once_in_the_text() {
         let count = text.matches(&format!("\n    \"{}\": {{", operation.path)).count();
         assert_eq!(count, 1, "{}", operation.path);
     }
+}
+
+#[test]
+fn a_path_has_its_own_methods_and_not_those_of_one_with_an_id() {
+    let id = "01a1fae0-1eff-77b5-972a-09dcdce0937d";
+    assert_eq!(methods("/admin/v1/events/expunge"), ["POST"]);
+    assert_eq!(methods(&format!("/admin/v1/events/{id}")), ["GET"]);
+    assert_eq!(methods("/admin/v1/events"), ["GET"]);
+    assert_eq!(methods("/admin/v1/nothing"), [""; 0]);
 }
 
 #[test]

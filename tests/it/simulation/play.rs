@@ -331,6 +331,7 @@ impl World {
         };
         let key = (*event, *of);
         let (event, subscription) = (state.events[key.0].id.clone(), state.subscriptions[key.1].id.clone());
+        let kind = state.events[key.0].kind;
         let path = format!("/admin/v1/webhook-deliveries?eventId={event}&subscriptionId={subscription}");
         let listed = self.call(("GET", &path), (site, &Proof::Key), None, None).await.json();
         let id = text(&listed["webhookDeliveries"][0]["id"]);
@@ -346,10 +347,14 @@ impl World {
         delivery.status = if delivery.attempts == 0 { "PENDING" } else { "RETRYING" };
         delivery.step = 0;
         delivery.due = now..=now;
-        let expected = json!({"webhookDelivery": {
-            "id": id, "eventId": event, "subscriptionId": subscription, "status": delivery.status,
+        let mut expected = json!({"webhookDelivery": {
+            "id": id, "eventId": event, "eventType": kind, "subscriptionId": subscription, "status": delivery.status,
             "attemptCount": delivery.attempts, "createdDate": date(delivery.created), "nextAttemptDate": date(now),
         }});
+        // How the newest try went is as it was before.
+        if let Some(code) = listed["webhookDeliveries"][0].get("lastStatusCode") {
+            expected["webhookDelivery"]["lastStatusCode"] = code.clone();
+        }
         assert_answer(&answer, &Expected::Body(expected));
     }
 

@@ -227,6 +227,7 @@ impl Everything {
             "deleteOauthClient" => about(&self.front_end),
             "deleteTiktokHashtag" => about(&self.hashtag_id),
             "getSite" => about(&self.site.id),
+            "getEvent" => about(&self.event_id),
             "getWebhookDelivery" | "redeliverWebhookDelivery" => about(&self.delivery_id),
             "getWebhookSubscription"
             | "getWebhookBacklog"

@@ -35,7 +35,7 @@ on_both! {
         delete(app, &site, &subscription).await;
         let cancelled = json!({
             "id": waiting["id"], "subscriptionId": subscription, "eventId": waiting["eventId"],
-            "status": "CANCELLED", "attemptCount": 1, "createdDate": AT,
+            "eventType": FOLLOWED, "status": "CANCELLED", "attemptCount": 1, "lastStatusCode": 500, "createdDate": AT,
             "finishedDate": "2024-08-01T11:51:42.431Z",
         });
         assert_eq!(deliveries(app, &site).await, [cancelled.clone(), done.clone()]);

@@ -45,7 +45,8 @@ on_both! {
                 200,
                 json!({"webhookDelivery": {
                     "id": id, "subscriptionId": subscription, "eventId": before["eventId"], "status": "RETRYING",
-                    "attemptCount": 1, "createdDate": AT, "nextAttemptDate": "2024-08-01T11:52:41.431Z",
+                    "eventType": FOLLOWED, "attemptCount": 1, "lastStatusCode": 200, "createdDate": AT,
+                    "nextAttemptDate": "2024-08-01T11:52:41.431Z",
                 }})
             )
         );
@@ -59,7 +60,8 @@ on_both! {
             after,
             json!({
                 "id": id, "subscriptionId": subscription, "eventId": before["eventId"], "status": "DELIVERED",
-                "attemptCount": 2, "createdDate": AT, "finishedDate": "2024-08-01T11:52:41.431Z",
+                "eventType": FOLLOWED, "attemptCount": 2, "lastStatusCode": 202, "createdDate": AT,
+                "finishedDate": "2024-08-01T11:52:41.431Z",
                 "attempts": [
                     {"number": 1, "startedDate": AT, "statusCode": 200, "responseHeaders": headers},
                     {"number": 2, "startedDate": "2024-08-01T11:52:41.431Z", "statusCode": 202, "responseHeaders": headers},

@@ -67,8 +67,8 @@ on_both! {
             delivery,
             json!({
                 "id": delivery["id"], "subscriptionId": subscription, "eventId": delivery["eventId"],
-                "status": "EXHAUSTED", "attemptCount": 13, "createdDate": AT, "finishedDate": tried_at[12],
-                "attempts": attempts,
+                "eventType": FOLLOWED, "status": "EXHAUSTED", "attemptCount": 13, "lastStatusCode": 500,
+                "createdDate": AT, "finishedDate": tried_at[12], "attempts": attempts,
             })
         );
         app.clock.advance_ms(30 * 24 * 60 * MINUTE);

@@ -1,9 +1,10 @@
 //! The log can be searched by account, entity and time, and exported.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{DELIVERIES, deliveries, installed_site, new_follower};
+use super::{DELIVERIES, advance_to, deliveries, delivery, installed_site, new_follower};
 use crate::on_both;
+use crate::support::callers::UNKNOWN_ID;
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::world::{ALL_EVENTS, Site, text};
 use crate::support::{ADMIN_KEY, TestApp};
@@ -100,6 +101,75 @@ on_both! {
         }
         let wrong = export("?since=yesterday").await;
         assert_eq!(wrong.violations(), [("since".to_owned(), "FORMAT".to_owned())]);
+    }
+}
+
+on_both! {
+    async fn the_list_and_a_single_delivery_say_how_the_newest_try_went(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        receiver.answer([Reply::status(503)]);
+        let answered = app.subscribe(&site, &installed, &ALL_EVENTS[..1], &receiver.url).await;
+        let closed = app.subscribe(&site, &installed, &ALL_EVENTS[..1], "http://127.0.0.1:1/closed").await;
+        let untried = app.subscribe(&site, &installed, &ALL_EVENTS[..1], &receiver.url).await;
+        let pause = json!({"webhookSubscription": {"status": "PAUSED"}});
+        let path = format!("/admin/v1/webhook-subscriptions/{untried}");
+        app.call("PATCH", &path).key(ADMIN_KEY, &site.id).json(&pause).ok().await;
+        new_follower(app, &site, "u-1").await;
+        app.drain().await;
+        let said = async |subscription: &str| {
+            let rows = deliveries(app, &site).await;
+            let row = rows.into_iter().find(|row| row["subscriptionId"] == subscription).unwrap();
+            let read = delivery(app, &site, &text(&row["id"])).await;
+            let of = |row: &Value| {
+                let named = ["eventType", "attemptCount", "lastStatusCode", "lastErrorClass"];
+                named.map(|name| row.get(name).cloned())
+            };
+            assert_eq!(of(&read), of(&row));
+            (of(&row), row["nextAttemptDate"].clone())
+        };
+        let kind = || Some(json!(ALL_EVENTS[0]));
+        let refused = Some(json!("CONNECT_FAILED"));
+        let (first, next) = said(&answered).await;
+        assert_eq!(first, [kind(), Some(json!(1)), Some(json!(503)), None]);
+        assert_eq!(said(&closed).await.0, [kind(), Some(json!(1)), None, refused.clone()]);
+        assert_eq!(said(&untried).await.0, [kind(), Some(json!(0)), None, None]);
+
+        advance_to(app, &next);
+        app.drain().await;
+        let (newest, _) = said(&answered).await;
+        assert_eq!(newest, [kind(), Some(json!(2)), Some(json!(200)), None]);
+    }
+}
+
+on_both! {
+    async fn one_event_is_read_as_the_list_shows_it_and_another_sites_is_unknown(app: &TestApp) {
+        let (site, other) = (app.site().await, app.site().await);
+        let member = new_follower(app, &site, "u-1").await;
+        let events = app.admin_list(&site, "/admin/v1/events", "events").await;
+        assert_eq!(events.len(), 4);
+        let read = async |id: &str, site: &Site| {
+            app.call("GET", &format!("/admin/v1/events/{id}")).key(ADMIN_KEY, &site.id).send().await
+        };
+        for event in &events {
+            assert_eq!(read(&text(&event["id"]), &site).await.json(), json!({"event": event}));
+        }
+        let unknown = "there is no such event";
+        let refused = json!({"message": unknown, "details": {"applicationError": {
+            "code": "EVENT_NOT_FOUND", "description": unknown, "data": {},
+        }}});
+        let id = text(&events[0]["id"]);
+        for answer in [read(&id, &other).await, read(UNKNOWN_ID, &site).await, read(&member.id, &site).await] {
+            assert_eq!((answer.status.as_u16(), answer.json()), (404, refused.clone()));
+        }
+        let malformed = read("newest", &site).await;
+        assert_eq!(malformed.violations(), [("id".to_owned(), "FORMAT".to_owned())]);
+
+        // What is expunged is empty here too.
+        let body = json!({"accountId": app.account(&member).await["id"]});
+        app.call("POST", "/admin/v1/events/expunge").key(ADMIN_KEY, &site.id).json(&body).ok().await;
+        let emptied = app.admin_list(&site, "/admin/v1/events", "events").await;
+        assert_eq!(read(&id, &site).await.json(), json!({"event": emptied[0]}));
     }
 }
 
