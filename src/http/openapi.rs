@@ -149,7 +149,8 @@ const CREDENTIALS: [(&str, &str); 2] = [
 ];
 
 /// Fields of updates in which `null` takes away what there is.
-const NULL_TAKES_AWAY: [(&str, &[&str]); 4] = [
+const NULL_TAKES_AWAY: [(&str, &[&str]); 5] = [
+    ("MemberUpdate", &["email", "name"]),
     ("SocialMediaChannelUpdate", &["id", "url", "points"]),
     ("ActivityRuleUpdate", &["platform", "mentionType", "limits", "requires", "startsAt", "endsAt"]),
     ("ActivityRuleLimitsUpdate", &["perMember", "total"]),

@@ -6,7 +6,7 @@ use serde_json::Value;
 type Refusals = &'static [(u16, &'static [&'static str])];
 
 /// The operations that have some, in the order of the document.
-const REFUSALS: [(&str, Refusals); 50] = [
+const REFUSALS: [(&str, Refusals); 51] = [
     ("getActivity", &[(404, &["ACTIVITY_NOT_FOUND"])]),
     ("createActivityRule", &[(428, &["TOO_MANY_ACTIVITY_RULES"])]),
     ("deleteActivityRule", &[(404, &["ACTIVITY_RULE_NOT_FOUND"])]),
@@ -45,6 +45,7 @@ const REFUSALS: [(&str, Refusals); 50] = [
         ],
     ),
     ("getMember", &[(404, &["MEMBER_NOT_FOUND"])]),
+    ("updateMember", &[(404, &["MEMBER_NOT_FOUND"])]),
     ("getMemberProfile", &[(404, &["MEMBER_NOT_FOUND"])]),
     ("updateMemberProfile", &[(404, &["MEMBER_NOT_FOUND"])]),
     ("createMemberTokens", &[(404, &["MEMBER_NOT_FOUND"])]),

@@ -4,11 +4,12 @@ use entity::id::{MemberId, SiteId};
 use entity::member;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::NewMember;
+use super::{MemberChange, NewMember};
 use crate::access::oauth::GrantError;
 use crate::access::token_api::TokenResponse;
 use crate::app::App;
@@ -17,6 +18,7 @@ use crate::http::auth::AdminCaller;
 use crate::http::body::Body;
 use crate::http::paging::{PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
+use crate::http::wire;
 
 /// The operations.
 pub struct MembersApi {
@@ -75,6 +77,22 @@ struct MemberFields {
     /// Display name.
     #[oai(validator(min_length = 1, max_length = 256))]
     name: Option<String>,
+}
+
+#[derive(Debug, Object)]
+struct UpdateMemberRequest {
+    member: MemberUpdate,
+}
+
+/// What is absent stays; `null` takes away what there is.
+#[derive(Debug, Object)]
+struct MemberUpdate {
+    /// E-mail address.
+    #[oai(validator(min_length = 1, max_length = 256))]
+    email: MaybeUndefined<String>,
+    /// Display name.
+    #[oai(validator(min_length = 1, max_length = 256))]
+    name: MaybeUndefined<String>,
 }
 
 #[derive(Debug, Object)]
@@ -156,6 +174,26 @@ impl MembersApi {
         Ok(Json(MemberResponse { member: row.into() }))
     }
 
+    /// Update a member
+    ///
+    /// Corrects what is known of the person. `externalId` and `contactId` are who it is, and stay.
+    #[oai(path = "/members/:id", method = "patch", operation_id = "updateMember")]
+    async fn update_member(
+        &self,
+        caller: AdminCaller,
+        /// The member.
+        id: Path<Uuid>,
+        body: Body<UpdateMemberRequest>,
+    ) -> Result<Json<MemberResponse>, Problem> {
+        let site = caller.site()?;
+        let MemberUpdate { email, name } = body.0.member;
+        let change = MemberChange { email: wire::change(email), name: wire::change(name) };
+        let tx = self.app.db.write().await?;
+        let row = super::change_member(&tx, site, MemberId(id.0), change).await?.ok_or_else(not_found)?;
+        tx.commit().await?;
+        Ok(Json(MemberResponse { member: row.into() }))
+    }
+
     /// Create tokens for a member
     ///
     /// For sites that have no identity provider of their own: sign the person in, then fetch these for its browser. The
@@ -179,8 +217,10 @@ impl MembersApi {
 
 impl MembersApi {
     async fn find(&self, site: SiteId, id: Uuid) -> Result<member::Model, Problem> {
-        super::find_member(self.app.db.read(), site, MemberId(id))
-            .await?
-            .ok_or_else(|| Problem::not_found("MEMBER_NOT_FOUND", "there is no such member"))
+        super::find_member(self.app.db.read(), site, MemberId(id)).await?.ok_or_else(not_found)
     }
+}
+
+fn not_found() -> Problem {
+    Problem::not_found("MEMBER_NOT_FOUND", "there is no such member")
 }

@@ -8,8 +8,12 @@ pub use lookup::MemberLookup;
 use entity::id::{ContactId, MemberId, SiteId};
 use entity::member;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel as _,
+    QueryFilter, QueryOrder, QuerySelect,
+};
 
+use crate::change::Change;
 use crate::db::Tx;
 
 /// Characters of an external id, e-mail address or name.
@@ -56,6 +60,34 @@ pub async fn add_if_absent(tx: &Tx, model: member::Model) -> Result<(member::Mod
         Some(stored) if stored.id != model.id => Ok((stored, false)),
         _ => Ok((model, true)),
     }
+}
+
+/// What becomes of what is known of a member.
+#[derive(Debug, Default)]
+pub struct MemberChange {
+    /// E-mail address.
+    pub email: Change<String>,
+    /// Display name.
+    pub name: Change<String>,
+}
+
+/// Changes the member `id` of `site`; `None` for an unknown one.
+pub async fn change_member(
+    tx: &Tx,
+    site: SiteId,
+    id: MemberId,
+    change: MemberChange,
+) -> Result<Option<member::Model>, DbErr> {
+    // Held, so that of two changes at the same moment neither takes back the other's field.
+    let found = member::Entity::find_by_id((site, id)).lock_exclusive().one(tx.conn()).await?;
+    let Some(earlier) = found else { return Ok(None) };
+    let row = member::Model {
+        email: change.email.applied(earlier.email),
+        name: change.name.applied(earlier.name),
+        updated_at: tx.now(),
+        ..earlier
+    };
+    row.into_active_model().reset_all().update(tx.conn()).await.map(Some)
 }
 
 /// The member of `site` with this external id.

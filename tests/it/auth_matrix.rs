@@ -86,6 +86,7 @@ const ROWS: &[(&str, Row)] = &[
     ("createMember", SITE_ADMIN),
     ("listMembers", SITE_ADMIN),
     ("getMember", SITE_ADMIN),
+    ("updateMember", SITE_ADMIN),
     ("createMemberTokens", SITE_ADMIN),
     ("getMemberProfile", SITE_ADMIN),
     ("updateMemberProfile", SITE_ADMIN),

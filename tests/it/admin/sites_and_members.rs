@@ -114,6 +114,72 @@ on_both! {
 }
 
 on_both! {
+    async fn a_members_fields_are_corrected_one_by_one_and_who_it_is_stays(app: &TestApp) {
+        let (site, other) = (app.site().await, app.site().await);
+        let member = app.member(&site, "u-1").await;
+        let path = format!("/admin/v1/members/{}", member.id);
+        let patch = |change: Value| app.call("PATCH", &path).key(ADMIN_KEY, &site.id).json(&json!({"member": change})).send();
+        let mut expected = json!({"member": {
+            "id": member.id, "contactId": member.contact_id, "externalId": "u-1", "email": "member@example.com",
+            "name": "Example Member", "createdDate": "2024-08-01T11:51:41.431Z",
+        }});
+        // What is absent stays, null takes away, and who the person is cannot be said anew.
+        for (change, field, value) in [
+            (json!({"email": "new@example.com"}), "email", json!("new@example.com")),
+            (json!({"name": "M\u{fc}ller \u{1f37a}"}), "name", json!("M\u{fc}ller \u{1f37a}")),
+            (json!({"email": null}), "email", Value::Null),
+            (json!({"externalId": "u-2", "contactId": UNKNOWN_ID, "id": UNKNOWN_ID}), "externalId", json!("u-1")),
+            (json!({"name": null, "email": "again@example.com"}), "email", json!("again@example.com")),
+        ] {
+            app.clock.advance_ms(1_000);
+            if change.get("name") == Some(&Value::Null) {
+                expected["member"].as_object_mut().unwrap().remove("name");
+            }
+            match value {
+                Value::Null => drop(expected["member"].as_object_mut().unwrap().remove(field)),
+                value => expected["member"][field] = value,
+            }
+            let answer = patch(change).await.json();
+            expected["member"]["updatedDate"] = answer["member"]["updatedDate"].clone();
+            assert_eq!(answer, expected);
+            assert_eq!(app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await, expected);
+        }
+        assert_eq!(expected["member"]["updatedDate"], "2024-08-01T11:51:46.431Z");
+
+        for (change, field, rule) in [
+            (json!({"email": ""}), "member.email", "MIN_LENGTH"),
+            (json!({"email": "a".repeat(257)}), "member.email", "MAX_LENGTH"),
+            (json!({"name": " "}), "member.name", "REQUIRED_FIELD"),
+            (json!({"name": 7}), "member.name", "FORMAT"),
+            (Value::Null, "member", "REQUIRED_FIELD"),
+        ] {
+            assert_eq!(patch(change).await.violations(), [(field.to_owned(), rule.to_owned())]);
+        }
+        let unknown = format!("/admin/v1/members/{UNKNOWN_ID}");
+        for (path, site) in [(&path, &other), (&unknown, &site)] {
+            let body = json!({"member": {"name": "Somebody Else"}});
+            let refused = app.call("PATCH", path).key(ADMIN_KEY, &site.id).json(&body).send().await;
+            assert_eq!(refused.error(), (404, "MEMBER_NOT_FOUND".to_owned()));
+        }
+        assert_eq!(app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await, expected);
+    }
+}
+
+on_both! {
+    async fn of_corrections_at_the_same_moment_none_takes_back_anothers_field(app: &TestApp) {
+        let site = app.site().await;
+        for number in 0..10 {
+            let member = app.member(&site, &format!("u-{number}")).await;
+            let path = format!("/admin/v1/members/{}", member.id);
+            let patch = |change: Value| app.call("PATCH", &path).key(ADMIN_KEY, &site.id).json(&json!({"member": change})).ok();
+            tokio::join!(patch(json!({"email": "new@example.com"})), patch(json!({"name": "New Name"})));
+            let read = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
+            assert_eq!((&read["member"]["email"], &read["member"]["name"]), (&json!("new@example.com"), &json!("New Name")));
+        }
+    }
+}
+
+on_both! {
     async fn parallel_calls_for_one_external_id_make_one_member(app: &TestApp) {
         let site = app.site().await;
         let body = json!({"member": {"externalId": "u-1"}});

@@ -288,6 +288,10 @@ impl Everything {
             "createMember" => sending(json!({"member": {
                 "externalId": "u-2", "email": "member@example.com", "name": "Example Member",
             }})),
+            "updateMember" => Sample {
+                body: Some(json!({"member": {"email": "new@example.com", "name": null}})),
+                ..about(&self.member.id)
+            },
             "createOauthClient" => sending(json!({"oauthClient": {
                 "name": "Shop front-end", "allowedOrigins": ["https://shop.example"],
             }})),
