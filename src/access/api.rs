@@ -1,14 +1,14 @@
-//! Admin API: API keys, front-ends, and the trusted issuers of a site's own member tokens.
+//! Admin API: API keys, and the trusted issuers of a site's own member tokens.
 
-use entity::id::{ApiKeyId, OauthClientId, SiteId};
-use entity::{api_key, oauth_client, trusted_issuer};
+use entity::id::{ApiKeyId, SiteId};
+use entity::{api_key, trusted_issuer};
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi};
 use uuid::Uuid;
 
 use super::issuers::{self, ISSUERS_MAX, IssuerError, IssuerKey, NewIssuer};
-use super::{Scope, api_keys, oauth_clients};
+use super::{Scope, api_keys};
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
@@ -98,64 +98,6 @@ struct CreateApiKeyResponse {
 #[oai(rename_all = "camelCase")]
 struct ListApiKeysResponse {
     api_keys: Vec<ApiKey>,
-    paging_metadata: PagingMetadata,
-}
-
-/// A site's front-end.
-#[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
-struct OauthClient {
-    /// Its id: the `clientId` of the SDK's OAuthStrategy.
-    id: Uuid,
-    /// For people.
-    name: String,
-    /// Origins that browsers may call from.
-    allowed_origins: Vec<String>,
-    /// When it was made.
-    created_date: String,
-    /// When it last changed.
-    updated_date: String,
-}
-
-impl From<oauth_client::Model> for OauthClient {
-    fn from(row: oauth_client::Model) -> Self {
-        Self {
-            allowed_origins: oauth_clients::origins(&row),
-            id: row.id.0,
-            name: row.name,
-            created_date: row.created_at.to_rfc3339(),
-            updated_date: row.updated_at.to_rfc3339(),
-        }
-    }
-}
-
-#[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
-struct CreateOauthClientRequest {
-    oauth_client: NewOauthClient,
-}
-
-#[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
-struct NewOauthClient {
-    /// For people.
-    #[oai(validator(min_length = 1, max_length = 100))]
-    name: String,
-    /// Origins that browsers may call from, like `https://shop.example`.
-    #[oai(validator(max_items = 20))]
-    allowed_origins: Option<Vec<String>>,
-}
-
-#[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
-struct OauthClientResponse {
-    oauth_client: OauthClient,
-}
-
-#[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
-struct ListOauthClientsResponse {
-    oauth_clients: Vec<OauthClient>,
     paging_metadata: PagingMetadata,
 }
 
@@ -314,71 +256,6 @@ impl AccessApi {
         }
         tx.commit().await?;
         self.app.authenticator.forget();
-        Ok(Json(Empty {}))
-    }
-
-    /// Create a front-end
-    ///
-    /// Its id is the `clientId` of the SDK's OAuthStrategy.
-    #[oai(path = "/oauth-clients", method = "post", operation_id = "createOauthClient")]
-    async fn create_oauth_client(
-        &self,
-        caller: AdminCaller,
-        body: Body<CreateOauthClientRequest>,
-    ) -> Result<Json<OauthClientResponse>, Problem> {
-        let site = caller.site()?;
-        let new = body.0.oauth_client;
-        let origins = new.allowed_origins.unwrap_or_default();
-        if let Some(index) = origins.iter().position(|origin| !oauth_clients::is_origin(origin)) {
-            let field = format!("oauthClient.allowedOrigins[{index}]");
-            return Err(Problem::invalid(field, "FORMAT", "is not an origin like https://shop.example"));
-        }
-        let tx = self.app.db.write().await?;
-        let row = oauth_clients::create_oauth_client(&tx, site, new.name, &origins).await?;
-        tx.commit().await?;
-        self.app.origins.forget();
-        Ok(Json(OauthClientResponse { oauth_client: row.into() }))
-    }
-
-    /// List front-ends
-    ///
-    /// Newest first.
-    #[oai(path = "/oauth-clients", method = "get", operation_id = "listOauthClients")]
-    async fn list_oauth_clients(
-        &self,
-        caller: AdminCaller,
-        /// Where to go on.
-        cursor: Query<Option<String>>,
-        /// Items of a page, 1 to 100.
-        limit: Query<Option<u32>>,
-    ) -> Result<Json<ListOauthClientsResponse>, Problem> {
-        let site = caller.site()?;
-        let page =
-            PageRequest::new(cursor.0.as_deref(), limit.0, All::<ListOauthClientsResponse>::default())?;
-        let before = page.after.map(OauthClientId);
-        let rows = oauth_clients::list_oauth_clients(self.app.db.read(), site, before, page.rows()).await?;
-        let (rows, paging_metadata) = page.finish(rows, |row| row.id.0);
-        let oauth_clients = rows.into_iter().map(OauthClient::from).collect();
-        Ok(Json(ListOauthClientsResponse { oauth_clients, paging_metadata }))
-    }
-
-    /// Delete a front-end
-    ///
-    /// Visitors cannot get new tokens with it; tokens that it has go on until they end.
-    #[oai(path = "/oauth-clients/:id", method = "delete", operation_id = "deleteOauthClient")]
-    async fn delete_oauth_client(
-        &self,
-        caller: AdminCaller,
-        /// The front-end.
-        id: Path<Uuid>,
-    ) -> Result<Json<Empty>, Problem> {
-        let site = caller.site()?;
-        let tx = self.app.db.write().await?;
-        if !oauth_clients::delete_oauth_client(&tx, site, OauthClientId(id.0)).await? {
-            return Err(Problem::not_found("OAUTH_CLIENT_NOT_FOUND", "there is no such front-end"));
-        }
-        tx.commit().await?;
-        self.app.origins.forget();
         Ok(Json(Empty {}))
     }
 

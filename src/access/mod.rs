@@ -11,6 +11,7 @@ pub mod authenticator;
 pub mod issuers;
 pub mod jwks;
 pub mod oauth;
+pub mod oauth_client_api;
 pub mod oauth_clients;
 pub mod token_api;
 pub mod token_info_api;

@@ -27,6 +27,7 @@ use self::auth::CallSite;
 use self::operations::OperationsApi;
 use self::problem::Problem;
 use crate::access::api::AccessApi;
+use crate::access::oauth_client_api::OauthClientsApi;
 use crate::access::token_api::{self, OauthProblem, TokenApi};
 use crate::access::token_info_api::TokenInfoApi;
 use crate::accounts::api::AccountsApi;
@@ -112,6 +113,7 @@ type Apis = (
     ChannelsApi,
     MembersApi,
     AccessApi,
+    OauthClientsApi,
     AppsApi,
     WebhookApis,
     SourceApis,
@@ -176,6 +178,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         ChannelsApi { app: app() },
         MembersApi { app: app() },
         AccessApi { app: app() },
+        OauthClientsApi { app: app() },
         AppsApi { app: app() },
         webhooks,
         sources,

@@ -149,8 +149,9 @@ const CREDENTIALS: [(&str, &str); 2] = [
 ];
 
 /// Fields of updates in which `null` takes away what there is.
-const NULL_TAKES_AWAY: [(&str, &[&str]); 5] = [
+const NULL_TAKES_AWAY: [(&str, &[&str]); 6] = [
     ("MemberUpdate", &["email", "name"]),
+    ("OauthClientUpdate", &["allowedOrigins"]),
     ("SocialMediaChannelUpdate", &["id", "url", "points"]),
     ("ActivityRuleUpdate", &["platform", "mentionType", "limits", "requires", "startsAt", "endsAt"]),
     ("ActivityRuleLimitsUpdate", &["perMember", "total"]),

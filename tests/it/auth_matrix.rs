@@ -78,6 +78,8 @@ const ROWS: &[(&str, Row)] = &[
     ("deleteAppInstance", SITE_ADMIN),
     ("createOauthClient", SITE_ADMIN),
     ("listOauthClients", SITE_ADMIN),
+    ("getOauthClient", SITE_ADMIN),
+    ("updateOauthClient", SITE_ADMIN),
     ("deleteOauthClient", SITE_ADMIN),
     ("getSiteAuth", SITE_ADMIN),
     ("updateSiteAuth", SITE_ADMIN),

@@ -145,6 +145,101 @@ on_both! {
 }
 
 on_both! {
+    async fn a_front_end_is_read_and_changed_field_by_field(app: &TestApp) {
+        let (site, other) = (app.site().await, app.site().await);
+        let id = app.front_end(&site, &["https://shop.example"]).await;
+        let path = format!("{CLIENTS}/{id}");
+        let shown = |name: &str, origins: Value, updated: &str| json!({"oauthClient": {
+            "id": id, "name": name, "allowedOrigins": origins, "createdDate": "2024-08-01T11:51:41.431Z",
+            "updatedDate": updated,
+        }});
+        let read = async || app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
+        let send = |change: Value| {
+            let body = json!({"oauthClient": change});
+            app.call("PATCH", &path).key(ADMIN_KEY, &site.id).json(&body).send()
+        };
+        let (first, two) = (json!(["https://shop.example"]), json!(["https://a.example", "https://b.example"]));
+        assert_eq!(read().await, shown("Shop front-end", first.clone(), "2024-08-01T11:51:41.431Z"));
+        for (second, change, name, origins) in [
+            (42, json!({"name": "Shop"}), "Shop", first),
+            (43, json!({"allowedOrigins": two}), "Shop", two.clone()),
+            (44, json!({}), "Shop", two.clone()),
+            (45, json!({"name": null, "allowedOrigins": null}), "Shop", json!([])),
+            (46, json!({"name": "Both", "allowedOrigins": two}), "Both", two.clone()),
+        ] {
+            app.clock.advance_ms(1_000);
+            let expected = shown(name, origins, &format!("2024-08-01T11:51:{second}.431Z"));
+            assert_eq!(send(change).await.json(), expected);
+            assert_eq!(read().await, expected);
+        }
+
+        let long = format!("https://{}.example", "a".repeat(240));
+        assert_eq!(long.len(), 256);
+        for (change, field, rule) in [
+            (json!({"name": ""}), "name", "MIN_LENGTH"),
+            (json!({"name": "a".repeat(101)}), "name", "MAX_LENGTH"),
+            (json!({"allowedOrigins": ["https://a.example", "https://a.example/"]}), "allowedOrigins[1]", "FORMAT"),
+            (json!({"allowedOrigins": [long]}), "allowedOrigins[0]", "MAX_LENGTH"),
+            (json!({"allowedOrigins": vec!["https://a.example"; 21]}), "allowedOrigins", "MAX_SIZE"),
+        ] {
+            let expected = [(format!("oauthClient.{field}"), rule.to_owned())];
+            assert_eq!(send(change).await.violations(), expected);
+        }
+        let unknown = format!("{CLIENTS}/{UNKNOWN_ID}");
+        for (path, site) in [(&path, &other), (&unknown, &site)] {
+            let read = app.call("GET", path).key(ADMIN_KEY, &site.id).send().await;
+            let body = json!({"oauthClient": {"name": "Mine"}});
+            let changed = app.call("PATCH", path).key(ADMIN_KEY, &site.id).json(&body).send().await;
+            for refused in [read, changed] {
+                assert_eq!(refused.error(), (404, "OAUTH_CLIENT_NOT_FOUND".to_owned()));
+            }
+        }
+        assert_eq!(read().await, shown("Both", two, "2024-08-01T11:51:46.431Z"));
+    }
+}
+
+on_both! {
+    async fn a_site_has_a_hundred_front_ends_at_most_with_origins_of_255_characters(app: &TestApp) {
+        let (site, other) = (app.site().await, app.site().await);
+        let send = |origins: Value| {
+            let body = json!({"oauthClient": {"name": "Shop", "allowedOrigins": origins}});
+            app.call("POST", CLIENTS).key(ADMIN_KEY, &site.id).json(&body).send()
+        };
+        let of_label = |last: usize| format!("https://{0}.{0}.{0}.{1}:8443", "a".repeat(60), "a".repeat(last));
+        let (longest, longer) = (of_label(59), of_label(60));
+        assert_eq!(longest.len(), 255);
+        let refused = send(json!([longer, longest, "shop"])).await;
+        let origin = |index: usize| format!("oauthClient.allowedOrigins[{index}]");
+        assert_eq!(refused.violations(), [(origin(0), "MAX_LENGTH".to_owned()), (origin(2), "FORMAT".to_owned())]);
+        let said = refused.json();
+        let violation = &said["details"]["validationError"]["fieldViolations"][0];
+        assert_eq!(violation["description"], "has at most 255 characters");
+        assert_eq!(violation["data"], json!({"threshold": 255}));
+
+        let first = send(json!([longest])).await;
+        assert_eq!(first.status.as_u16(), 200, "{}", first.text);
+        for _ in 0..95 {
+            app.front_end(&site, &[]).await;
+        }
+        // Of many at the same moment as many succeed as there is room for.
+        let answers = join_all((0..8).map(|_| send(json!([])))).await;
+        let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 200, 200, 200, 428, 428, 428, 428]);
+        let what = "a site can have at most 100 front-ends; delete some";
+        let refusal = json!({"message": what, "details": {"applicationError": {
+            "code": "TOO_MANY_OAUTH_CLIENTS", "description": what, "data": {},
+        }}});
+        let full = send(json!([])).await;
+        assert_eq!((full.status.as_u16(), full.json()), (428, refusal));
+        app.front_end(&other, &[]).await;
+        let path = format!("{CLIENTS}/{}", text(&first.json()["oauthClient"]["id"]));
+        app.call("DELETE", &path).key(ADMIN_KEY, &site.id).ok().await;
+        app.front_end(&site, &[]).await;
+    }
+}
+
+on_both! {
     async fn an_app_has_a_key_pair_and_a_secret_that_is_shown_once(app: &TestApp) {
         let body = json!({"app": {"name": "CRM sync"}});
         let made = app.call("POST", "/admin/v1/apps").auth(ADMIN_KEY).json(&body).ok().await;

@@ -1,11 +1,12 @@
 //! Browsers of the owner's front-ends may read answers; those of other origins may not.
 
+use futures_util::future::join_all;
 use poem::http::HeaderMap;
 use serde_json::json;
 
 use crate::on_both;
-use crate::support::TestApp;
 use crate::support::callers::Everything;
+use crate::support::{ADMIN_KEY, TestApp};
 
 const FOLLOWED: &str = "/loyalty-social-media/v1/followed-channels";
 const SHOP: &str = "https://shop.example";
@@ -169,5 +170,39 @@ on_both! {
         let path = format!("/admin/v1/oauth-clients/{front_end}");
         app.call("DELETE", &path).auth(&own.admin.secret).ok().await;
         assert_eq!(origin().await, not_shared());
+    }
+}
+
+on_both! {
+    async fn an_origin_that_is_changed_counts_at_once_also_for_those_who_ask_meanwhile(app: &TestApp) {
+        let own = app.everything().await;
+        let other = app.site().await;
+        let elsewhere = app.front_end(&other, &[OTHER]).await;
+        let path = format!("/admin/v1/oauth-clients/{}", own.front_end);
+        let change = |origins: serde_json::Value| {
+            let body = json!({"oauthClient": {"allowedOrigins": origins}});
+            app.call("PATCH", &path).auth(&own.admin.secret).json(&body).ok()
+        };
+        let asked = |origin: &'static str| {
+            let call = app.call("GET", FOLLOWED).auth(&own.visitor).header("origin", origin);
+            async move { sharing(&call.send().await.headers) }
+        };
+        for _ in 0..5 {
+            change(json!([OTHER])).await;
+            assert_eq!((asked(SHOP).await, asked(OTHER).await), (not_shared(), shared_with(OTHER)));
+            // Whatever those read who ask while it changes, it is not what counts afterwards.
+            let (_, during) = tokio::join!(change(json!([SHOP])), join_all((0..8).map(|_| asked(SHOP))));
+            assert!(during.iter().all(|headers| [not_shared(), shared_with(SHOP)].contains(headers)), "{during:?}");
+            let after = join_all((0..8).map(|_| asked(SHOP))).await;
+            assert_eq!(after, vec![shared_with(SHOP); 8]);
+            assert_eq!(asked(OTHER).await, not_shared());
+        }
+        // What a site no longer has another may have still.
+        let preflight = app.call("OPTIONS", FOLLOWED).header("origin", OTHER).header("access-control-request-method", "GET");
+        assert_eq!(preflight.send().await.headers["access-control-allow-origin"], OTHER);
+        let path = format!("/admin/v1/oauth-clients/{elsewhere}");
+        app.call("DELETE", &path).key(ADMIN_KEY, &other.id).ok().await;
+        let preflight = app.call("OPTIONS", FOLLOWED).header("origin", OTHER).header("access-control-request-method", "GET");
+        assert_eq!(sharing(&preflight.send().await.headers), not_shared());
     }
 }

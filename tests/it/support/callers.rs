@@ -224,7 +224,7 @@ impl Everything {
             "getAppInstance" | "deleteAppInstance" => about(&self.app.instance_id),
             "getApp" | "rotateAppKey" => about(&self.app.id),
             "getMember" | "createMemberTokens" | "getMemberProfile" => about(&self.member.id),
-            "deleteOauthClient" => about(&self.front_end),
+            "getOauthClient" | "deleteOauthClient" => about(&self.front_end),
             "deleteTiktokHashtag" => about(&self.hashtag_id),
             "getSite" => about(&self.site.id),
             "getEvent" => about(&self.event_id),
@@ -295,6 +295,12 @@ impl Everything {
             "createOauthClient" => sending(json!({"oauthClient": {
                 "name": "Shop front-end", "allowedOrigins": ["https://shop.example"],
             }})),
+            "updateOauthClient" => Sample {
+                body: Some(json!({"oauthClient": {
+                    "name": "Shop", "allowedOrigins": ["https://shop.example", "https://www.shop.example"],
+                }})),
+                ..about(&self.front_end)
+            },
             "updateSiteAuth" => sending(json!({"siteAuth": {"trustedIssuers": [{
                 "issuer": "https://id.example", "audience": "shop", "hmacSecret": keys::HMAC_SECRET,
                 "memberIdClaim": "sub",
