@@ -61,6 +61,8 @@ CREATE TABLE refresh_token (
 ;;
 CREATE INDEX refresh_token_family ON refresh_token (family_id)
 ;;
+CREATE INDEX refresh_token_member ON refresh_token (site_id, member_id) WHERE revoked_at IS NULL
+;;
 CREATE INDEX refresh_token_expiry ON refresh_token (expires_at)
 ;;
 CREATE TABLE instance_key (

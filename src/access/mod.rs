@@ -3,7 +3,8 @@
 //! - [`authenticator`] turns the `Authorization` header into a [`Caller`].
 //! - [`tokens`] issues and verifies our own access tokens (`EdDSA`).
 //! - [`issuers`] verifies a site's own member tokens; [`jwks`] fetches the keys of those that publish them.
-//! - [`oauth`] is the token endpoint's grants; [`api_keys`] and [`oauth_clients`] are what owners manage.
+//! - [`oauth`] is the token endpoint's grants; [`sign_out`] ends what they began; [`api_keys`] and [`oauth_clients`] are what
+//!   owners manage.
 
 pub mod api;
 pub mod api_keys;
@@ -13,6 +14,7 @@ pub mod jwks;
 pub mod oauth;
 pub mod oauth_client_api;
 pub mod oauth_clients;
+pub mod sign_out;
 pub mod token_api;
 pub mod token_info_api;
 pub mod tokens;

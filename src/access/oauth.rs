@@ -162,7 +162,7 @@ impl Grants {
             .await?
             .ok_or(GrantError::InvalidGrant("the site has no such member"))?;
         if let Some(client) = client {
-            oauth_clients::find_oauth_client(self.db.read(), client)
+            oauth_clients::find_oauth_client_of(self.db.read(), site, client)
                 .await?
                 .ok_or(GrantError::UnauthorizedClient("the front-end of the visitor token was removed"))?;
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 type Refusals = &'static [(u16, &'static [&'static str])];
 
 /// The operations that have some, in the order of the document.
-const REFUSALS: [(&str, Refusals); 54] = [
+const REFUSALS: [(&str, Refusals); 55] = [
     ("getActivity", &[(404, &["ACTIVITY_NOT_FOUND"])]),
     ("createActivityRule", &[(428, &["TOO_MANY_ACTIVITY_RULES"])]),
     ("deleteActivityRule", &[(404, &["ACTIVITY_RULE_NOT_FOUND"])]),
@@ -48,7 +48,8 @@ const REFUSALS: [(&str, Refusals); 54] = [
     ("updateMember", &[(404, &["MEMBER_NOT_FOUND"])]),
     ("getMemberProfile", &[(404, &["MEMBER_NOT_FOUND"])]),
     ("updateMemberProfile", &[(404, &["MEMBER_NOT_FOUND"])]),
-    ("createMemberTokens", &[(404, &["MEMBER_NOT_FOUND"])]),
+    ("deleteMemberTokens", &[(404, &["MEMBER_NOT_FOUND"])]),
+    ("createMemberTokens", &[(404, &["MEMBER_NOT_FOUND", "OAUTH_CLIENT_NOT_FOUND"])]),
     ("createOauthClient", &[(428, &["TOO_MANY_OAUTH_CLIENTS"])]),
     ("deleteOauthClient", &[(404, &["OAUTH_CLIENT_NOT_FOUND"])]),
     ("getOauthClient", &[(404, &["OAUTH_CLIENT_NOT_FOUND"])]),

@@ -1,6 +1,6 @@
 //! Admin API: members and their tokens.
 
-use entity::id::{MemberId, SiteId};
+use entity::id::{MemberId, OauthClientId, SiteId};
 use entity::member;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use super::{MemberChange, NewMember};
 use crate::access::oauth::GrantError;
+use crate::access::sign_out::sign_out;
 use crate::access::token_api::TokenResponse;
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
-use crate::http::body::Body;
+use crate::http::body::{Body, OptionalBody};
 use crate::http::paging::{PageRequest, PagingMetadata};
 use crate::http::problem::Problem;
 use crate::http::wire;
@@ -105,6 +106,21 @@ struct MemberResponse {
 struct ListMembersResponse {
     members: Vec<Member>,
     paging_metadata: PagingMetadata,
+}
+
+#[derive(Debug, Default, Object)]
+#[oai(rename_all = "camelCase")]
+struct CreateMemberTokensRequest {
+    /// The front-end that gets the tokens. With it a refresh token that was replaced works until its successor has been used, which
+    /// the Wix SDK in a browser needs.
+    client_id: Option<Uuid>,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct DeleteMemberTokensResponse {
+    /// Sign-ins that could have gone on until now.
+    revoked_sign_in_count: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -197,27 +213,57 @@ impl MembersApi {
     /// Create tokens for a member
     ///
     /// For sites that have no identity provider of their own: sign the person in, then fetch these for its browser. The
-    /// refresh token rotates with every use.
+    /// refresh token rotates with every use. Without a body it belongs to no front-end.
     #[oai(path = "/members/:id/tokens", method = "post", operation_id = "createMemberTokens")]
     async fn create_member_tokens(
         &self,
         caller: AdminCaller,
         /// The member.
         id: Path<Uuid>,
+        body: OptionalBody<CreateMemberTokensRequest>,
     ) -> Result<Json<TokenResponse>, Problem> {
         let site = caller.site()?;
+        let client = body.0.client_id.map(OauthClientId);
+        let granted = self.app.grants.member(site, MemberId(id.0), client).await;
+        Ok(Json(granted.map_err(ungranted)?.into()))
+    }
+
+    /// Revoke a member's tokens
+    ///
+    /// Signs the person out everywhere: no refresh token that was issued until now works any more. Access tokens end by themselves,
+    /// four hours after they were issued at the latest. Done again it answers that there was nothing to revoke.
+    #[oai(path = "/members/:id/tokens", method = "delete", operation_id = "deleteMemberTokens")]
+    async fn delete_member_tokens(
+        &self,
+        caller: AdminCaller,
+        /// The member.
+        id: Path<Uuid>,
+    ) -> Result<Json<DeleteMemberTokensResponse>, Problem> {
+        let site = caller.site()?;
         let member = self.find(site, id.0).await?;
-        let tokens = self.app.grants.member(site, member.id, None).await.map_err(|error| match error {
-            GrantError::Store(error) => Problem::from(error),
-            other => Problem::internal(other),
-        })?;
-        Ok(Json(tokens.into()))
+        let revoked_sign_in_count = sign_out(&self.app.db, site, member.id).await?;
+        Ok(Json(DeleteMemberTokensResponse { revoked_sign_in_count }))
     }
 }
 
 impl MembersApi {
     async fn find(&self, site: SiteId, id: Uuid) -> Result<member::Model, Problem> {
         super::find_member(self.app.db.read(), site, MemberId(id)).await?.ok_or_else(not_found)
+    }
+}
+
+/// What a grant for a member refuses, in the words of this API.
+fn ungranted(error: GrantError) -> Problem {
+    match error {
+        GrantError::InvalidGrant(_) => not_found(),
+        GrantError::UnauthorizedClient(_) => {
+            Problem::not_found("OAUTH_CLIENT_NOT_FOUND", "there is no such front-end")
+        }
+        GrantError::Store(cause) => cause.into(),
+        GrantError::InvalidRequest(_)
+        | GrantError::InvalidClient
+        | GrantError::UnsupportedGrantType(_)
+        | GrantError::Token => Problem::internal(error),
     }
 }
 

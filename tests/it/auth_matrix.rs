@@ -90,6 +90,7 @@ const ROWS: &[(&str, Row)] = &[
     ("getMember", SITE_ADMIN),
     ("updateMember", SITE_ADMIN),
     ("createMemberTokens", SITE_ADMIN),
+    ("deleteMemberTokens", SITE_ADMIN),
     ("getMemberProfile", SITE_ADMIN),
     ("updateMemberProfile", SITE_ADMIN),
     ("listFollowedChannelsOfSite", SITE_ADMIN),

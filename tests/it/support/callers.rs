@@ -223,7 +223,7 @@ impl Everything {
             "deleteApiKey" => about(&self.reader.id),
             "getAppInstance" | "deleteAppInstance" => about(&self.app.instance_id),
             "getApp" | "rotateAppKey" => about(&self.app.id),
-            "getMember" | "createMemberTokens" | "getMemberProfile" => about(&self.member.id),
+            "getMember" | "deleteMemberTokens" | "getMemberProfile" => about(&self.member.id),
             "getOauthClient" | "deleteOauthClient" => about(&self.front_end),
             "deleteTiktokHashtag" => about(&self.hashtag_id),
             "getSite" => about(&self.site.id),
@@ -288,6 +288,9 @@ impl Everything {
             "createMember" => sending(json!({"member": {
                 "externalId": "u-2", "email": "member@example.com", "name": "Example Member",
             }})),
+            "createMemberTokens" => {
+                Sample { body: Some(json!({"clientId": self.front_end})), ..about(&self.member.id) }
+            }
             "updateMember" => Sample {
                 body: Some(json!({"member": {"email": "new@example.com", "name": null}})),
                 ..about(&self.member.id)

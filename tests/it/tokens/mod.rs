@@ -1,10 +1,12 @@
 //! The token endpoint: its grants, what its tokens are good for and when they end.
 
 mod endings;
+mod front_ends;
 mod grants;
 mod member_login;
 mod nodes;
 mod rotation;
+mod sign_out;
 mod whose;
 
 use serde_json::{Value, json};
