@@ -14,6 +14,7 @@ use crate::access::oauth::{self, Grants};
 use crate::access::oauth_clients::Origins;
 use crate::access::tokens::{AccessTokens, KeyError};
 use crate::activities::record::Recorder;
+use crate::apps;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::connections::{Connections, invitations};
@@ -333,6 +334,7 @@ async fn clean_up(db: Db, kept: retention::Retention, first: Duration) {
             let tokens = oauth::delete_expired(&tx).await?;
             evidence::make_stale(&tx).await?;
             secrets::delete_expired(&tx).await?;
+            apps::secrets::delete_expired(&tx).await?;
             link_codes::delete_expired(&tx).await?;
             invitations::delete_expired(&tx).await?;
             tx.commit().await?;

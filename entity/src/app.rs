@@ -15,8 +15,6 @@ pub struct Model {
     pub owner_site_id: Option<SiteId>,
     /// Shown to owners.
     pub name: String,
-    /// SHA-256 of the app secret.
-    pub secret_hash: Vec<u8>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.

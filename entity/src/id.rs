@@ -46,6 +46,8 @@ ids! {
     LedgerEntryId,
     /// An external system.
     AppId,
+    /// One secret with which an app gets its tokens.
+    AppSecretId,
     /// An app installed on one site.
     AppInstanceId,
     /// App × event types × URL.

@@ -11,6 +11,7 @@ pub mod api_key;
 pub mod app;
 pub mod app_instance;
 pub mod app_key;
+pub mod app_secret;
 pub mod attempt;
 pub mod connection;
 pub mod connection_invitation;

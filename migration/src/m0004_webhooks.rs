@@ -10,10 +10,20 @@ CREATE TABLE app (
     id {uuid} PRIMARY KEY,
     owner_site_id {uuid} REFERENCES site (id),
     name text NOT NULL,
-    secret_hash {bytes} NOT NULL,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL
 )
+;;
+CREATE TABLE app_secret (
+    app_id {uuid} NOT NULL REFERENCES app (id),
+    id {uuid} NOT NULL,
+    secret_hash {bytes} NOT NULL,
+    created_at bigint NOT NULL,
+    retired_at bigint,
+    PRIMARY KEY (app_id, id)
+){clustered}
+;;
+CREATE INDEX app_secret_retired ON app_secret (retired_at) WHERE retired_at IS NOT NULL
 ;;
 CREATE TABLE app_key (
     id text PRIMARY KEY,
@@ -171,6 +181,7 @@ impl MigrationTrait for Migration {
                 "subscription",
                 "app_instance",
                 "app_key",
+                "app_secret",
                 "app",
             ],
         )

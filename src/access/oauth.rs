@@ -180,8 +180,7 @@ impl Grants {
         secret: &str,
         instance: AppInstanceId,
     ) -> Result<Tokens, GrantError> {
-        let row = apps::find_app(self.db.read(), app).await?.ok_or(GrantError::InvalidClient)?;
-        if !seal::same(&row.secret_hash, &seal::hash(secret)) {
+        if !apps::secrets::is_valid(self.db.read(), app, secret, self.db.now()).await? {
             return Err(GrantError::InvalidClient);
         }
         let instance = app_instance::Entity::find_by_id(instance)

@@ -8,6 +8,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use uuid::Uuid;
 
 use super::keys::{self, AddKeyError, GenerateError, KEY_SET_MAX_AGE_S};
+use super::secrets::{self, OVERLAP_S_DEFAULT, RotateError};
 use super::{UninstallError, Viewer};
 use crate::app::App;
 use crate::http::Tag;
@@ -58,10 +59,19 @@ struct NewApp {
 
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
-struct CreateAppResponse {
+struct AppWithSecretResponse {
     app: AppJson,
     /// Shown this once.
     app_secret: String,
+}
+
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct RotateAppSecretRequest {
+    /// How long the replaced secret works beside the new one, in seconds; a day by default, a week at most. With 0 it works no
+    /// more at all, and neither do those of earlier rotations.
+    #[oai(validator(minimum(value = "0"), maximum(value = "604800")))]
+    overlap_seconds: Option<i64>,
 }
 
 #[derive(Debug, Object)]
@@ -204,18 +214,18 @@ impl AppsApi {
         &self,
         caller: AdminCaller,
         body: Body<CreateAppRequest>,
-    ) -> Result<Json<CreateAppResponse>, Problem> {
+    ) -> Result<Json<AppWithSecretResponse>, Problem> {
         let owner = match caller.viewer()? {
             Viewer::Operator => None,
             Viewer::Site(site) => Some(site),
         };
-        let app_secret = seal::new_secret(super::SECRET_PREFIX)?;
+        let app_secret = seal::new_secret(secrets::PREFIX)?;
         let key = keys::generate().await?;
         let tx = self.app.db.write().await?;
         let row = super::create_app(&tx, owner, body.0.app.name, &app_secret).await?;
         let key = keys::add(&tx, &self.app.sealer, row.id, key, tx.now()).await?;
         tx.commit().await?;
-        Ok(Json(CreateAppResponse { app: app_json(row, key), app_secret }))
+        Ok(Json(AppWithSecretResponse { app: app_json(row, key), app_secret }))
     }
 
     /// List apps
@@ -280,6 +290,35 @@ impl AppsApi {
         let key = keys::add(&tx, &self.app.sealer, row.id, key, active_from).await?;
         tx.commit().await?;
         Ok(Json(AppResponse { app: app_json(row, key) }))
+    }
+
+    /// Rotate an app's secret
+    ///
+    /// Makes a new secret, which is shown this once. Both it and the replaced one get tokens until the overlap ends. Tokens that were
+    /// got with the replaced one go on until they end. At most ten replaced ones work at a time.
+    #[oai(
+        path = "/admin/v1/apps/:id/rotate-secret",
+        method = "post",
+        operation_id = "rotateAppSecret",
+        tag = "Tag::Admin"
+    )]
+    async fn rotate_app_secret(
+        &self,
+        caller: AdminCaller,
+        /// The app.
+        id: Path<Uuid>,
+        body: Body<RotateAppSecretRequest>,
+    ) -> Result<Json<AppWithSecretResponse>, Problem> {
+        let whose = (caller.viewer()?, AppId(id.0));
+        let overlap_s = body.0.overlap_seconds.unwrap_or(OVERLAP_S_DEFAULT);
+        let app_secret = seal::new_secret(secrets::PREFIX)?;
+        let tx = self.app.db.write().await?;
+        let row = secrets::rotate(&tx, whose, &app_secret, overlap_s).await?;
+        // Read before the commit: nothing may fail between that and showing the secret.
+        let key = keys::newest_key(tx.conn(), row.id).await?;
+        let app = app_json(row, key.ok_or_else(|| Problem::internal(GenerateError))?);
+        tx.commit().await?;
+        Ok(Json(AppWithSecretResponse { app, app_secret }))
     }
 
     /// Install an app on the site
@@ -411,6 +450,17 @@ impl From<GenerateError> for Problem {
 impl From<AddKeyError> for Problem {
     fn from(error: AddKeyError) -> Self {
         Self::internal(error)
+    }
+}
+
+impl From<RotateError> for Problem {
+    fn from(error: RotateError) -> Self {
+        let text = error.to_string();
+        match error {
+            RotateError::NotFound => app_not_found(),
+            RotateError::TooMany => Self::precondition("TOO_MANY_APP_SECRETS", text),
+            RotateError::Store(cause) => Self::from(cause),
+        }
     }
 }
 

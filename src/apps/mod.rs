@@ -1,7 +1,8 @@
-//! Apps, external systems with a secret and signing keys, and their installations on sites.
+//! Apps, external systems with secrets and signing keys, and their installations on sites.
 
 pub mod api;
 pub mod keys;
+pub mod secrets;
 
 use entity::id::{AppId, AppInstanceId, SiteId};
 use entity::{app, app_instance, subscription};
@@ -11,13 +12,10 @@ use sea_orm::{
 
 use crate::access::Scope;
 use crate::db::Tx;
-use crate::seal;
 use crate::sites::config;
 
 /// What every installed app may do on the site.
 pub const SCOPES: [Scope; 2] = [Scope::ReadLoyalty, Scope::ManageLoyalty];
-/// Every app secret begins so.
-pub const SECRET_PREFIX: &str = "fps_";
 
 /// Whose apps a caller sees: the operator sees all, a site sees those that it made and those installed on it.
 #[derive(Debug, Clone, Copy)]
@@ -39,17 +37,12 @@ pub async fn create_app(
         id: AppId(tx.new_id()),
         owner_site_id: owner,
         name,
-        secret_hash: seal::hash(secret).to_vec(),
         created_at: tx.now(),
         updated_at: tx.now(),
     };
     app::Entity::insert(app::ActiveModel::from(model.clone())).exec_without_returning(tx.conn()).await?;
+    secrets::add(tx, model.id, secret).await?;
     Ok(model)
-}
-
-/// The app `id`, whoever owns it.
-pub async fn find_app(db: &impl ConnectionTrait, id: AppId) -> Result<Option<app::Model>, DbErr> {
-    app::Entity::find_by_id(id).one(db).await
 }
 
 /// The app `id` if `viewer` may change it.

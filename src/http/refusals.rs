@@ -6,7 +6,7 @@ use serde_json::Value;
 type Refusals = &'static [(u16, &'static [&'static str])];
 
 /// The operations that have some, in the order of the document.
-const REFUSALS: [(&str, Refusals); 55] = [
+const REFUSALS: [(&str, Refusals); 56] = [
     ("getActivity", &[(404, &["ACTIVITY_NOT_FOUND"])]),
     ("createActivityRule", &[(428, &["TOO_MANY_ACTIVITY_RULES"])]),
     ("deleteActivityRule", &[(404, &["ACTIVITY_RULE_NOT_FOUND"])]),
@@ -18,6 +18,7 @@ const REFUSALS: [(&str, Refusals); 55] = [
     ("getAppInstance", &[(404, &["APP_INSTANCE_NOT_FOUND"])]),
     ("getApp", &[(404, &["APP_NOT_FOUND"])]),
     ("rotateAppKey", &[(404, &["APP_NOT_FOUND"])]),
+    ("rotateAppSecret", &[(404, &["APP_NOT_FOUND"]), (428, &["TOO_MANY_APP_SECRETS"])]),
     ("createConnectionInvitation", &[(428, &["PLATFORM_NOT_CONFIGURED", "TOO_MANY_CONNECTION_INVITATIONS"])]),
     ("deleteConnectionInvitation", &[(404, &["CONNECTION_INVITATION_NOT_FOUND"])]),
     ("getConnectionInvitation", &[(404, &["CONNECTION_INVITATION_NOT_FOUND"])]),

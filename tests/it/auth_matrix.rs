@@ -72,6 +72,7 @@ const ROWS: &[(&str, Row)] = &[
     ("listApps", ANY_ADMIN),
     ("getApp", ANY_ADMIN),
     ("rotateAppKey", ANY_ADMIN),
+    ("rotateAppSecret", ANY_ADMIN),
     ("createAppInstance", SITE_ADMIN),
     ("listAppInstances", SITE_ADMIN),
     ("getAppInstance", SITE_ADMIN),

@@ -94,8 +94,15 @@ fn unknown_id(index: usize) -> String {
 }
 
 /// What the operator may do with any site's, by design: its apps, and sites themselves.
-const OPERATORS: [&str; 6] =
-    ["getApp", "rotateAppKey", "createAppInstance", "createWebhookSubscription", "getSite", "updateSite"];
+const OPERATORS: [&str; 7] = [
+    "getApp",
+    "rotateAppKey",
+    "rotateAppSecret",
+    "createAppInstance",
+    "createWebhookSubscription",
+    "getSite",
+    "updateSite",
+];
 
 /// Every kind of caller of `other`: name, credentials, site header.
 fn strangers(other: &Everything) -> [(&'static str, &str, &str); 7] {
@@ -281,9 +288,11 @@ on_both! {
             assert_eq!(get(id, &one.admin.secret).await.status.as_u16(), 200);
         }
         // Seen, but not the site's to change.
-        let rotate = format!("/admin/v1/apps/{}/rotate-key", operators.id);
-        let refused = app.call("POST", &rotate).auth(&one.admin.secret).send().await;
-        assert_eq!(refused.error(), (404, "APP_NOT_FOUND".to_owned()));
+        for what in ["rotate-key", "rotate-secret"] {
+            let rotate = format!("/admin/v1/apps/{}/{what}", operators.id);
+            let refused = app.call("POST", &rotate).auth(&one.admin.secret).json(&json!({})).send().await;
+            assert_eq!(refused.error(), (404, "APP_NOT_FOUND".to_owned()), "{what}");
+        }
 
         app.install(&two, ADMIN_KEY, &operators.id).await;
         assert_eq!(seen_by(&key.secret).await, [operators.id]);

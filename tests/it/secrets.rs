@@ -112,7 +112,7 @@ on_both! {
         let secrets = secrets(app, &all).await;
         let rows = dump(&app.app.db).await;
         for table in
-            ["api_key", "app", "app_key", "instance_key", "refresh_token", "trusted_issuer", "signed_event", "subscription_secret"]
+            ["api_key", "app_secret", "app_key", "instance_key", "refresh_token", "trusted_issuer", "signed_event", "subscription_secret"]
         {
             assert!(rows.iter().any(|row| row.starts_with(&format!("{table}: "))), "{table} is empty");
         }

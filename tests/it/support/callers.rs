@@ -288,6 +288,7 @@ impl Everything {
             "createMember" => sending(json!({"member": {
                 "externalId": "u-2", "email": "member@example.com", "name": "Example Member",
             }})),
+            "rotateAppSecret" => Sample { body: Some(json!({"overlapSeconds": 0})), ..about(&self.app.id) },
             "createMemberTokens" => {
                 Sample { body: Some(json!({"clientId": self.front_end})), ..about(&self.member.id) }
             }

@@ -1,5 +1,6 @@
 //! The token endpoint: its grants, what its tokens are good for and when they end.
 
+mod app_secrets;
 mod endings;
 mod front_ends;
 mod grants;
