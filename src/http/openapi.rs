@@ -25,6 +25,10 @@ const DESCRIPTION: &str = "Rewards a site's members for following its social cha
     Loyalty wire format and are mounted a second time under `/_api`, so that the Wix SDK works unchanged. Success is always \
     200 with a JSON body; errors are Wix error bodies; every answer has `X-Wix-Request-Id`.";
 
+/// The tag of what receivers take. Generators make a class of each tag: with one of the operations' tags, the receivers' would be
+/// written over the operations'.
+const WEBHOOK_EVENTS: &str = "Webhook events";
+
 /// The operations without the running service behind them.
 struct Described<T>(PhantomData<T>);
 
@@ -66,6 +70,9 @@ pub fn document() -> &'static Value {
             document["components"]["securitySchemes"][name]["description"] = json!(description);
         }
         document["webhooks"] = webhooks();
+        if let Some(tags) = document["tags"].as_array_mut() {
+            tags.push(json!({"name": WEBHOOK_EVENTS, "description": "What receivers are sent."}));
+        }
         let schemas = &mut document["components"]["schemas"];
         schemas["WebhookClaims"] = claims_schema();
         allow_null(&mut schemas["WebhookSubscriptionUpdate"]["properties"]["clientCertificate"]);
@@ -353,7 +360,7 @@ fn webhooks() -> Value {
                      envelope as JSON text, whose `data` is the event as JSON text, {what}. The event's `id` is the same in \
                      every resend."
                 ),
-                "tags": ["Webhooks"],
+                "tags": [WEBHOOK_EVENTS],
                 "parameters": signature_headers(),
                 "requestBody": {"required": true, "content": {"text/plain": {"schema": {
                     "type": "string", "contentMediaType": "application/jwt",

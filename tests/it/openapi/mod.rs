@@ -227,6 +227,26 @@ fn every_event_is_a_webhook() {
 }
 
 #[test]
+fn no_webhook_shares_its_tag_with_an_operation() {
+    let tags = |definition: &'static Value| definition["tags"].as_array().unwrap().iter();
+    let of_operations: BTreeSet<_> =
+        operations().iter().flat_map(|operation| tags(operation.definition)).map(Value::to_string).collect();
+    let webhooks = document()["webhooks"].as_object().unwrap();
+    let of_webhooks: BTreeSet<_> =
+        webhooks.values().flat_map(|webhook| tags(&webhook["post"])).map(Value::to_string).collect();
+    assert_eq!(of_webhooks, BTreeSet::from([json!("Webhook events").to_string()]));
+    assert!(of_operations.is_disjoint(&of_webhooks));
+    let described: BTreeSet<_> = document()["tags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|tag| tag["description"].as_str().is_some_and(|text| !text.is_empty()))
+        .map(|tag| tag["name"].to_string())
+        .collect();
+    assert_eq!(described, of_operations.union(&of_webhooks).cloned().collect());
+}
+
+#[test]
 fn nothing_of_openapi_3_0_is_left() {
     walk(document(), "", &mut |path, object| {
         assert!(object.get("nullable").is_none(), "{path}");
