@@ -73,11 +73,11 @@ impl From<api_key::Model> for ApiKey {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 struct CreateApiKeyRequest {
-    api_key: NewApiKey,
+    api_key: ApiKeyInput,
 }
 
 #[derive(Debug, Object)]
-struct NewApiKey {
+struct ApiKeyInput {
     /// For people.
     #[oai(validator(min_length = 1, max_length = 100))]
     name: String,
@@ -163,13 +163,13 @@ struct SiteAuthUpdate {
     revision: Option<String>,
     /// The issuers to trust.
     #[oai(validator(max_items = 10))]
-    trusted_issuers: Vec<NewTrustedIssuer>,
+    trusted_issuers: Vec<TrustedIssuerInput>,
 }
 
 /// Exactly one of `jwksUrl`, `publicKeyPem` and `hmacSecret`; an issuer whose secret is stored may leave it out.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
-struct NewTrustedIssuer {
+struct TrustedIssuerInput {
     /// The `iss` claim.
     #[oai(validator(min_length = 1, max_length = 512))]
     issuer: String,
@@ -311,7 +311,7 @@ fn key_site(caller: &AdminCaller) -> Result<Option<SiteId>, Problem> {
     Ok(site)
 }
 
-fn new_issuer(index: usize, new: NewTrustedIssuer) -> Result<NewIssuer, Problem> {
+fn new_issuer(index: usize, new: TrustedIssuerInput) -> Result<NewIssuer, Problem> {
     let key = match (new.jwks_url, new.public_key_pem, new.hmac_secret) {
         (Some(url), None, None) => IssuerKey::JwksUrl(url),
         (None, Some(pem), None) => IssuerKey::PublicKeyPem(pem),

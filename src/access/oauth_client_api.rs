@@ -55,12 +55,12 @@ impl From<oauth_client::Model> for OauthClient {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 struct CreateOauthClientRequest {
-    oauth_client: NewOauthClient,
+    oauth_client: OauthClientInput,
 }
 
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
-struct NewOauthClient {
+struct OauthClientInput {
     /// For people.
     #[oai(validator(min_length = 1, max_length = 100))]
     name: String,

@@ -139,7 +139,7 @@ impl From<Rule> for ActivityRule {
 /// A rule to make.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
-struct NewActivityRule {
+struct ActivityRuleInput {
     /// Which activities.
     #[oai(rename = "type")]
     kind: ActivityTypeName,
@@ -222,7 +222,7 @@ struct ActivityRuleUpdate {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 struct CreateActivityRuleRequest {
-    activity_rule: NewActivityRule,
+    activity_rule: ActivityRuleInput,
 }
 
 #[derive(Debug, Object)]
@@ -319,7 +319,7 @@ impl ActivityRuleRequiresUpdate {
 const STARTS_AT: &str = "activityRule.startsAt";
 const ENDS_AT: &str = "activityRule.endsAt";
 
-impl NewActivityRule {
+impl ActivityRuleInput {
     fn terms(self) -> Result<Terms, Problem> {
         let date = |text: Option<String>, field| text.map(|text| wire::instant(&text, field)).transpose();
         Ok(Terms {

@@ -47,11 +47,11 @@ struct AppJson {
 
 #[derive(Debug, Object)]
 struct CreateAppRequest {
-    app: NewApp,
+    app: AppInput,
 }
 
 #[derive(Debug, Object)]
-struct NewApp {
+struct AppInput {
     /// Shown to owners.
     #[oai(validator(min_length = 1, max_length = 100))]
     name: String,
@@ -114,12 +114,12 @@ impl From<app_instance::Model> for AppInstanceJson {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 struct CreateAppInstanceRequest {
-    app_instance: NewAppInstance,
+    app_instance: AppInstanceInput,
 }
 
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
-struct NewAppInstance {
+struct AppInstanceInput {
     /// The app to install.
     app_id: Uuid,
 }

@@ -78,7 +78,7 @@ struct ConnectionInvitation {
 }
 
 #[derive(Debug, Object)]
-struct NewInvitation {
+struct ConnectionInvitationInput {
     /// The platform.
     platform: PlatformName,
     /// The login; `FACEBOOK` for Instagram and `TIKTOK_BUSINESS` for TikTok by default.
@@ -87,7 +87,7 @@ struct NewInvitation {
 
 #[derive(Debug, Object)]
 struct CreateInvitationRequest {
-    invitation: NewInvitation,
+    invitation: ConnectionInvitationInput,
 }
 
 #[derive(Debug, Object)]

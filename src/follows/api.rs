@@ -34,13 +34,13 @@ pub struct FollowsApi {
 #[oai(rename_all = "camelCase")]
 struct CreateFollowedChannelRequest {
     /// What to follow.
-    followed_channel: NewFollowedChannel,
+    followed_channel: FollowedChannelInput,
 }
 
 /// A channel to follow. Other fields of a followed channel are read-only and ignored.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", example, skip_serializing_if_is_none)]
-struct NewFollowedChannel {
+struct FollowedChannelInput {
     /// The channel; the owner must have enabled it.
     channel: ChannelName,
     /// The account, for apps and API keys; ignored for members, who follow for themselves.
@@ -51,11 +51,11 @@ struct NewFollowedChannel {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 struct FollowChannelMyselfRequest {
-    followed_channel: MyNewFollowedChannel,
+    followed_channel: MyFollowedChannelInput,
 }
 
 #[derive(Debug, Object)]
-struct MyNewFollowedChannel {
+struct MyFollowedChannelInput {
     channel: ChannelName,
 }
 
@@ -74,7 +74,7 @@ struct NamedAccount {
 
 type CreateBody = Raw<CreateFollowedChannelRequest, BODY_BYTES_MAX>;
 
-impl poem_openapi::types::Example for NewFollowedChannel {
+impl poem_openapi::types::Example for FollowedChannelInput {
     fn example() -> Self {
         Self { channel: ChannelName::X, account_id: None }
     }

@@ -38,13 +38,13 @@ enum LinkChannelName {
 #[oai(rename_all = "camelCase")]
 struct CreateLinkCodeRequest {
     /// What to make a code for.
-    link_code: Option<NewLinkCode>,
+    link_code: Option<LinkCodeInput>,
     /// The channel, where there is no `linkCode`.
     channel: Option<LinkChannelName>,
 }
 
 #[derive(Debug, Object)]
-struct NewLinkCode {
+struct LinkCodeInput {
     /// Where the member wants to prove a handle.
     channel: LinkChannelName,
 }

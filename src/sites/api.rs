@@ -47,11 +47,11 @@ impl From<site::Model> for Site {
 
 #[derive(Debug, Object)]
 struct SiteRequest {
-    site: NewSite,
+    site: SiteInput,
 }
 
 #[derive(Debug, Object)]
-struct NewSite {
+struct SiteInput {
     /// Shown to the owner.
     #[oai(validator(min_length = 1, max_length = 100))]
     name: String,

@@ -53,11 +53,11 @@ impl From<tracked_hashtag::Model> for TiktokHashtag {
 #[oai(rename_all = "camelCase")]
 struct CreateTiktokHashtagRequest {
     /// What to track.
-    tiktok_hashtag: NewTiktokHashtag,
+    tiktok_hashtag: TiktokHashtagInput,
 }
 
 #[derive(Debug, Object)]
-struct NewTiktokHashtag {
+struct TiktokHashtagInput {
     /// One word of letters, digits and `_` in any script, with or without `#`.
     #[oai(validator(min_length = 1, max_length = 120))]
     hashtag: String,

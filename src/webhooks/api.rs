@@ -14,8 +14,8 @@ use super::destination::Destinations;
 use super::log_api::Attempt;
 use super::secrets;
 use super::subscription_api::{
-    BacklogResponse, CreateSubscriptionRequest, ListSubscriptionsResponse, NewClientCertificate,
-    NewCustomHeader, SignatureSchemeName, SubscriptionResponse, TestSubscriptionResponse,
+    BacklogResponse, ClientCertificateInput, CreateSubscriptionRequest, CustomHeaderInput,
+    ListSubscriptionsResponse, SignatureSchemeName, SubscriptionResponse, TestSubscriptionResponse,
     UpdateSubscriptionRequest, WebhookSubscription, WebhookTest,
 };
 use super::subscriptions::{self, SubscriptionChange, SubscriptionError};
@@ -230,7 +230,7 @@ impl WebhookSubscriptionsApi {
 }
 
 impl WebhookSubscriptionsApi {
-    fn headers(&self, site: SiteId, new: Option<Vec<NewCustomHeader>>) -> Result<Change<Vec<u8>>, Problem> {
+    fn headers(&self, site: SiteId, new: Option<Vec<CustomHeaderInput>>) -> Result<Change<Vec<u8>>, Problem> {
         let Some(new) = new else { return Ok(Change::Keep) };
         let pairs: Vec<(String, String)> =
             new.into_iter().map(|header| (header.name, header.value)).collect();
@@ -238,7 +238,7 @@ impl WebhookSubscriptionsApi {
         Ok(stored.map_or(Change::Remove, Change::Set))
     }
 
-    fn certificate(&self, site: SiteId, new: &NewClientCertificate) -> Result<Change<Vec<u8>>, Problem> {
+    fn certificate(&self, site: SiteId, new: &ClientCertificateInput) -> Result<Change<Vec<u8>>, Problem> {
         let App { sealer, db, .. } = &self.app;
         let pair = (new.certificate_pem.as_str(), new.private_key_pem.as_str());
         Ok(Change::Set(client_certificate::store(sealer, site, db.now(), pair)?))

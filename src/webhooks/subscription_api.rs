@@ -133,7 +133,7 @@ pub(super) struct CustomHeader {
 
 /// A header that every try carries.
 #[derive(Debug, Object)]
-pub(super) struct NewCustomHeader {
+pub(super) struct CustomHeaderInput {
     /// Its name, but not one that the service sets.
     #[oai(validator(min_length = 1, max_length = 100))]
     pub(super) name: String,
@@ -260,7 +260,7 @@ impl From<CertificateFacts> for ClientCertificate {
 /// A client certificate to show to the receiver.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
-pub(super) struct NewClientCertificate {
+pub(super) struct ClientCertificateInput {
     /// The certificate in PEM, and behind it those between it and the receiver's root.
     #[oai(validator(min_length = 1, max_length = 32768))]
     pub(super) certificate_pem: String,
@@ -272,12 +272,12 @@ pub(super) struct NewClientCertificate {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 pub(super) struct CreateSubscriptionRequest {
-    pub(super) webhook_subscription: NewSubscription,
+    pub(super) webhook_subscription: SubscriptionInput,
 }
 
 #[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
-pub(super) struct NewSubscription {
+#[oai(rename = "WebhookSubscriptionInput", rename_all = "camelCase")]
+pub(super) struct SubscriptionInput {
     /// The app; it must be installed on the site.
     pub(super) app_id: Uuid,
     /// Which events: types, or with `.*` at the end all that begin so, like `wix.loyalty.v1.*`; `*` means all.
@@ -310,14 +310,14 @@ pub(super) struct NewSubscription {
     pub(super) filter: Option<FilterJson>,
     /// Headers that every try carries; they may be secrets of the receiver.
     #[oai(validator(max_items = 20))]
-    pub(super) custom_headers: Option<Vec<NewCustomHeader>>,
+    pub(super) custom_headers: Option<Vec<CustomHeaderInput>>,
     /// Signatures in the headers, beside the token; none by default.
     #[oai(validator(max_items = 2))]
     pub(super) signature_headers: Option<Vec<SignatureSchemeName>>,
     /// `ENABLED` by default.
     pub(super) status: Option<SubscriptionStatusName>,
     /// The certificate to show to a receiver that asks for one.
-    pub(super) client_certificate: Option<NewClientCertificate>,
+    pub(super) client_certificate: Option<ClientCertificateInput>,
 }
 
 #[derive(Debug, Object)]
@@ -356,7 +356,7 @@ pub(super) struct SubscriptionUpdate {
     pub(super) filter: MaybeUndefined<FilterJson>,
     /// Headers that every try carries, all of them; an empty list or `null` for none.
     #[oai(validator(max_items = 20))]
-    pub(super) custom_headers: MaybeUndefined<Vec<NewCustomHeader>>,
+    pub(super) custom_headers: MaybeUndefined<Vec<CustomHeaderInput>>,
     /// Signatures in the headers, beside the token; an empty list or `null` for none. One that is left out and comes back has
     /// the secret that it had.
     #[oai(validator(max_items = 2))]
@@ -366,7 +366,7 @@ pub(super) struct SubscriptionUpdate {
     /// What becomes of the deliveries that wait for it at this moment; `RELEASE` by default.
     pub(super) held_deliveries: Option<HeldDeliveriesName>,
     /// The certificate to show to a receiver that asks for one; `null` removes the one there is.
-    pub(super) client_certificate: MaybeUndefined<NewClientCertificate>,
+    pub(super) client_certificate: MaybeUndefined<ClientCertificateInput>,
     /// The revision that was read; a newer one answers 409.
     #[oai(validator(max_length = 20))]
     pub(super) revision: Option<String>,

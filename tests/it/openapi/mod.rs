@@ -246,6 +246,17 @@ fn no_webhook_shares_its_tag_with_an_operation() {
     assert_eq!(described, of_operations.union(&of_webhooks).cloned().collect());
 }
 
+/// In Go, `NewX` is what makes an `X`.
+#[test]
+fn no_schema_has_the_name_of_anothers_constructor() {
+    let schemas = document()["components"]["schemas"].as_object().unwrap();
+    for name in schemas.keys() {
+        for constructor in [format!("New{name}"), format!("New{name}WithDefaults")] {
+            assert!(!schemas.contains_key(&constructor), "{constructor} stands beside {name}");
+        }
+    }
+}
+
 #[test]
 fn nothing_of_openapi_3_0_is_left() {
     walk(document(), "", &mut |path, object| {
