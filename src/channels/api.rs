@@ -119,7 +119,7 @@ struct ChannelUpdate {
     /// The brand's handle there, with or without `@`; `null` takes it away.
     #[oai(validator(min_length = 1, max_length = 255))]
     id: MaybeUndefined<String>,
-    /// The brand's page there, derived from the handle unless given; `null` for that one.
+    /// The brand's page there, derived from the handle unless another is given; `null` for that one.
     #[oai(validator(min_length = 1, max_length = 2048))]
     url: MaybeUndefined<String>,
     /// Points for a follow; `null` for none of the channel's own.

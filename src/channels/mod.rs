@@ -157,21 +157,18 @@ fn apply(row: &mut site_channel::Model, change: &ChannelChange) {
     }
     let channel = row.channel;
     let page = |handle: Option<&str>| handle.map(|handle| page_of(channel, handle));
-    match &change.handle {
-        Change::Keep => {}
-        Change::Set(handle) => row.url = page(Some(handle)),
-        // The page that was derived from it goes with it; one that was given stays.
-        Change::Remove => {
-            let derived = page(row.handle.as_deref());
-            row.url = row.url.take().filter(|url| Some(url) != derived.as_ref());
-        }
-    }
+    let before = page(row.handle.as_deref());
     row.handle = change.handle.clone().applied(row.handle.take());
-    match &change.url {
-        Change::Keep => {}
-        Change::Set(url) => row.url = Some(url.clone()),
-        Change::Remove => row.url = page(row.handle.as_deref()),
-    }
+    let derived = page(row.handle.as_deref());
+    row.url = match (&change.url, &change.handle) {
+        // Who sends back what was read gives the page of the handle before, and means the handle's.
+        (Change::Set(url), _) if before.as_ref() == Some(url) => derived,
+        (Change::Set(url), _) => Some(url.clone()),
+        (Change::Remove, _) | (Change::Keep, Change::Set(_)) => derived,
+        // The page that was derived from it goes with it; one that was given stays.
+        (Change::Keep, Change::Remove) => row.url.take().filter(|url| before.as_ref() != Some(url)),
+        (Change::Keep, Change::Keep) => row.url.take(),
+    };
     row.points = change.points.applied(row.points);
     row.unfollow_policy = change.unfollow_policy.unwrap_or(row.unfollow_policy);
     row.reverse_within_days = change.reverse_within_days.unwrap_or(row.reverse_within_days);

@@ -137,6 +137,39 @@ on_both! {
 }
 
 on_both! {
+    async fn what_was_read_can_be_sent_back_with_another_handle(app: &TestApp) {
+        let site = new_site(app).await;
+        let set = async |channels: &Value| {
+            let changed = app.call("PATCH", PATH).key(ADMIN_KEY, &site.id).json(&change(channels)).ok().await;
+            changed["socialMediaSettings"]["channels"].clone()
+        };
+        let own = "https://fb.example/nordbrew";
+        let mut channels = set(&json!([
+            {"type": "X", "enabled": true, "id": "@nordbrew", "points": 50},
+            {"type": "FACEBOOK", "id": "nordbrew", "url": own},
+            {"type": "LINKEDIN", "id": "nordbrew"},
+        ]))
+        .await;
+        assert_eq!(set(&channels).await, channels);
+
+        (channels[0]["id"], channels[2]["id"], channels[3]["id"]) = (json!("brew"), Value::Null, json!("brew"));
+        assert_eq!(channels[3]["url"], "https://x.com/nordbrew");
+        let changed = set(&channels).await;
+        assert_eq!(
+            [&changed[0], &changed[2], &changed[3]],
+            [
+                &usual(json!({"type": "FACEBOOK", "enabled": false, "id": "brew", "url": own})),
+                &usual(json!({"type": "LINKEDIN", "enabled": false})),
+                &usual(json!({"type": "X", "enabled": true, "id": "brew", "url": "https://x.com/brew", "points": 50})),
+            ]
+        );
+        // A page that is not the handle's was meant.
+        let other = json!([{"type": "X", "id": "nordbrew", "url": "https://x.com/nordbrew/about"}]);
+        assert_eq!(set(&other).await[3]["url"], "https://x.com/nordbrew/about");
+    }
+}
+
+on_both! {
     async fn a_channel_that_leads_nowhere_cannot_be_enabled(app: &TestApp) {
         let site = new_site(app).await;
         let before = read(app, &site).await;
