@@ -76,6 +76,10 @@ pub fn document() -> &'static Value {
         let schemas = &mut document["components"]["schemas"];
         schemas["WebhookClaims"] = claims_schema();
         allow_null(&mut schemas["WebhookSubscriptionUpdate"]["properties"]["clientCertificate"]);
+        for handle in ["instagramHandle", "tiktokHandle"] {
+            schemas["ProfileUpdate"]["properties"][handle]["anyOf"] =
+                json!([{"type": "string"}, {"$ref": "#/components/schemas/ClaimedHandle"}, {"type": "null"}]);
+        }
         for (schema, fields) in NULL_TAKES_AWAY {
             for field in fields {
                 allow_null(&mut schemas[schema]["properties"][field]);

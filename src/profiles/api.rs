@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use entity::id::{MemberId, Timestamp};
+use entity::id::{MemberId, SiteId, Timestamp};
 use entity::kinds::Platform;
 use entity::member_handle;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
-use poem_openapi::types::{Any, MaybeUndefined, ParseFromJSON as _, ParseResult};
+use poem_openapi::types::{Any, MaybeUndefined, ParseFromJSON as _, ParseResult, ToJSON as _};
 use poem_openapi::{Object, OpenApi};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::attributes::Attribute;
 use super::{Profile, ProfileError, handles};
 use crate::app::App;
+use crate::db::Db;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::body::Body;
@@ -117,62 +118,112 @@ impl From<Profile> for ProfileResponse {
 
 #[derive(Debug, Object)]
 pub(super) struct UpdateProfileRequest {
-    #[oai(deserialize_with = "update_with_names")]
+    #[oai(deserialize_with = "update_with_others")]
     profile: ProfileUpdate,
 }
 
-/// What is absent stays; null takes the handle away. Everything else in a profile is read-only, and naming it is an error.
+/// What is absent stays; null takes the handle away. Everything else in a profile is read-only: it may be sent back as it was
+/// read, and saying something else of it is an error.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 struct ProfileUpdate {
-    /// The handle on Instagram, with or without `@`. Another one than before is no longer proven, and what Instagram told
-    /// about the one before is taken away.
-    #[oai(nullable)]
-    instagram_handle: MaybeUndefined<String>,
+    /// The handle on Instagram, with or without `@`, or as it was read. Another one than before is no longer proven, and what
+    /// Instagram told about the one before is taken away.
+    instagram_handle: MaybeUndefined<Any<Value>>,
     /// The handle on TikTok, likewise.
-    #[oai(nullable)]
-    tiktok_handle: MaybeUndefined<String>,
+    tiktok_handle: MaybeUndefined<Any<Value>>,
     /// What else the body names.
     #[oai(skip)]
-    others: Vec<String>,
+    others: Vec<ReadOnly>,
 }
 
-/// Parsed as ever, and remembers what a profile has no place for.
-fn update_with_names(value: Option<Value>) -> ParseResult<ProfileUpdate> {
+/// What a body says of something that cannot be written.
+#[derive(Debug)]
+struct ReadOnly {
+    /// The names that lead to it within a profile.
+    path: Vec<String>,
+    value: Value,
+}
+
+impl ReadOnly {
+    /// Whether `profile` says the same.
+    fn is_in(&self, profile: &Value) -> bool {
+        self.path.iter().try_fold(profile, |value, name| value.get(name)) == Some(&self.value)
+    }
+
+    fn violation(&self) -> Violation {
+        // The names are the caller's, and may be as long as a body.
+        let path: String = self.path.join(".").chars().take(NAME_SHOWN_MAX).collect();
+        let description = "is read-only; a profile's handles can be written";
+        Violation::new(format!("profile.{path}"), "FIELD_NOT_ALLOWED", description)
+    }
+}
+
+/// Parsed as ever, and remembers what cannot be written.
+fn update_with_others(value: Option<Value>) -> ParseResult<ProfileUpdate> {
     let writable = Platform::ALL.iter().map(|platform| handles::attribute(*platform)).collect::<Vec<_>>();
-    let names = value.as_ref().and_then(Value::as_object).into_iter().flat_map(serde_json::Map::keys);
-    let others = names.filter(|name| !writable.contains(name)).cloned().collect();
+    let fields = value.as_ref().and_then(Value::as_object).into_iter().flatten();
+    let others = fields
+        .filter(|(name, _)| !writable.contains(name))
+        .map(|(name, value)| ReadOnly { path: vec![name.clone()], value: value.clone() })
+        .collect();
     let update = ProfileUpdate::parse_from_json(value).map_err(poem_openapi::types::ParseError::propagate)?;
     Ok(ProfileUpdate { others, ..update })
 }
 
+/// The handle that `given` names, normalised: text, or a handle as profiles show it, whose other fields go to `others`.
+fn named_handle(platform: Platform, given: Value, others: &mut Vec<ReadOnly>) -> Option<String> {
+    let name =
+        match given {
+            Value::Object(mut fields) => {
+                let name = fields.remove("handle");
+                let said = fields.into_iter().filter(|(_, value)| !value.is_null());
+                others.extend(said.map(|(field, value)| ReadOnly {
+                    path: vec![handles::attribute(platform), field],
+                    value,
+                }));
+                name?
+            }
+            name => name,
+        };
+    handles::normalised(name.as_str()?)
+}
+
 impl UpdateProfileRequest {
-    /// The handles that change, normalised.
-    pub(super) fn changes(self) -> Result<Vec<(Platform, Option<String>)>, Problem> {
-        let ProfileUpdate { instagram_handle, tiktok_handle, others } = self.profile;
-        let mut violations: Vec<Violation> =
-            others.iter().take(VIOLATIONS_MAX).map(|name| read_only(name)).collect();
+    /// Changes the profile of `member`, and gives it as it then is.
+    pub(super) async fn apply(
+        self,
+        db: &Db,
+        site: SiteId,
+        member: MemberId,
+    ) -> Result<ProfileResponse, Problem> {
+        let ProfileUpdate { instagram_handle, tiktok_handle, mut others } = self.profile;
+        let mut unusable_handles = Vec::new();
         let mut changes = Vec::new();
         for (platform, given) in [(Platform::Instagram, instagram_handle), (Platform::Tiktok, tiktok_handle)]
         {
             match given {
                 MaybeUndefined::Undefined => {}
                 MaybeUndefined::Null => changes.push((platform, None)),
-                MaybeUndefined::Value(text) => match handles::normalised(&text) {
+                MaybeUndefined::Value(Any(given)) => match named_handle(platform, given, &mut others) {
                     Some(handle) => changes.push((platform, Some(handle))),
-                    None => violations.push(unusable(platform)),
+                    None => unusable_handles.push(unusable(platform)),
                 },
             }
         }
-        if violations.is_empty() { Ok(changes) } else { Err(Problem::validation(violations)) }
+        let mut violations = Vec::new();
+        if !others.is_empty() {
+            let profile = ProfileResponse::from(super::read(db.read(), site, member).await?).profile;
+            let now = profile.to_json().unwrap_or_default();
+            let differing = others.iter().filter(|other| !other.is_in(&now));
+            violations.extend(differing.take(VIOLATIONS_MAX).map(ReadOnly::violation));
+        }
+        violations.append(&mut unusable_handles);
+        if !violations.is_empty() {
+            return Err(Problem::validation(violations));
+        }
+        Ok(super::change(db, site, member, &changes).await?.into())
     }
-}
-
-fn read_only(name: &str) -> Violation {
-    // The name is the caller's, and may be as long as a body.
-    let name: String = name.chars().take(NAME_SHOWN_MAX).collect();
-    let description = "is read-only; a profile's handles can be written";
-    Violation::new(format!("profile.{name}"), "READ_ONLY", description)
 }
 
 fn unusable(platform: Platform) -> Violation {
@@ -212,9 +263,7 @@ impl ProfilesApi {
         id: Path<Uuid>,
         body: Body<UpdateProfileRequest>,
     ) -> Result<Json<ProfileResponse>, Problem> {
-        let (site, changes) = (caller.site()?, body.0.changes()?);
-        let profile = super::change(&self.app.db, site, MemberId(id.0), &changes).await?;
-        Ok(Json(profile.into()))
+        Ok(Json(body.0.apply(&self.app.db, caller.site()?, MemberId(id.0)).await?))
     }
 }
 

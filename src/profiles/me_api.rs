@@ -173,8 +173,7 @@ impl MeApi {
         body: Body<UpdateProfileRequest>,
     ) -> Result<Json<ProfileResponse>, Problem> {
         let (site, member) = caller.0;
-        let changes = body.0.changes()?;
-        Ok(Json(super::change(&self.app.db, site, member, &changes).await?.into()))
+        Ok(Json(body.0.apply(&self.app.db, site, member).await?))
     }
 
     /// Create a link code

@@ -7,7 +7,7 @@ use sea_orm::{EntityTrait as _, SqlErr};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{NOW, PROFILE, claim, member_id, patch, profile, prove, site_id, verified};
+use super::{NOW, PROFILE, claim, member_id, patch, profile, prove, site_id, tell, verified};
 use crate::on_both;
 use crate::support::callers::{SITE_ADMIN, UNKNOWN_ID};
 use crate::support::world::{Member, Site};
@@ -109,15 +109,16 @@ on_both! {
         }
         for (field, value, rule) in [
             ("instagramHandle", json!(7), "FORMAT"),
-            ("instagramHandle", json!({"handle": "mia"}), "FORMAT"),
+            ("instagramHandle", json!({"name": null}), "FORMAT"),
+            ("instagramHandle", json!({"handle": "m i a"}), "FORMAT"),
             ("instagramHandle", json!("a\u{0}b"), "FORMAT"),
-            ("instagram_followers", json!(1_000_000), "READ_ONLY"),
-            ("instagram_verified", json!(true), "READ_ONLY"),
-            ("instagram_handle", Value::Null, "READ_ONLY"),
-            ("dm_keyword", json!("NORDBREW"), "READ_ONLY"),
-            ("tiktok_bio", json!("runs"), "READ_ONLY"),
-            ("attributes", json!({"instagram_followers": 7}), "READ_ONLY"),
-            ("memberId", json!(member.id), "READ_ONLY"),
+            ("instagram_followers", json!(1_000_000), "FIELD_NOT_ALLOWED"),
+            ("instagram_verified", json!(true), "FIELD_NOT_ALLOWED"),
+            ("instagram_handle", Value::Null, "FIELD_NOT_ALLOWED"),
+            ("dm_keyword", json!("NORDBREW"), "FIELD_NOT_ALLOWED"),
+            ("tiktok_bio", json!("runs"), "FIELD_NOT_ALLOWED"),
+            ("attributes", json!({"instagram_followers": 7}), "FIELD_NOT_ALLOWED"),
+            ("memberId", json!(UNKNOWN_ID), "FIELD_NOT_ALLOWED"),
         ] {
             let answer = patch(app, &member, json!({"tiktokHandle": "mia", field: value})).await;
             let expected = [(format!("profile.{field}"), rule.to_owned())];
@@ -125,8 +126,8 @@ on_both! {
         }
         let both = patch(app, &member, json!({"tiktokHandle": "m i a", "instagram_bio": "x", "tiktok_bio": "x"}));
         assert_eq!(both.await.violations(), [
-            ("profile.instagram_bio".to_owned(), "READ_ONLY".to_owned()),
-            ("profile.tiktok_bio".to_owned(), "READ_ONLY".to_owned()),
+            ("profile.instagram_bio".to_owned(), "FIELD_NOT_ALLOWED".to_owned()),
+            ("profile.tiktok_bio".to_owned(), "FIELD_NOT_ALLOWED".to_owned()),
             ("profile.tiktokHandle".to_owned(), "FORMAT".to_owned()),
         ]);
         let long = patch(app, &member, json!({"n".repeat(100_000): 1})).await;
@@ -138,6 +139,48 @@ on_both! {
             json!({"profile": {"memberId": member.id, "attributes": {}}}),
             "nothing of all that was stored"
         );
+    }
+}
+
+on_both! {
+    async fn a_profile_that_was_read_can_be_sent_back(app: &TestApp) {
+        let site = app.site().await;
+        let member = app.member(&site, "u-1").await;
+        claim(app, &member, "mia.runs.oslo").await;
+        prove(app, &site, &member, Platform::Instagram, "5512034987760112").await.unwrap();
+        tell(app, &site, &member).await;
+        app.clock.advance_ms(60_000);
+        let read = profile(app, &member).await;
+        assert_eq!(patch(app, &member, read["profile"].clone()).await.json(), read);
+        let path = format!("/admin/v1/members/{}/profile", member.id);
+        assert_eq!(app.call("PATCH", &path).key(ADMIN_KEY, &site.id).json(&read).ok().await, read);
+
+        let refused = async |way: &str, value: Value| {
+            let mut other = read["profile"].clone();
+            *other.pointer_mut(way).unwrap() = value;
+            patch(app, &member, other).await.violations()
+        };
+        let not_allowed = |field: &str| vec![(field.to_owned(), "FIELD_NOT_ALLOWED".to_owned())];
+        let attributes = not_allowed("profile.attributes");
+        assert_eq!(refused("/attributes/instagram_followers/value", json!(1_205)).await, attributes);
+        assert_eq!(refused("/memberId", json!(UNKNOWN_ID)).await, not_allowed("profile.memberId"));
+        let proof = not_allowed("profile.instagramHandle.verifiedDate");
+        let later = "2024-08-01T11:52:41.431Z";
+        assert_eq!(refused("/instagramHandle/verifiedDate", json!(later)).await, proof);
+        assert_eq!(profile(app, &member).await, read);
+
+        // The handle in what was read can be another, which is not proven for that.
+        let mut changed = read["profile"].clone();
+        changed["instagramHandle"]["handle"] = json!("@Mia.Walks");
+        changed["tiktokHandle"] = Value::Null;
+        let changed = patch(app, &member, changed).await.json();
+        assert_eq!(
+            changed["profile"]["instagramHandle"],
+            json!({"handle": "mia.walks", "verified": false, "claimedDate": later})
+        );
+        let unclaimed = json!({"tiktokHandle": {"handle": "mia", "verified": true, "verifiedDate": null}});
+        let refused = patch(app, &member, unclaimed).await.violations();
+        assert_eq!(refused, not_allowed("profile.tiktokHandle.verified"));
     }
 }
 
@@ -185,7 +228,7 @@ on_both! {
         assert_eq!(profile(app, &member).await, changed);
         let refused = owner(json!({"instagramHandle": "m i a", "instagram_followers": 7})).await;
         assert_eq!(refused.violations(), [
-            ("profile.instagram_followers".to_owned(), "READ_ONLY".to_owned()),
+            ("profile.instagram_followers".to_owned(), "FIELD_NOT_ALLOWED".to_owned()),
             ("profile.instagramHandle".to_owned(), "FORMAT".to_owned()),
         ]);
     }
