@@ -22,4 +22,17 @@ impl<T> Change<T> {
             Self::Set(new) => Some(new),
         }
     }
+
+    /// The same where what there is, is made of something new and of what there was.
+    pub fn try_applied<S, E>(
+        self,
+        earlier: Option<S>,
+        make: impl FnOnce(T, Option<S>) -> Result<Option<S>, E>,
+    ) -> Result<Option<S>, E> {
+        match self {
+            Self::Keep => Ok(earlier),
+            Self::Remove => Ok(None),
+            Self::Set(new) => make(new, earlier),
+        }
+    }
 }

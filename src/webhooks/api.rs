@@ -1,22 +1,21 @@
 //! Admin API: webhook subscriptions, made, listed, read, changed, tested and deleted.
 
-use entity::id::{AppId, SiteId, SubscriptionId};
+use entity::id::{AppId, SubscriptionId};
 use entity::{kinds, subscription};
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::types::MaybeUndefined;
 use uuid::Uuid;
 
-use super::client_certificate::{self, CertificateError};
-use super::custom_headers::{self, HeadersError};
+use super::client_certificate::CertificateError;
+use super::custom_headers::{GivenHeader, HeadersError};
 use super::destination::Destinations;
 use super::log_api::Attempt;
 use super::secrets;
 use super::subscription_api::{
-    BacklogResponse, ClientCertificateInput, CreateSubscriptionRequest, CustomHeaderInput,
-    ListSubscriptionsResponse, SignatureSchemeName, SubscriptionResponse, TestSubscriptionResponse,
-    UpdateSubscriptionRequest, WebhookSubscription, WebhookTest,
+    BacklogResponse, CreateSubscriptionRequest, ListSubscriptionsResponse, SignatureSchemeName,
+    SubscriptionResponse, TestSubscriptionResponse, UpdateSubscriptionRequest, WebhookSubscription,
+    WebhookTest,
 };
 use super::subscriptions::{self, SubscriptionChange, SubscriptionError};
 use super::{health, log, trial};
@@ -26,7 +25,7 @@ use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::body::Body;
 use crate::http::paging::{All, PageRequest};
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, Violation};
 use crate::http::wire::{self, Empty};
 
 /// The operations.
@@ -57,12 +56,11 @@ impl WebhookSubscriptionsApi {
             in_flight_max: new.max_in_flight,
             retry_profile: new.retry_profile.map(Into::into),
             retry_delays: new.retry_delays_seconds,
-            certificate: match new.client_certificate {
-                Some(certificate) => self.certificate(site, &certificate)?,
-                None => Change::Keep,
-            },
+            certificate: new
+                .client_certificate
+                .map_or(Change::Keep, |certificate| Change::Set(certificate.into())),
             filter: new.filter.map(Into::into),
-            custom_headers: self.headers(site, new.custom_headers)?,
+            custom_headers: headers(new.custom_headers),
             ordering: new.ordering.map(Into::into),
             rate_limit: new.max_per_second,
             signature_headers: new.signature_headers.map(schemes),
@@ -73,7 +71,7 @@ impl WebhookSubscriptionsApi {
         let tx = self.app.db.write().await?;
         let App { client, streams, sealer, .. } = &self.app;
         let destinations = Destinations { guard: client.guard(), has_nats: streams.is_some() };
-        let row = subscriptions::create_subscription(&tx, destinations, whose, change).await?;
+        let row = subscriptions::create_subscription(&tx, sealer, destinations, whose, change).await?;
         let made = secrets::provide(&tx, sealer, row).await?;
         tx.commit().await?;
         Ok(Json(SubscriptionResponse::with_secret(made)))
@@ -163,13 +161,9 @@ impl WebhookSubscriptionsApi {
             in_flight_max: update.max_in_flight,
             retry_profile: update.retry_profile.map(Into::into),
             retry_delays: update.retry_delays_seconds,
-            certificate: match update.client_certificate {
-                MaybeUndefined::Undefined => Change::Keep,
-                MaybeUndefined::Null => Change::Remove,
-                MaybeUndefined::Value(certificate) => self.certificate(site, &certificate)?,
-            },
+            certificate: wire::change(update.client_certificate.map_value(Into::into)),
             filter: wire::emptied(update.filter).map(Into::into),
-            custom_headers: self.headers(site, wire::emptied(update.custom_headers))?,
+            custom_headers: headers(wire::emptied(update.custom_headers)),
             ordering: update.ordering.map(Into::into),
             rate_limit: wire::emptied(update.max_per_second),
             signature_headers: wire::emptied(update.signature_headers).map(schemes),
@@ -178,8 +172,9 @@ impl WebhookSubscriptionsApi {
         };
         let tx = self.app.db.write().await?;
         let whose = (site, SubscriptionId(id.0));
-        let row = subscriptions::change_subscription(&tx, self.app.client.guard(), whose, change).await?;
-        let changed = secrets::provide(&tx, &self.app.sealer, row).await?;
+        let App { client, sealer, .. } = &self.app;
+        let row = subscriptions::change_subscription(&tx, client.guard(), sealer, whose, change).await?;
+        let changed = secrets::provide(&tx, sealer, row).await?;
         tx.commit().await?;
         self.app.dispatcher.requeue(whose.1);
         Ok(Json(SubscriptionResponse::with_secret(changed)))
@@ -229,19 +224,11 @@ impl WebhookSubscriptionsApi {
     }
 }
 
-impl WebhookSubscriptionsApi {
-    fn headers(&self, site: SiteId, new: Option<Vec<CustomHeaderInput>>) -> Result<Change<Vec<u8>>, Problem> {
-        let Some(new) = new else { return Ok(Change::Keep) };
-        let pairs: Vec<(String, String)> =
-            new.into_iter().map(|header| (header.name, header.value)).collect();
-        let stored = custom_headers::store(&self.app.sealer, site, &pairs)?;
-        Ok(stored.map_or(Change::Remove, Change::Set))
-    }
-
-    fn certificate(&self, site: SiteId, new: &ClientCertificateInput) -> Result<Change<Vec<u8>>, Problem> {
-        let App { sealer, db, .. } = &self.app;
-        let pair = (new.certificate_pem.as_str(), new.private_key_pem.as_str());
-        Ok(Change::Set(client_certificate::store(sealer, site, db.now(), pair)?))
+fn headers<H: Into<GivenHeader>>(given: Option<Vec<H>>) -> Change<Vec<GivenHeader>> {
+    match given {
+        None => Change::Keep,
+        Some(headers) if headers.is_empty() => Change::Remove,
+        Some(headers) => Change::Set(headers.into_iter().map(Into::into).collect()),
     }
 }
 
@@ -258,6 +245,11 @@ impl From<HeadersError> for Problem {
         match error {
             HeadersError::Name { index, .. } => refused(index, "name", text),
             HeadersError::Value { index } => refused(index, "value", text),
+            HeadersError::NoValue { index } => Self::invalid(
+                format!("webhookSubscription.customHeaders[{index}].value"),
+                "REQUIRED_FIELD",
+                text,
+            ),
             HeadersError::Seal(cause) => Self::from(cause),
         }
     }
@@ -266,14 +258,22 @@ impl From<HeadersError> for Problem {
 impl From<CertificateError> for Problem {
     fn from(error: CertificateError) -> Self {
         let text = error.to_string();
-        let refused = |field, text| {
-            Self::invalid(format!("webhookSubscription.clientCertificate.{field}"), "FORMAT", text)
+        let violation = |field, rule, text: &str| {
+            Violation::new(format!("webhookSubscription.clientCertificate.{field}"), rule, text)
         };
-        match error {
-            CertificateError::Certificate(_) => refused("certificatePem", text),
-            CertificateError::PrivateKey(_) => refused("privateKeyPem", text),
-            CertificateError::Seal(cause) => Self::from(cause),
-        }
+        let violations = match error {
+            CertificateError::Certificate(_) => vec![violation("certificatePem", "FORMAT", &text)],
+            CertificateError::PrivateKey(_) => vec![violation("privateKeyPem", "FORMAT", &text)],
+            CertificateError::Missing { certificate, private_key } => {
+                [("certificatePem", certificate), ("privateKeyPem", private_key)]
+                    .into_iter()
+                    .filter(|(_, is_missing)| *is_missing)
+                    .map(|(field, _)| violation(field, "REQUIRED_FIELD", &text))
+                    .collect()
+            }
+            CertificateError::Seal(cause) => return Self::from(cause),
+        };
+        Self::validation(violations)
     }
 }
 
@@ -290,6 +290,8 @@ impl From<SubscriptionError> for Problem {
             SubscriptionError::OnlyForWebhook { field } => {
                 Self::invalid(format!("webhookSubscription.{field}"), "FORMAT", text)
             }
+            SubscriptionError::Headers(cause) => cause.into(),
+            SubscriptionError::Certificate(cause) => cause.into(),
             SubscriptionError::FilterRange => {
                 Self::invalid("webhookSubscription.filter.pointsMin", "MAX", text)
             }

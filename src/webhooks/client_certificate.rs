@@ -24,6 +24,14 @@ pub enum CertificateError {
     /// Its private key.
     #[error("{0}")]
     PrivateKey(&'static str),
+    /// It is not the one that is stored, and a new one needs both.
+    #[error("must not be empty")]
+    Missing {
+        /// Whether the certificate is missing.
+        certificate: bool,
+        /// Whether its private key is.
+        private_key: bool,
+    },
     /// It could not be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -38,9 +46,44 @@ impl From<IdentityError> for CertificateError {
     }
 }
 
-/// Checks a certificate of `site` and its private key, both in PEM, and makes of them what is stored. A certificate whose
-/// time is over at `now` is refused.
+/// A certificate as it is given: with its private key, or as the one that is stored.
+#[derive(Debug)]
+pub struct GivenCertificate {
+    /// The certificates in PEM.
+    pub certificate: Option<String>,
+    /// The private key in PEM.
+    pub private_key: Option<String>,
+    /// SHA-256 of the certificate in hexadecimal.
+    pub sha256_fingerprint: Option<String>,
+}
+
+/// Makes of a certificate of `site`, which had that of `earlier`, what is stored. A new one is checked with its private key; one
+/// whose time is over at `now` is refused. Without a private key it must be the one that is stored, which stays.
 pub fn store(
+    sealer: &Sealer,
+    site: SiteId,
+    now: Timestamp,
+    given: &GivenCertificate,
+    earlier: Option<Vec<u8>>,
+) -> Result<Vec<u8>, CertificateError> {
+    let GivenCertificate { certificate, private_key, sha256_fingerprint } = given;
+    if let (Some(certificate), Some(private_key)) = (certificate, private_key) {
+        return sealed(sealer, site, now, (certificate.as_str(), private_key.as_str()));
+    }
+    let is_stored = |stored: &Vec<u8>| match certificate {
+        Some(certificate) => seal::apart(stored).is_some_and(|(known, _)| known.trim() == certificate.trim()),
+        None => {
+            let facts = facts(stored).filter(|_| private_key.is_none());
+            facts.is_some_and(|facts| Some(&facts.sha256_fingerprint) == sha256_fingerprint.as_ref())
+        }
+    };
+    let missing =
+        CertificateError::Missing { certificate: certificate.is_none(), private_key: private_key.is_none() };
+    earlier.filter(is_stored).ok_or(missing)
+}
+
+/// Checks a certificate of `site` and its private key, and makes of them what is stored.
+fn sealed(
     sealer: &Sealer,
     site: SiteId,
     now: Timestamp,

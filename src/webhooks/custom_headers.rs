@@ -41,38 +41,59 @@ pub enum HeadersError {
         /// Its place in the list.
         index: usize,
     },
-    /// They could not be sealed.
+    /// It has no value, and none is stored.
+    #[error("must not be empty")]
+    NoValue {
+        /// Its place in the list.
+        index: usize,
+    },
+    /// They could not be sealed, or the stored ones not be opened.
     #[error(transparent)]
     Seal(#[from] SealError),
 }
 
-/// Checks `headers` of a subscription of `site` and makes of them what is stored; nothing, if there are none.
+/// A header as it is given.
+#[derive(Debug)]
+pub struct GivenHeader {
+    /// Its name.
+    pub name: String,
+    /// Its value; without one it keeps the one that is stored.
+    pub value: Option<String>,
+}
+
+/// Checks `headers` of a subscription of `site`, which had those of `earlier`, and makes of them what is stored; nothing, if there
+/// are none.
 pub fn store(
     sealer: &Sealer,
     site: SiteId,
-    headers: &[(String, String)],
+    headers: Vec<GivenHeader>,
+    earlier: Option<&[u8]>,
 ) -> Result<Option<Vec<u8>>, HeadersError> {
-    let mut names: Vec<HeaderName> = Vec::with_capacity(headers.len());
-    for (index, (name, value)) in headers.iter().enumerate() {
+    let keeps_some = headers.iter().any(|header| header.value.is_none());
+    let earlier = earlier.filter(|_| keeps_some).map(|stored| open(sealer, site, stored)).transpose()?;
+    let earlier = earlier.unwrap_or_default();
+    let mut pairs: Vec<(String, String)> = Vec::with_capacity(headers.len());
+    for (index, header) in headers.into_iter().enumerate() {
         let refused = |what| HeadersError::Name { index, what };
-        let name = HeaderName::try_from(name.as_str())
+        let name = HeaderName::try_from(header.name)
             .map_err(|_| refused("is not the name of a header, like X-Environment"))?;
         let signed = [standard::ID_HEADER, standard::TIMESTAMP_HEADER, standard::SIGNATURE_HEADER];
         if OWN.contains(&name) || RESERVED_HEADERS.contains(&name) || signed.contains(&name.as_str()) {
             return Err(refused("is set by the service"));
         }
-        if names.contains(&name) {
+        let is_it = |(known, _): &&(String, String)| known == name.as_str();
+        if pairs.iter().any(|pair| is_it(&pair)) {
             return Err(refused("stands there twice"));
         }
-        HeaderValue::from_str(value).map_err(|_| HeadersError::Value { index })?;
-        names.push(name);
+        let kept = || earlier.iter().find(is_it).map(|(_, value)| value.clone());
+        let value = header.value.or_else(kept).ok_or(HeadersError::NoValue { index })?;
+        HeaderValue::from_str(&value).map_err(|_| HeadersError::Value { index })?;
+        pairs.push((name.as_str().to_owned(), value));
     }
-    if names.is_empty() {
+    if pairs.is_empty() {
         return Ok(None);
     }
-    let shown: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
-    let pairs: Vec<(&str, &str)> =
-        shown.iter().copied().zip(headers.iter().map(|(_, value)| value.as_str())).collect();
+    let shown: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
     let text = |value: serde_json::Result<String>| value.map_err(|_| HeadersError::Seal(SealError::Open));
     let values = sealer.seal(&purpose(site), text(serde_json::to_string(&pairs))?.as_bytes())?;
     Ok(seal::beside(&text(serde_json::to_string(&shown))?, &values))
@@ -82,6 +103,13 @@ pub fn store(
 #[must_use]
 pub fn names(stored: &[u8]) -> Vec<String> {
     seal::apart(stored).and_then(|(names, _)| serde_json::from_str(names).ok()).unwrap_or_default()
+}
+
+/// The names and values of stored headers.
+fn open(sealer: &Sealer, site: SiteId, stored: &[u8]) -> Result<Vec<(String, String)>, SealError> {
+    let (_, sealed) = seal::apart(stored).ok_or(SealError::Open)?;
+    let text = sealer.open(&purpose(site), sealed)?;
+    serde_json::from_slice(&text).map_err(|_| SealError::Open)
 }
 
 fn purpose(site: SiteId) -> String {
@@ -120,10 +148,8 @@ impl CustomHeaders {
     }
 
     fn open(&self, site: SiteId, stored: &[u8]) -> Option<Headers> {
-        let (_, sealed) = seal::apart(stored)?;
-        let text = self.sealer.open(&purpose(site), sealed).ok()?;
-        let pairs: Vec<(String, String)> = serde_json::from_slice(&text).ok()?;
-        pairs
+        open(&self.sealer, site, stored)
+            .ok()?
             .iter()
             .map(|(name, value)| Some((HeaderName::try_from(name).ok()?, HeaderValue::from_str(value).ok()?)))
             .collect()

@@ -6,8 +6,8 @@ use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{Enum, Object};
 use uuid::Uuid;
 
-use super::client_certificate::facts;
-use super::custom_headers;
+use super::client_certificate::{GivenCertificate, facts};
+use super::custom_headers::{self, GivenHeader};
 use super::filter::Filter;
 use super::log::Backlog;
 use super::log_api::Attempt;
@@ -136,10 +136,33 @@ pub(super) struct CustomHeader {
 pub(super) struct CustomHeaderInput {
     /// Its name, but not one that the service sets.
     #[oai(validator(min_length = 1, max_length = 100))]
-    pub(super) name: String,
+    name: String,
     /// Its value: visible ASCII and spaces. It is sealed and shown nowhere.
     #[oai(validator(min_length = 1, max_length = 1024))]
-    pub(super) value: String,
+    value: String,
+}
+
+impl From<CustomHeaderInput> for GivenHeader {
+    fn from(header: CustomHeaderInput) -> Self {
+        Self { name: header.name, value: Some(header.value) }
+    }
+}
+
+/// A header that every try carries.
+#[derive(Debug, Object)]
+pub(super) struct CustomHeaderUpdate {
+    /// Its name, but not one that the service sets.
+    #[oai(validator(min_length = 1, max_length = 100))]
+    name: String,
+    /// Its value; the header of this name keeps the one it has without it.
+    #[oai(validator(min_length = 1, max_length = 1024))]
+    value: Option<String>,
+}
+
+impl From<CustomHeaderUpdate> for GivenHeader {
+    fn from(header: CustomHeaderUpdate) -> Self {
+        Self { name: header.name, value: header.value }
+    }
 }
 
 /// A subscription: the events of a site that go to a URL of an app, or to NATS.
@@ -263,10 +286,42 @@ impl From<CertificateFacts> for ClientCertificate {
 pub(super) struct ClientCertificateInput {
     /// The certificate in PEM, and behind it those between it and the receiver's root.
     #[oai(validator(min_length = 1, max_length = 32768))]
-    pub(super) certificate_pem: String,
+    certificate_pem: String,
     /// Its private key in PEM, not encrypted: RSA, P-256, P-384, P-521 or Ed25519.
     #[oai(validator(min_length = 1, max_length = 16384))]
-    pub(super) private_key_pem: String,
+    private_key_pem: String,
+}
+
+impl From<ClientCertificateInput> for GivenCertificate {
+    fn from(new: ClientCertificateInput) -> Self {
+        let (certificate, private_key) = (Some(new.certificate_pem), Some(new.private_key_pem));
+        Self { certificate, private_key, sha256_fingerprint: None }
+    }
+}
+
+/// A client certificate to show to the receiver: a new one with its private key, or the one there is, as it was read.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub(super) struct ClientCertificateUpdate {
+    /// The certificate in PEM, and behind it those between it and the receiver's root.
+    #[oai(validator(min_length = 1, max_length = 32768))]
+    certificate_pem: Option<String>,
+    /// Its private key in PEM, not encrypted: RSA, P-256, P-384, P-521 or Ed25519.
+    #[oai(validator(min_length = 1, max_length = 16384))]
+    private_key_pem: Option<String>,
+    /// Of the one there is: SHA-256 of the certificate in hexadecimal.
+    #[oai(validator(max_length = 64))]
+    sha256_fingerprint: Option<String>,
+}
+
+impl From<ClientCertificateUpdate> for GivenCertificate {
+    fn from(update: ClientCertificateUpdate) -> Self {
+        Self {
+            certificate: update.certificate_pem,
+            private_key: update.private_key_pem,
+            sha256_fingerprint: update.sha256_fingerprint,
+        }
+    }
 }
 
 #[derive(Debug, Object)]
@@ -356,7 +411,7 @@ pub(super) struct SubscriptionUpdate {
     pub(super) filter: MaybeUndefined<FilterJson>,
     /// Headers that every try carries, all of them; an empty list or `null` for none.
     #[oai(validator(max_items = 20))]
-    pub(super) custom_headers: MaybeUndefined<Vec<CustomHeaderInput>>,
+    pub(super) custom_headers: MaybeUndefined<Vec<CustomHeaderUpdate>>,
     /// Signatures in the headers, beside the token; an empty list or `null` for none. One that is left out and comes back has
     /// the secret that it had.
     #[oai(validator(max_items = 2))]
@@ -366,7 +421,7 @@ pub(super) struct SubscriptionUpdate {
     /// What becomes of the deliveries that wait for it at this moment; `RELEASE` by default.
     pub(super) held_deliveries: Option<HeldDeliveriesName>,
     /// The certificate to show to a receiver that asks for one; `null` removes the one there is.
-    pub(super) client_certificate: MaybeUndefined<ClientCertificateInput>,
+    pub(super) client_certificate: MaybeUndefined<ClientCertificateUpdate>,
     /// The revision that was read; a newer one answers 409.
     #[oai(validator(max_length = 20))]
     pub(super) revision: Option<String>,

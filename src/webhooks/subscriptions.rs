@@ -12,6 +12,8 @@ use sea_orm::{
     QueryOrder, QuerySelect,
 };
 
+use super::client_certificate::{self, CertificateError, GivenCertificate};
+use super::custom_headers::{self, GivenHeader, HeadersError};
 use super::delivery::WAITING;
 use super::destination::{self, Destinations};
 use super::filter::Filter;
@@ -21,6 +23,7 @@ use crate::apps::{self, Viewer};
 use crate::change::Change;
 use crate::db::Tx;
 use crate::outbound::{Guard, UrlProblem};
+use crate::seal::Sealer;
 use crate::sites::config;
 
 /// Time limit of one try unless the subscription says otherwise, as Wix has it.
@@ -50,7 +53,7 @@ pub struct SubscriptionChange {
     /// The waits of [`RetryProfile::Custom`], in seconds.
     pub retry_delays: Option<Vec<i64>>,
     /// The certificate that it shows.
-    pub certificate: Change<Vec<u8>>,
+    pub certificate: Change<GivenCertificate>,
     /// In which order deliveries are sent.
     pub ordering: Option<DeliveryOrdering>,
     /// Tries a second at most; zero for as many as there are.
@@ -59,8 +62,8 @@ pub struct SubscriptionChange {
     pub signature_headers: Option<Vec<SignatureScheme>>,
     /// What events must say.
     pub filter: Option<Filter>,
-    /// Headers of its own, as [`super::custom_headers::store`] made them.
-    pub custom_headers: Change<Vec<u8>>,
+    /// Headers of its own.
+    pub custom_headers: Change<Vec<GivenHeader>>,
     /// What becomes of the deliveries that wait for it.
     pub held: Option<HeldDeliveries>,
     /// Only if nobody changed it since.
@@ -94,6 +97,12 @@ pub enum SubscriptionError {
         /// Which field of the subscription.
         field: &'static str,
     },
+    /// The headers are not acceptable.
+    #[error(transparent)]
+    Headers(#[from] HeadersError),
+    /// The certificate is not acceptable.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// No number of points is in the range.
     #[error("is not above pointsMax")]
     FilterRange,
@@ -133,6 +142,7 @@ pub enum SubscriptionError {
 /// Makes a subscription of `app` on `site`, where the app must be installed.
 pub async fn create_subscription(
     tx: &Tx,
+    sealer: &Sealer,
     destinations: Destinations<'_>,
     (viewer, site, app): (Viewer, SiteId, AppId),
     new: SubscriptionChange,
@@ -153,6 +163,8 @@ pub async fn create_subscription(
     if kind == SubscriptionKind::Nats {
         destination::check_app(tx, site, app).await?;
     }
+    let (client_identity, custom_headers) =
+        secret_parts(tx, sealer, site, (new.certificate, new.custom_headers), (None, None))?;
     let model = subscription::Model {
         id: SubscriptionId(tx.new_id()),
         site_id: site,
@@ -167,11 +179,11 @@ pub async fn create_subscription(
         in_flight_max: new.in_flight_max.unwrap_or(IN_FLIGHT_DEFAULT),
         retry_profile,
         retry_delays,
-        client_identity: new.certificate.applied(None),
+        client_identity,
         ordering: new.ordering.unwrap_or(DeliveryOrdering::Parallel),
         rate_limit: new.rate_limit.filter(|rate| *rate > 0),
         filter: stored_filter(&new.filter.unwrap_or_default()),
-        custom_headers: new.custom_headers.applied(None),
+        custom_headers,
         signature_headers: signatures(&new.signature_headers.unwrap_or_default()),
         signing_public_key: None,
         revision: 1,
@@ -184,6 +196,26 @@ pub async fn create_subscription(
     let endpoint = endpoints::new(site, model.id, model.ordering != DeliveryOrdering::Parallel);
     endpoint::Entity::insert(endpoint).exec_without_returning(tx.conn()).await?;
     Ok(model)
+}
+
+/// What is sealed, as it is stored.
+type Stored = Option<Vec<u8>>;
+
+/// The certificate and the headers as they are stored after the changes, with what is stored `earlier`.
+fn secret_parts(
+    tx: &Tx,
+    sealer: &Sealer,
+    site: SiteId,
+    (certificate, headers): (Change<GivenCertificate>, Change<Vec<GivenHeader>>),
+    earlier: (Stored, Stored),
+) -> Result<(Stored, Stored), SubscriptionError> {
+    let certificate = certificate.try_applied(earlier.0, |given, stored| {
+        client_certificate::store(sealer, site, tx.now(), &given, stored).map(Some)
+    })?;
+    let headers = headers.try_applied(earlier.1, |given, stored| {
+        custom_headers::store(sealer, site, given, stored.as_deref())
+    })?;
+    Ok((certificate, headers))
 }
 
 /// What does not depend on how the subscription is.
@@ -209,6 +241,7 @@ fn check(kind: SubscriptionKind, change: &SubscriptionChange) -> Result<(), Subs
 pub async fn change_subscription(
     tx: &Tx,
     guard: &Guard,
+    sealer: &Sealer,
     (site, id): (SiteId, SubscriptionId),
     change: SubscriptionChange,
 ) -> Result<subscription::Model, SubscriptionError> {
@@ -233,8 +266,8 @@ pub async fn change_subscription(
     if let Some(event_types) = change.event_types {
         row.event_types = patterns(&event_types)?;
     }
-    if let Some(status) = change.status {
-        if status == SubscriptionStatus::Enabled && row.status != status {
+    if let Some(status) = change.status.filter(|status| *status != row.status) {
+        if status == SubscriptionStatus::Enabled {
             health::reset(tx, id).await?;
         }
         row.status = status;
@@ -249,7 +282,13 @@ pub async fn change_subscription(
     if let Some(filter) = change.filter {
         row.filter = stored_filter(&filter);
     }
-    row.custom_headers = change.custom_headers.applied(row.custom_headers.take());
+    (row.client_identity, row.custom_headers) = secret_parts(
+        tx,
+        sealer,
+        site,
+        (change.certificate, change.custom_headers),
+        (row.client_identity.take(), row.custom_headers.take()),
+    )?;
     if let Some(ordering) = change.ordering {
         row.ordering = ordering;
     }
@@ -261,7 +300,6 @@ pub async fn change_subscription(
     }
     row.timeout_ms = change.timeout_ms.unwrap_or(row.timeout_ms);
     row.in_flight_max = change.in_flight_max.unwrap_or(row.in_flight_max);
-    row.client_identity = change.certificate.applied(row.client_identity.take());
     if change.held == Some(HeldDeliveries::Cancel) {
         cancel_waiting(tx, id).await?;
     }

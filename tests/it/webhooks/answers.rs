@@ -100,6 +100,8 @@ on_both! {
         assert_eq!((of_gone(&rows), rows.len()), (2, 4));
         assert_eq!(leaving.count(), 1);
 
+        let same = patch_subscription(app, &site, &gone, &json!({"status": "DISABLED"})).await;
+        assert_eq!(same["statusReason"], "the receiver answered 410 Gone", "the owner changed nothing");
         let enabled = patch_subscription(app, &site, &gone, &json!({"status": "ENABLED"})).await;
         assert_eq!((&enabled["status"], enabled.get("statusReason")), (&json!("ENABLED"), None));
         new_follower(app, &site, "u-3").await;

@@ -131,6 +131,42 @@ on_both! {
 }
 
 on_both! {
+    options: options(),
+    async fn a_certificate_that_was_read_can_be_sent_back_without_its_key(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = KnowingReceiver::start(ClientAuth::Required, false).await;
+        let more = json!({"clientCertificate": given(LOYALTY), "timeoutMs": 10_000});
+        let created = subscribe_with(app, &site, &installed, &receiver.url, &more).await;
+        let id = text(&created["id"]);
+        let again = patch_subscription(app, &site, &id, &created).await;
+        assert_eq!((&again["clientCertificate"], &again["revision"]), (&shown(LOYALTY), &json!("2")));
+        let alone = json!({"clientCertificate": {"certificatePem": LOYALTY.certificate}});
+        let again = patch_subscription(app, &site, &id, &alone).await;
+        assert_eq!(again["clientCertificate"], shown(LOYALTY));
+        new_follower(app, &site, "u-1").await;
+        app.drain().await;
+        assert_eq!(receiver.callers(), [Some(LOYALTY.subject)], "with the key that it had");
+
+        let (certificate, key) = ("certificatePem", "privateKeyPem");
+        for (other, missing) in [
+            (shown(OTHER), vec![certificate, key]),
+            (json!({}), vec![certificate, key]),
+            (json!({"certificatePem": OTHER.certificate}), vec![key]),
+            (json!({"privateKeyPem": LOYALTY.private_key, "sha256Fingerprint": LOYALTY.fingerprint}), vec![certificate]),
+        ] {
+            let body = json!({"webhookSubscription": {"clientCertificate": other}});
+            let path = format!("{SUBSCRIPTIONS}/{id}");
+            let refused = app.call("PATCH", &path).key(ADMIN_KEY, &site.id).json(&body).send().await;
+            let field = |name: &str| format!("webhookSubscription.clientCertificate.{name}");
+            let expected: Vec<_> =
+                missing.into_iter().map(|name| (field(name), "REQUIRED_FIELD".to_owned())).collect();
+            assert_eq!(refused.violations(), expected, "{other}");
+        }
+        assert_eq!(read(app, &site, &id).await, again);
+    }
+}
+
+on_both! {
     async fn the_private_key_is_sealed_at_rest_and_never_answered(app: &TestApp) {
         let (site, installed) = installed_site(app).await;
         let more = json!({"clientCertificate": given(LOYALTY)});

@@ -63,6 +63,48 @@ on_both! {
 }
 
 on_both! {
+    async fn headers_that_were_read_can_be_sent_back_and_keep_their_values(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        let headers = json!({"customHeaders": [
+            {"name": "Authorization", "value": SECRET}, {"name": "X-Environment", "value": "production"},
+        ]});
+        let made = subscribe_with(app, &site, &installed, &receiver.url, &headers).await;
+        let id = text(&made["id"]);
+        let again = patch_subscription(app, &site, &id, &made).await;
+        assert_eq!((&again["customHeaders"], &again["revision"]), (&made["customHeaders"], &json!("2")));
+        let other = json!({"customHeaders": [
+            {"name": "X-Region", "value": "north"}, {"name": "AUTHORIZATION"}, {"name": "x-environment", "value": "test"},
+        ]});
+        let changed = patch_subscription(app, &site, &id, &other).await;
+        let names = json!([{"name": "x-region"}, {"name": "authorization"}, {"name": "x-environment"}]);
+        assert_eq!(changed["customHeaders"], names);
+        new_follower(app, &site, "u-1").await;
+        app.drain().await;
+        let sent = &receiver.received()[0].headers;
+        assert_eq!(sent["authorization"], SECRET);
+        assert_eq!((sent["x-environment"].as_bytes(), sent["x-region"].as_bytes()), (&b"test"[..], &b"north"[..]));
+
+        let unknown = json!({"customHeaders": [{"name": "authorization"}, {"name": "x-zone"}]});
+        let body = json!({"webhookSubscription": unknown});
+        let path = format!("{SUBSCRIPTIONS}/{id}");
+        let refused = app.call("PATCH", &path).key(ADMIN_KEY, &site.id).json(&body).send().await;
+        let violation = ("webhookSubscription.customHeaders[1].value".to_owned(), "REQUIRED_FIELD".to_owned());
+        assert_eq!(refused.violations(), [violation.clone()]);
+        assert_eq!(refused.json()["message"], format!("{} must not be empty", violation.0));
+        let mut new = unknown;
+        new["appId"] = json!(installed.id);
+        (new["eventTypes"], new["url"]) = (json!([FOLLOWED]), json!(receiver.url));
+        let body = json!({"webhookSubscription": new});
+        let refused = app.call("POST", SUBSCRIPTIONS).key(ADMIN_KEY, &site.id).json(&body).send().await;
+        let first = ("webhookSubscription.customHeaders[0].value".to_owned(), "REQUIRED_FIELD".to_owned());
+        assert_eq!(refused.violations(), [first, violation]);
+        let read = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
+        assert_eq!(read["webhookSubscription"], changed);
+    }
+}
+
+on_both! {
     async fn headers_that_cannot_be_are_refused_by_their_place(app: &TestApp) {
         let (site, installed) = installed_site(app).await;
         let header = |name: &str, value: &str| json!({"name": name, "value": value});
