@@ -51,6 +51,18 @@ pub enum PlatformName {
     Tiktok,
 }
 
+/// State of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(remote = "kinds::ProgramStatus", rename = "ProgramStatus", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ProgramStatusName {
+    /// Set up, never started.
+    Draft,
+    /// Members earn points.
+    Active,
+    /// Members earn nothing for now.
+    Paused,
+}
+
 /// How well a follow is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(remote = "kinds::Evidence", rename = "Evidence", rename_all = "SCREAMING_SNAKE_CASE")]

@@ -15,7 +15,7 @@ use crate::http::Tag;
 use crate::http::auth::MemberCaller;
 use crate::http::body::Body;
 use crate::http::problem::Problem;
-use crate::http::wire::{ChannelName, EvidenceName, FollowSourceName};
+use crate::http::wire::{ChannelName, EvidenceName, FollowSourceName, ProgramStatusName};
 
 /// The operations.
 pub struct MeApi {
@@ -126,7 +126,7 @@ struct MyChannel {
     followed_channel: Option<MyFollow>,
     /// The handle that the member claims there.
     handle: Option<ClaimedHandle>,
-    /// How it can be followed, the best proven way first.
+    /// How it can be followed now, the best proven way first; in no way unless the program is `ACTIVE`.
     how_to_follow: Vec<WayName>,
 }
 
@@ -146,7 +146,10 @@ impl From<ChannelState> for MyChannel {
 }
 
 #[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
 struct ListMyChannelsResponse {
+    /// Whether members earn; follows are refused unless it is `ACTIVE`.
+    program_status: ProgramStatusName,
     /// The enabled ones, in the order of the settings.
     #[oai(validator(max_items = 5))]
     channels: Vec<MyChannel>,
@@ -207,14 +210,17 @@ impl MeApi {
 
     /// List the channels as I see them
     ///
-    /// What a page needs to show them: the enabled channels with their points, and for each whether the member follows
-    /// it, how well that is proven, the handle claimed there, and how it can be followed.
+    /// What a page needs to show them: whether the program runs, the enabled channels with their points, and for each whether
+    /// the member follows it, how well that is proven, the handle claimed there, and how it can be followed.
     #[oai(path = "/channels", method = "get", operation_id = "listMyChannels")]
     async fn list_my_channels(&self, caller: MemberCaller) -> Result<Json<ListMyChannelsResponse>, Problem> {
         let (site, member) = caller.0;
         let follows = self.app.follows.list(site, Subject::Member(member)).await?;
-        let states = widget::channels(self.app.db.read(), site, member, &follows).await?;
-        Ok(Json(ListMyChannelsResponse { channels: states.into_iter().map(MyChannel::from).collect() }))
+        let offer = widget::offer(self.app.db.read(), site, member, &follows).await?;
+        Ok(Json(ListMyChannelsResponse {
+            program_status: offer.program.into(),
+            channels: offer.channels.into_iter().map(MyChannel::from).collect(),
+        }))
     }
 }
 

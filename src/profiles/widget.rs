@@ -1,7 +1,7 @@
 //! What a page shows a member about the site's channels: what there is to follow, how, and what is followed already.
 
 use entity::id::{MemberId, SiteId, Timestamp};
-use entity::kinds::{Channel, Platform};
+use entity::kinds::{Channel, Platform, ProgramStatus};
 use entity::{connection, followed_channel, member_handle, site_channel};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder as _, QuerySelect as _,
@@ -9,6 +9,7 @@ use sea_orm::{
 
 use super::{handles, platform_of};
 use crate::channels;
+use crate::programs;
 
 /// Connections of a site that are looked at for the brand's handle.
 const CONNECTIONS_MAX: u64 = 50;
@@ -31,18 +32,29 @@ pub struct ChannelState {
     pub follow: Option<followed_channel::Model>,
     /// The handle that the member claims there, if any.
     pub handle: Option<member_handle::Model>,
-    /// How it can be followed, the best proven way first.
+    /// How it can be followed now, the best proven way first.
     pub ways: Vec<Way>,
 }
 
-/// The enabled channels of `site` as `member`, who has `follows`, sees them.
-pub async fn channels(
+/// What a site offers to a member.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// Whether follows are taken at all.
+    pub program: ProgramStatus,
+    /// The enabled channels.
+    pub channels: Vec<ChannelState>,
+}
+
+/// What `site` offers to `member`, who has `follows`. A follow is refused unless the program is active, so there is no way to one
+/// then.
+pub async fn offer(
     db: &impl ConnectionTrait,
     site: SiteId,
     member: MemberId,
     follows: &[followed_channel::Model],
-) -> Result<Vec<ChannelState>, DbErr> {
-    let Some((_, settings)) = channels::read_settings(db, site).await? else { return Ok(Vec::new()) };
+) -> Result<Offer, DbErr> {
+    let program = programs::find_program(db, site).await?.map_or(ProgramStatus::Draft, |row| row.status);
+    let settings = channels::read_settings(db, site).await?.map(|(_, channels)| channels).unwrap_or_default();
     let handles = handles::of_member(db, site, member).await?;
     let connected = connected(db, site).await?;
     let enabled = settings.into_iter().filter(|row| row.enabled);
@@ -52,11 +64,15 @@ pub async fn channels(
         ChannelState {
             follow: follows.iter().find(|follow| follow.channel == settings.channel).cloned(),
             handle: handles.iter().find(|row| Some(row.platform) == platform).cloned(),
-            ways: if tells { vec![Way::DirectMessage, Way::Declare] } else { vec![Way::Declare] },
+            ways: match (program, tells) {
+                (ProgramStatus::Active, true) => vec![Way::DirectMessage, Way::Declare],
+                (ProgramStatus::Active, false) => vec![Way::Declare],
+                (ProgramStatus::Draft | ProgramStatus::Paused, _) => Vec::new(),
+            },
             settings,
         }
     });
-    Ok(states.collect())
+    Ok(Offer { program, channels: states.collect() })
 }
 
 /// The brand's account on a platform.

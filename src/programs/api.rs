@@ -1,11 +1,11 @@
 //! The Wix loyalty programs service, as far as this release has it.
 
 use entity::id::{SiteId, Timestamp};
-use entity::kinds::{self, ProgramStatus};
+use entity::kinds::ProgramStatus;
 use entity::program;
 use poem_openapi::payload::Json;
 use poem_openapi::types::MaybeUndefined;
-use poem_openapi::{Enum, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 
 use super::ProgramChange;
 use crate::access::{Caller, Scope};
@@ -15,23 +15,12 @@ use crate::http::Tag;
 use crate::http::auth::{ManagerCaller, OnSite, SiteCaller};
 use crate::http::body::Body;
 use crate::http::problem::Problem;
+use crate::http::wire::ProgramStatusName;
 
 /// The service's operations.
 pub struct ProgramsApi {
     /// The running service.
     pub app: App,
-}
-
-/// State of a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(remote = "kinds::ProgramStatus", rename = "ProgramStatus", rename_all = "SCREAMING_SNAKE_CASE")]
-enum ProgramStatusName {
-    /// Set up, never started.
-    Draft,
-    /// Members earn points.
-    Active,
-    /// Members earn nothing for now.
-    Paused,
 }
 
 /// What the points are called.

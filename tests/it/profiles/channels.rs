@@ -100,6 +100,36 @@ on_both! {
 }
 
 on_both! {
+    async fn there_is_no_way_to_follow_while_the_program_is_not_active(app: &TestApp) {
+        let site = app.draft_site().await;
+        let member = app.member(&site, "u-1").await;
+        connect(app, &site, Platform::Instagram, Some("nordbrew"), None).await;
+        let shown = |status: &str, [direct, other]: [Value; 2]| {
+            let channel = |name: &str, url: &str, points: i64, ways: &Value| json!({
+                "type": name, "id": "nordbrew", "url": url, "points": points, "followed": false, "howToFollow": ways,
+            });
+            json!({"programStatus": status, "channels": [
+                channel("FACEBOOK", "https://www.facebook.com/nordbrew", 0, &other),
+                channel("INSTAGRAM", "https://www.instagram.com/nordbrew", 30, &direct),
+                channel("X", "https://x.com/nordbrew", 50, &other),
+            ]})
+        };
+        let read = async || app.call("GET", "/me/v1/channels").auth(&member.token).ok().await;
+        let program = async |change: &str| {
+            let path = format!("/loyalty-programs/v1/program/{change}");
+            app.call("POST", &path).key(ADMIN_KEY, &site.id).ok().await;
+        };
+        let none = || [json!([]), json!([])];
+        assert_eq!(read().await, shown("DRAFT", none()));
+        program("activate").await;
+        let both = [json!(["DIRECT_MESSAGE", "DECLARE"]), json!(["DECLARE"])];
+        assert_eq!(read().await, shown("ACTIVE", both));
+        program("pause").await;
+        assert_eq!(read().await, shown("PAUSED", none()));
+    }
+}
+
+on_both! {
     async fn a_direct_message_is_a_way_only_while_an_account_of_the_site_is_connected(app: &TestApp) {
         let (site, other) = (app.site().await, app.site().await);
         let member = app.member(&site, "u-1").await;
