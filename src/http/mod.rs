@@ -62,6 +62,7 @@ use crate::webhooks::expunge_api::ExpungeApi;
 use crate::webhooks::log_api::WebhookLogApi;
 use crate::webhooks::replay_api::WebhookReplaysApi;
 use crate::webhooks::secret_api::WebhookSecretsApi;
+use crate::webhooks::trial_api::WebhookTestsApi;
 
 /// How long browsers may remember a preflight, in seconds.
 const PREFLIGHT_MAX_AGE: &str = "600";
@@ -138,6 +139,7 @@ type WebhookApis = (
     WebhookSubscriptionsApi,
     WebhookSecretsApi,
     WebhookDryRunApi,
+    WebhookTestsApi,
     WebhookReplaysApi,
     WebhookLogApi,
     WebhookExportApi,
@@ -150,6 +152,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         WebhookSubscriptionsApi { app: app() },
         WebhookSecretsApi { app: app() },
         WebhookDryRunApi { app: app() },
+        WebhookTestsApi { app: app() },
         WebhookReplaysApi { app: app() },
         WebhookLogApi { app: app() },
         WebhookExportApi { app: app() },

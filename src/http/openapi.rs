@@ -418,7 +418,8 @@ fn claims_schema() -> Value {
                 "account": {"$ref": "#/components/schemas/Account"}}}}},
             "eventTime": {"type": "string", "format": "date-time"},
             "triggeredByAnonymizeRequest": {"type": "boolean"},
-            "originatedFrom": {"type": ["string", "null"]},
+            "originatedFrom": {"type": ["string", "null"],
+                "description": format!("`{TEST_EVENT}` in a sample that was sent as a test; otherwise null.")},
             "entityEventSequence": {"type": "string", "description": "Grows per entity."},
         },
     });

@@ -1,4 +1,4 @@
-//! Admin API: webhook subscriptions, made, listed, read, changed, tested and deleted.
+//! Admin API: webhook subscriptions, made, listed, read, changed and deleted.
 
 use entity::id::{AppId, SubscriptionId};
 use entity::{kinds, subscription};
@@ -10,15 +10,13 @@ use uuid::Uuid;
 use super::client_certificate::CertificateError;
 use super::custom_headers::{GivenHeader, HeadersError};
 use super::destination::Destinations;
-use super::log_api::Attempt;
 use super::secrets;
 use super::subscription_api::{
     BacklogResponse, CreateSubscriptionRequest, ListSubscriptionsResponse, SignatureSchemeName,
-    SubscriptionResponse, TestSubscriptionResponse, UpdateSubscriptionRequest, WebhookSubscription,
-    WebhookTest,
+    SubscriptionResponse, UpdateSubscriptionRequest, WebhookSubscription,
 };
 use super::subscriptions::{self, SubscriptionChange, SubscriptionError};
-use super::{health, log, trial};
+use super::{health, log};
 use crate::app::App;
 use crate::change::Change;
 use crate::http::Tag;
@@ -178,31 +176,6 @@ impl WebhookSubscriptionsApi {
         tx.commit().await?;
         self.app.dispatcher.requeue(whose.1);
         Ok(Json(SubscriptionResponse::with_secret(changed)))
-    }
-
-    /// Send a test event
-    ///
-    /// At once and once, also to a subscription that is not enabled: an event of type `followpoints.webhooks.v1.test`, signed
-    /// like every other. It is not kept and not sent again.
-    #[oai(
-        path = "/webhook-subscriptions/:id/test",
-        method = "post",
-        operation_id = "testWebhookSubscription"
-    )]
-    async fn test_webhook_subscription(
-        &self,
-        caller: AdminCaller,
-        /// The subscription.
-        id: Path<Uuid>,
-    ) -> Result<Json<TestSubscriptionResponse>, Problem> {
-        let id = SubscriptionId(id.0);
-        let App { db, dispatcher, .. } = &self.app;
-        let row = subscriptions::find_subscription(db.read(), caller.site()?, id).await?;
-        let job = trial::test_job(db, row.ok_or(SubscriptionError::NotFound)?, &caller.identity());
-        let (tried, accepted) = dispatcher.test(&job).await?;
-        let event_id = job.event.id.0;
-        let webhook_test = WebhookTest { event_id, accepted, attempt: Attempt::first(tried) };
-        Ok(Json(TestSubscriptionResponse { webhook_test }))
     }
 
     /// Delete a webhook subscription

@@ -33,6 +33,8 @@ use crate::sites::config::{self, SiteConfigs};
 pub const FAILING_MS_MAX: i64 = 5 * 24 * 3_600_000;
 /// How far apart two deliveries must have been exhausted by then.
 pub const EXHAUSTED_APART_MS: i64 = 12 * 3_600_000;
+/// Why such a subscription is disabled.
+pub(super) const FAILED_FOR_LONG: &str = "the receiver has accepted nothing for 5 days";
 /// Parts of that time, in percent, after which the owner is warned.
 const WARNINGS: [i32; 2] = [50, 90];
 /// When a receiver is looked at again whose time is over, but of which not enough was exhausted.
@@ -230,7 +232,7 @@ impl Review<'_> {
     ) -> Result<outbox::FreshDeliveries, DbErr> {
         let Self { tx, configs, dispatcher, site, .. } = *self;
         let id = tx.new_id();
-        let body = body(row, endpoint);
+        let body = told(row, endpoint.failing_since, endpoint.last_failure.as_deref());
         let data = event::subscription_data(id, kind.slug(), row.id, &body, (tx.now_text(), tx.now().0));
         let event = NewEvent {
             id: EventId(id),
@@ -255,8 +257,12 @@ fn shown_url(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or(url)
 }
 
-/// What an operator event says of a subscription.
-fn body(row: &subscription::Model, endpoint: &endpoint::Model) -> Value {
+/// What an operator event says of a subscription, whose receiver fails since `failing_since` if it does.
+pub(super) fn told(
+    row: &subscription::Model,
+    failing_since: Option<Timestamp>,
+    last_failure: Option<&str>,
+) -> Value {
     let mut subscription = json!({
         "id": row.id,
         "appId": row.app_id,
@@ -267,14 +273,14 @@ fn body(row: &subscription::Model, endpoint: &endpoint::Model) -> Value {
         if let Some(reason) = &row.status_reason {
             fields.insert("statusReason".to_owned(), json!(reason));
         }
-        if let Some(since) = endpoint.failing_since {
+        if let Some(since) = failing_since {
             let disabled = since.plus_ms(FAILING_MS_MAX);
             fields.insert("failingSinceDate".to_owned(), json!(since.to_rfc3339()));
             if row.status == SubscriptionStatus::Enabled {
                 fields.insert("disabledFromDate".to_owned(), json!(disabled.to_rfc3339()));
             }
         }
-        if let Some(failure) = &endpoint.last_failure {
+        if let Some(failure) = last_failure {
             // Words of an error may say more of a receiver than other apps are to know.
             let (name, value) = match failure.parse::<u16>() {
                 Ok(code) => ("lastStatusCode", json!(code)),
@@ -306,7 +312,7 @@ fn judge(endpoint: &mut endpoint::Model, status: SubscriptionStatus, now: Timest
     if failing_ms >= FAILING_MS_MAX {
         let exhausted = endpoint.exhausted_first_at.zip(endpoint.exhausted_last_at);
         if exhausted.is_some_and(|(first, last)| last.0 - first.0 >= EXHAUSTED_APART_MS) {
-            return Conclusion::Disable("the receiver has accepted nothing for 5 days");
+            return Conclusion::Disable(FAILED_FOR_LONG);
         }
         endpoint.check_at = Some(now.plus_ms(AGAIN_MS));
         return Conclusion::Wait;

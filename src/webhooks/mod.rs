@@ -61,6 +61,7 @@ mod stream;
 mod subscription_api;
 pub mod subscriptions;
 pub mod trial;
+pub mod trial_api;
 
 use std::sync::Arc;
 

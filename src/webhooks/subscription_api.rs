@@ -10,7 +10,6 @@ use super::client_certificate::{GivenCertificate, facts};
 use super::custom_headers::{self, GivenHeader};
 use super::filter::Filter;
 use super::log::Backlog;
-use super::log_api::Attempt;
 use super::secrets::WithSecret;
 use crate::http::paging::PagingMetadata;
 use crate::http::wire::ChannelName;
@@ -467,24 +466,6 @@ impl SubscriptionResponse {
     pub(super) fn with_secret((row, signing_secret): WithSecret) -> Self {
         Self { webhook_subscription: row.into(), signing_secret }
     }
-}
-
-/// What became of a test event.
-#[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
-pub(super) struct WebhookTest {
-    /// The id of the test event.
-    pub(super) event_id: Uuid,
-    /// Whether the receiver accepted it: any status from 200 to 299, or with type `NATS` an acknowledgement.
-    pub(super) accepted: bool,
-    /// The one try.
-    pub(super) attempt: Attempt,
-}
-
-#[derive(Debug, Object)]
-#[oai(rename_all = "camelCase")]
-pub(super) struct TestSubscriptionResponse {
-    pub(super) webhook_test: WebhookTest,
 }
 
 #[derive(Debug, Object)]

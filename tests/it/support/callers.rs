@@ -229,10 +229,9 @@ impl Everything {
             "getSite" => about(&self.site.id),
             "getEvent" => about(&self.event_id),
             "getWebhookDelivery" | "redeliverWebhookDelivery" => about(&self.delivery_id),
-            "getWebhookSubscription"
-            | "getWebhookBacklog"
-            | "testWebhookSubscription"
-            | "deleteWebhookSubscription" => about(&self.subscription_id),
+            "getWebhookSubscription" | "getWebhookBacklog" | "deleteWebhookSubscription" => {
+                about(&self.subscription_id)
+            }
             "getAccount" => about(&self.account_id),
             "getAccountBySecondaryId" => asking(format!("?memberId={}", self.member.id)),
             "listFollowedChannelsOfSite" => {
@@ -330,6 +329,9 @@ impl Everything {
             },
             // Of what has no event: others send again what the account's are about.
             "expungeEvents" => sending(json!({"entityId": self.delivery_id})),
+            "testWebhookSubscription" => {
+                Sample { body: Some(json!({"eventType": ALL_EVENTS[0]})), ..about(&self.subscription_id) }
+            }
             "dryRunWebhookSubscription" => {
                 Sample { body: Some(json!({"filter": {"channels": ["X"]}})), ..about(&self.subscription_id) }
             }
