@@ -70,10 +70,16 @@ pub struct Target {
 }
 
 impl Target {
-    /// Whether the subscription is to events of this type that say this, as JSON text.
+    /// Whether the subscription is to events of this type about this entity that say this, as JSON text.
     #[must_use]
-    pub fn wants(&self, event_type: &str, data: &str) -> bool {
-        self.is_to(event_type) && self.filter.passes(data)
+    pub fn wants(&self, event_type: &str, entity: Uuid, data: &str) -> bool {
+        self.is_to(event_type) && !self.is(entity) && self.filter.passes(data)
+    }
+
+    /// Whether `entity` is the subscription itself: how its receiver does is told to the others.
+    #[must_use]
+    pub fn is(&self, entity: Uuid) -> bool {
+        self.subscription_id.0 == entity
     }
 
     /// Whether the subscription is to events of this type.

@@ -49,6 +49,8 @@ enum RefusedBy {
     EventTypes,
     /// It says something else.
     Filter,
+    /// It is about how the receiver of this very subscription does, which is told to the others.
+    Itself,
 }
 
 /// An event, and whether it would be sent.
@@ -134,6 +136,8 @@ fn event_types(patterns: &[String]) -> Result<Vec<EventType>, Problem> {
 fn tried(target: &Target, event: &event::Model) -> DryRunEvent {
     let refused_by = if !target.is_to(&event.event_type) {
         Some(RefusedBy::EventTypes)
+    } else if target.is(event.entity_id) {
+        Some(RefusedBy::Itself)
     } else if !target.filter.passes(&event.data) {
         Some(RefusedBy::Filter)
     } else {

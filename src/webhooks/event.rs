@@ -138,8 +138,6 @@ pub struct NewEvent {
     pub entity_id: Uuid,
     /// The account concerned, if one is.
     pub account_id: Option<AccountId>,
-    /// The subscription that is not told, as the event is about it.
-    pub not_for: Option<SubscriptionId>,
     /// Grows per entity.
     pub sequence: i64,
     /// The event as JSON text.
@@ -442,7 +440,6 @@ fn event<T: Serialize>(
         kind,
         entity_id: subject.entity_id,
         account_id: subject.account_id,
-        not_for: None,
         sequence: subject.sequence,
         data,
         identity: identity.to_json(),

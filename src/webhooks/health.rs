@@ -240,7 +240,6 @@ impl Review<'_> {
             kind,
             entity_id: row.id.0,
             account_id: None,
-            not_for: Some(row.id),
             sequence: tx.now().0,
             data,
             identity: Identity::App(row.app_id).to_json(),

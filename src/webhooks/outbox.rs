@@ -58,17 +58,15 @@ fn fan_out(tx: &Tx, configs: &Configs, events: Vec<NewEvent>) -> Vec<Job> {
         let Some(config) = configs.get(&event.site_id) else {
             continue;
         };
-        let (kind, not_for) = (event.kind, event.not_for);
-        let is_meant = |target: &&Arc<Target>| {
-            Some(target.subscription_id) != not_for && target.wants(kind.as_str(), &event.data)
-        };
+        let kind = event.kind.as_str();
+        let is_meant = |target: &&Arc<Target>| target.wants(kind, event.entity_id, &event.data);
         let targets: Vec<&Arc<Target>> = config.targets.iter().filter(is_meant).collect();
         if targets.is_empty() {
             continue;
         }
         let outgoing = Arc::new(OutgoingEvent {
             id: event.id,
-            event_type: kind.as_str().to_owned(),
+            event_type: kind.to_owned(),
             data: event.data,
             identity: event.identity,
             occurred_at: tx.now(),

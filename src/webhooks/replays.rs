@@ -216,7 +216,7 @@ async fn step(tx: &Tx, id: ReplayId, subscription: SubscriptionId) -> Result<boo
     row.examined_count += i64::try_from(events.len()).unwrap_or(0);
     if let Some(target) = target {
         let is_wanted = |event: &&event::Model| {
-            target.wants(&event.event_type, &event.data) && !retention::is_expunged(event)
+            target.wants(&event.event_type, event.entity_id, &event.data) && !retention::is_expunged(event)
         };
         let wanted: Vec<&event::Model> = events.iter().filter(is_wanted).collect();
         row.replayed_count += replay(tx, &row, &target, &wanted).await?;

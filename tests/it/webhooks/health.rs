@@ -196,3 +196,31 @@ on_both! {
         assert_eq!(told["actionEvent"]["body"]["subscription"]["statusReason"], "the receiver answered 410 Gone");
     }
 }
+
+on_both! {
+    async fn how_a_receiver_does_is_never_told_to_itself(app: &TestApp) {
+        let failing = Failing::new(app).await;
+        failing.after(app, 60 * HOUR_MS).await;
+        failing.receiver.recover();
+        let post = async |what: &str, body: Value| {
+            let path = format!("{SUBSCRIPTIONS}/{}/{what}", failing.subscription);
+            app.call("POST", &path).key(ADMIN_KEY, &failing.site.id).json(&body).ok().await
+        };
+        let tried = post("dry-run", json!({"limit": 1})).await;
+        let newest = &tried["events"][0];
+        assert_eq!(
+            (&newest["eventType"], &newest["matches"], &newest["refusedBy"], &tried["matchCount"]),
+            (&json!(about("failing")), &json!(false), &json!("ITSELF"), &json!(0))
+        );
+
+        let started = post("replay", json!({"since": "2024-08-01T00:00:00Z", "scope": "ALL"})).await;
+        app.drain().await;
+        let path = format!("/admin/v1/webhook-replays/{}", text(&started["webhookReplay"]["id"]));
+        let done = app.call("GET", &path).key(ADMIN_KEY, &failing.site.id).ok().await["webhookReplay"].clone();
+        assert_eq!((&done["status"], &done["examinedCount"], &done["replayedCount"]), (&json!("DONE"), &json!(5), &json!(1)));
+        let kinds = failing.receiver.bodies().into_iter().map(|body| text(&unfold(&body)["data"]["eventType"]));
+        assert_eq!(kinds.collect::<Vec<_>>(), [FOLLOWED; 3]);
+        let told: Vec<String> = failing.told().into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(told, ["failing", "recovered"].map(about));
+    }
+}
