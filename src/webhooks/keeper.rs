@@ -86,13 +86,14 @@ impl Dispatcher {
             Ok(disabled) => disabled.into_iter().for_each(|subscription| self.requeue(subscription)),
             Err(error) => tracing::warn!(%error, "the health of receivers could not be reviewed"),
         }
-        let mut has_found = match db.in_time(replays::go_on(db)).await {
+        let has_gone_on = match db.in_time(replays::go_on(db)).await {
             Ok(has_gone_on) => has_gone_on,
             Err(error) => {
                 tracing::warn!(%error, "a replay could not go on; the next look tries again");
                 false
             }
         };
+        let mut has_found = has_gone_on;
         while self.take_due().await? {}
         for round in 1..=ROUNDS_MAX {
             let Some(read) = self.read_due().await? else { break };
@@ -107,6 +108,10 @@ impl Dispatcher {
                 self.wake();
                 break;
             }
+        }
+        if has_gone_on {
+            // It takes its next step once everybody has had a turn.
+            self.wake();
         }
         self.release_idle(false).await?;
         // Last, as it may have much to go through.

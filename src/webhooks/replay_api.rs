@@ -143,8 +143,9 @@ struct ReplayCursor {
 impl WebhookReplaysApi {
     /// Replay events to a webhook subscription
     ///
-    /// A job goes through the site's events of that time, in order, and makes deliveries due, never more than the receiver
-    /// keeps up with. It goes on after a restart. Receivers know what they have had by the event ids.
+    /// A job goes through the site's events of that time, in order, and makes deliveries due. With scope `MISSING` or `ALL`, which make
+    /// new ones, it rests while 1000 are due; with `FAILED` it does not. It goes on after a restart. Receivers know what they have had
+    /// by the event ids.
     #[oai(
         path = "/webhook-subscriptions/:id/replay",
         method = "post",

@@ -1,8 +1,11 @@
 //! Replays: the events of a time, sent to one subscription again, as a job that survives every crash.
 //!
-//! A replay goes through the site's events in order, `STEP` at a time, each step in a transaction with the place that it has
-//! reached. It makes deliveries due and leaves the rest to the dispatcher; while `AHEAD_MAX` deliveries of the
-//! subscription wait, it rests. Any node may take the next step.
+//! A replay goes through the site's events in order, each step in a transaction with the place that it has reached. It makes
+//! deliveries due and leaves the rest to the dispatcher; one that makes new ones rests while `AHEAD_MAX` of the subscription are
+//! due. One of what failed makes none, and may be what has others go on that are due and stand behind. Any node may take the next
+//! step.
+
+use std::collections::HashMap;
 
 use entity::id::{DeliveryId, EventId, ReplayId, SiteId, SubscriptionId, Timestamp};
 use entity::kinds::{DeliveryStatus, ReplayScope, ReplayStatus, SubscriptionStatus};
@@ -21,8 +24,10 @@ use crate::rows::{self, Rows};
 use crate::sites::config::Target;
 
 /// Events that one step looks at.
-const STEP: u64 = 200;
-/// Waiting deliveries of the subscription at which a replay rests.
+const EXAMINED_MAX: u64 = 1_000;
+/// Deliveries that one step makes due, so that nobody waits long for the writer.
+const STEP: usize = 200;
+/// Deliveries of the subscription that are due at which a replay rests.
 const AHEAD_MAX: u64 = 1_000;
 /// Replays of which a look takes a step.
 const AT_ONCE: usize = 20;
@@ -155,9 +160,9 @@ pub async fn list(
 
 /// Takes a step of each running replay that may go on, of [`AT_ONCE`] at the most, and says whether there was any.
 pub(super) async fn go_on(db: &Db) -> Result<bool, DbErr> {
-    let running: Vec<(ReplayId, SubscriptionId)> = replay::Entity::find()
+    let running: Vec<(ReplayId, SubscriptionId, ReplayScope)> = replay::Entity::find()
         .select_only()
-        .columns([replay::Column::Id, replay::Column::SubscriptionId])
+        .columns([replay::Column::Id, replay::Column::SubscriptionId, replay::Column::Scope])
         .filter(replay::Column::Status.eq(ReplayStatus::Running))
         .order_by_asc(replay::Column::UpdatedAt)
         .limit(LOOKED_AT)
@@ -168,17 +173,11 @@ pub(super) async fn go_on(db: &Db) -> Result<bool, DbErr> {
     let mut steps = 0;
     let mut has_gone_on = false;
     let mut resting = Vec::new();
-    for (id, subscription) in running {
+    for (id, subscription, scope) in running {
         if steps == AT_ONCE {
             break;
         }
-        let waiting = delivery::Entity::find()
-            .filter(delivery::Column::SubscriptionId.eq(subscription))
-            .filter(delivery::Column::Status.is_in(WAITING))
-            .limit(AHEAD_MAX)
-            .count(db.read())
-            .await?;
-        if waiting < AHEAD_MAX {
+        if may_go_on(db, subscription, scope).await? {
             let tx = db.write().await?;
             has_gone_on |= step(&tx, id, subscription).await?;
             tx.commit().await?;
@@ -200,6 +199,21 @@ pub(super) async fn go_on(db: &Db) -> Result<bool, DbErr> {
     Ok(has_gone_on)
 }
 
+/// Whether a replay of this scope need not rest. What waits for its next try is not ahead of it.
+async fn may_go_on(db: &Db, subscription: SubscriptionId, scope: ReplayScope) -> Result<bool, DbErr> {
+    if scope == ReplayScope::Failed {
+        return Ok(true);
+    }
+    let due = delivery::Entity::find()
+        .filter(delivery::Column::SubscriptionId.eq(subscription))
+        .filter(delivery::Column::Status.is_in(WAITING))
+        .filter(delivery::Column::NextAttemptAt.lte(db.now()))
+        .limit(AHEAD_MAX)
+        .count(db.read())
+        .await?;
+    Ok(due < AHEAD_MAX)
+}
+
 /// One step of the replay `id`; false if it no longer runs.
 async fn step(tx: &Tx, id: ReplayId, subscription: SubscriptionId) -> Result<bool, DbErr> {
     // The endpoint first, as everybody does who changes deliveries.
@@ -208,21 +222,24 @@ async fn step(tx: &Tx, id: ReplayId, subscription: SubscriptionId) -> Result<boo
     let Some(mut row) = running.lock_exclusive().one(tx.conn()).await? else { return Ok(false) };
     let target = subscription::Entity::find_by_id(subscription).one(tx.conn()).await?.map(Target::from);
     row.updated_at = tx.now();
-    let events = match &target {
-        Some(_) => next_events(tx, &row).await?,
-        None => Vec::new(),
-    };
-    row.cursor = events.last().map(|event| event.id).or(row.cursor);
-    row.examined_count += i64::try_from(events.len()).unwrap_or(0);
     if let Some(target) = target {
-        let is_wanted = |event: &&event::Model| {
-            target.wants(&event.event_type, event.entity_id, &event.data) && !retention::is_expunged(event)
-        };
-        let wanted: Vec<&event::Model> = events.iter().filter(is_wanted).collect();
-        row.replayed_count += replay(tx, &row, &target, &wanted).await?;
-    }
-    if u64::try_from(events.len()).unwrap_or(0) < STEP {
+        let events = next_events(tx, &row).await?;
+        let mut meant = meant(tx, &row, &events).await?;
+        let is_over = u64::try_from(events.len()).unwrap_or(0) < EXAMINED_MAX && meant.len() <= STEP;
+        let is_cut = meant.len() > STEP;
+        meant.truncate(STEP);
+        let reached = if is_cut { meant.last().map(|meant| &meant.event) } else { events.last() };
+        row.cursor = reached.copied().or(row.cursor);
+        let examined = events.partition_point(|event| row.cursor.is_some_and(|cursor| *event <= cursor));
+        row.examined_count += i64::try_from(examined).unwrap_or(0);
+        row.replayed_count += replay(tx, &row, &target, &meant).await?;
+        if is_over {
+            row.status = ReplayStatus::Done;
+        }
+    } else {
         row.status = ReplayStatus::Done;
+    }
+    if row.status != ReplayStatus::Running {
         row.finished_at = Some(tx.now());
     }
     row.into_active_model().reset_all().update(tx.conn()).await?;
@@ -230,16 +247,19 @@ async fn step(tx: &Tx, id: ReplayId, subscription: SubscriptionId) -> Result<boo
 }
 
 /// The next events of the site. An id begins with its event's instant, so the range is one of keys.
-async fn next_events(tx: &Tx, row: &replay::Model) -> Result<Vec<event::Model>, DbErr> {
+async fn next_events(tx: &Tx, row: &replay::Model) -> Result<Vec<EventId>, DbErr> {
     let after = match row.cursor {
         Some(cursor) => event::Column::Id.gt(cursor),
         None => event::Column::Id.gte(first_id(row.since)),
     };
     event::Entity::find()
+        .select_only()
+        .column(event::Column::Id)
         .filter(event::Column::SiteId.eq(row.site_id))
         .filter(Condition::all().add(after).add(event::Column::Id.lt(first_id(row.until))))
         .order_by_asc(event::Column::Id)
-        .limit(STEP)
+        .limit(EXAMINED_MAX)
+        .into_tuple()
         .all(tx.conn())
         .await
 }
@@ -250,45 +270,76 @@ pub fn first_id(at: Timestamp) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(u64::try_from(at.0).unwrap_or(0), &[0; 10]).into_uuid()
 }
 
-/// Makes deliveries of `events` due, as the scope says; gives how many.
-async fn replay(
-    tx: &Tx,
-    row: &replay::Model,
-    target: &Target,
-    events: &[&event::Model],
-) -> Result<i64, DbErr> {
-    if events.is_empty() {
-        return Ok(0);
-    }
-    let ids: Vec<Uuid> = events.iter().map(|event| event.id.0).collect();
-    let columns = [
-        delivery::Column::EventId,
-        delivery::Column::Id,
-        delivery::Column::Status,
-        delivery::Column::NextAttemptAt,
-    ];
-    let known: Vec<(EventId, DeliveryId, DeliveryStatus, Timestamp)> = delivery::Entity::find()
-        .select_only()
-        .columns(columns)
-        .filter(delivery::Column::SubscriptionId.eq(row.subscription_id))
-        .filter(delivery::Column::EventId.is_in(ids))
-        .into_tuple()
-        .all(tx.conn())
+/// An event that the scope of a replay means.
+struct Meant {
+    event: EventId,
+    /// The delivery that there is of it.
+    delivery: Option<DeliveryId>,
+}
+
+/// Those of `events` that the scope means, in order.
+async fn meant(tx: &Tx, row: &replay::Model, events: &[EventId]) -> Result<Vec<Meant>, DbErr> {
+    let rows = Rows::new(events)
+        .uuid("event_id", |event| event.0)
+        .same_uuid("subscription_id", row.subscription_id.0)
+        .query(
+            tx.conn(),
+            "SELECT d.event_id, d.id, d.status, d.next_attempt_at FROM {rows} r \
+             JOIN delivery d ON d.event_id = r.event_id AND d.subscription_id = r.subscription_id",
+        )
         .await?;
-    let is_again = |status, next_attempt_at| match status {
-        DeliveryStatus::Exhausted | DeliveryStatus::Cancelled => row.scope != ReplayScope::Missing,
-        DeliveryStatus::Delivered => row.scope == ReplayScope::All,
+    let mut known = HashMap::with_capacity(rows.len());
+    for found in &rows {
+        let event: EventId = found.try_get("", "event_id")?;
+        let is_again = is_again(
+            row.scope,
+            found.try_get("", "status")?,
+            found.try_get("", "next_attempt_at")?,
+            tx.now(),
+        );
+        known.insert(event, (found.try_get("", "id")?, is_again));
+    }
+    let meant = |event: &EventId| match known.get(event) {
+        Some((delivery, is_again)) => is_again.then_some(Meant { event: *event, delivery: Some(*delivery) }),
+        None => (row.scope != ReplayScope::Failed).then_some(Meant { event: *event, delivery: None }),
+    };
+    Ok(events.iter().filter_map(meant).collect())
+}
+
+/// Whether the scope means a delivery in this state.
+fn is_again(scope: ReplayScope, status: DeliveryStatus, next_attempt_at: Timestamp, now: Timestamp) -> bool {
+    match status {
+        DeliveryStatus::Exhausted | DeliveryStatus::Cancelled => scope != ReplayScope::Missing,
+        DeliveryStatus::Delivered => scope == ReplayScope::All,
         // A first try is under way or about to be, and so is whatever is due.
         DeliveryStatus::Pending => false,
-        DeliveryStatus::Retrying => row.scope != ReplayScope::Missing && next_attempt_at > tx.now(),
+        DeliveryStatus::Retrying => scope != ReplayScope::Missing && next_attempt_at > now,
+    }
+}
+
+/// Makes deliveries of those of `meant` due that the subscription is to; gives how many.
+async fn replay(tx: &Tx, row: &replay::Model, target: &Target, meant: &[Meant]) -> Result<i64, DbErr> {
+    if meant.is_empty() {
+        return Ok(0);
+    }
+    let events = event::Entity::find()
+        .filter(event::Column::SiteId.eq(row.site_id))
+        .filter(event::Column::Id.is_in(meant.iter().map(|meant| meant.event.0)))
+        .order_by_asc(event::Column::Id)
+        .all(tx.conn())
+        .await?;
+    let is_wanted = |event: &&event::Model| {
+        target.wants(&event.event_type, event.entity_id, &event.data) && !retention::is_expunged(event)
     };
+    let deliveries: HashMap<EventId, DeliveryId> =
+        meant.iter().filter_map(|meant| Some((meant.event, meant.delivery?))).collect();
+    let (again, missing): (Vec<&event::Model>, Vec<&event::Model>) =
+        events.iter().filter(is_wanted).partition(|event| deliveries.contains_key(&event.id));
     let again: Vec<DeliveryId> =
-        known.iter().filter(|(.., status, next)| is_again(*status, *next)).map(|(_, id, ..)| *id).collect();
-    let missing: Vec<&event::Model> = events
-        .iter()
-        .filter(|event| row.scope != ReplayScope::Failed && known.iter().all(|(id, ..)| *id != event.id))
-        .copied()
-        .collect();
+        again.iter().filter_map(|event| deliveries.get(&event.id).copied()).collect();
+    if again.is_empty() && missing.is_empty() {
+        return Ok(0);
+    }
     send_again(tx, row.site_id, &again).await?;
     let new = Rows::new(&missing)
         .uuid("id", |_| tx.new_id())

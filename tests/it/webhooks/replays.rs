@@ -1,17 +1,25 @@
 //! Replays: the events of a time are sent to a subscription again, as its owner says, and whatever happens meanwhile.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use entity::id::{DeliveryId, EventId, SiteId, SubscriptionId};
+use entity::kinds::DeliveryStatus;
+use entity::{delivery, event};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{
     DELIVERIES, FOLLOWED, SUBSCRIPTIONS, deliveries, installed_site, new_follower, patch_subscription,
     subscribe_with, unfold,
 };
 use crate::support::client::Answer;
+use crate::support::process::LOOK;
 use crate::support::receiver::{Receiver, Reply};
-use crate::support::world::{InstalledApp, Site, text};
+use crate::support::sources::{guid, insert};
+use crate::support::world::{ALL_EVENTS, InstalledApp, Site, text};
 use crate::support::{ADMIN_KEY, TestApp};
 use crate::{on_both, on_both_databases};
 
@@ -166,38 +174,130 @@ on_both! {
     }
 }
 
-/// A replay that cannot end yet: a thousand deliveries wait for its receiver, which is the most that may lie ahead.
-async fn held_up(app: &TestApp) -> (Site, String, Receiver, Value) {
-    use entity::id::{DeliveryId, EventId, SiteId, SubscriptionId};
-    use sea_orm::EntityTrait as _;
+/// What an order keeps together that is of no account.
+const LINE: u128 = 7;
 
-    let (site, _, id, receiver) = history(app).await;
-    patch_subscription(app, &site, &id, &json!({"maxPerSecond": 1})).await;
+/// A thousand deliveries of nothing, the most of which a replay goes ahead: the first is due in an hour, and so are the others or
+/// they stand behind it.
+async fn a_thousand_wait(app: &TestApp, site: &Site, subscription: &str, is_line: bool) {
     let tx = app.app.db.write().await.unwrap();
-    let now = tx.now();
-    let rows = (0..1_000).map(|_| {
-        entity::delivery::ActiveModel::from(entity::delivery::Model {
-            site_id: SiteId(site.id.parse().unwrap()),
-            id: DeliveryId(tx.new_id()),
-            subscription_id: SubscriptionId(id.parse().unwrap()),
-            event_id: EventId(tx.new_id()),
-            status: entity::kinds::DeliveryStatus::Retrying,
-            attempt_count: 1,
-            schedule_step: 1,
-            next_attempt_at: now.plus_ms(3_600_000),
-            order_key: None,
-            created_at: now,
-            finished_at: None,
-        })
+    let (now, later) = (tx.now(), tx.now().plus_ms(3_600_000));
+    let rows = (0..=1_000).map(|place| delivery::Model {
+        site_id: SiteId(guid(&site.id)),
+        id: DeliveryId(tx.new_id()),
+        subscription_id: SubscriptionId(guid(subscription)),
+        event_id: EventId(tx.new_id()),
+        status: DeliveryStatus::Retrying,
+        attempt_count: 1,
+        schedule_step: 1,
+        next_attempt_at: if is_line && place > 0 { now } else { later },
+        order_key: is_line.then(|| Uuid::from_u128(LINE)),
+        created_at: now,
+        finished_at: None,
     });
-    entity::delivery::Entity::insert_many(rows.collect::<Vec<_>>())
-        .exec_without_returning(tx.conn())
-        .await
-        .unwrap();
+    insert(&tx, rows).await;
     tx.commit().await.unwrap();
+}
+
+/// A replay that cannot end yet, as too much is due for its receiver that stands behind something that is not.
+async fn held_up(app: &TestApp) -> (Site, String, Receiver, Value) {
+    let (site, _, id, receiver) = history(app).await;
+    patch_subscription(app, &site, &id, &json!({"ordering": "PER_ENTITY"})).await;
+    a_thousand_wait(app, &site, &id, true).await;
     let started = ask(app, &site, &id, &json!({"since": BEGINNING, "scope": "ALL"})).await.json();
     app.drain().await;
     (site, id, receiver, started["webhookReplay"].clone())
+}
+
+/// Takes away what holds it up.
+async fn let_go(app: &TestApp) {
+    let tx = app.app.db.write().await.unwrap();
+    let line = delivery::Column::OrderKey.eq(Uuid::from_u128(LINE));
+    delivery::Entity::delete_many().filter(line).exec(tx.conn()).await.unwrap();
+    tx.commit().await.unwrap();
+    app.drain().await;
+}
+
+on_both! {
+    async fn what_waits_for_its_next_try_holds_no_replay_up(app: &TestApp) {
+        for (scope, replayed) in [("FAILED", 2), ("MISSING", 1), ("ALL", 4)] {
+            let (site, _, id, receiver) = history(app).await;
+            a_thousand_wait(app, &site, &id, false).await;
+            let done = replay(app, &site, &id, &json!({"since": BEGINNING, "scope": scope})).await;
+            assert_eq!((&done["status"], &done["replayedCount"]), (&json!("DONE"), &json!(replayed)), "{scope}");
+            assert_eq!(receiver.count(), 2 + replayed, "{scope}");
+        }
+    }
+}
+
+on_both! {
+    async fn what_failed_is_replayed_past_whatever_is_due(app: &TestApp) {
+        let (site, id, receiver, started) = held_up(app).await;
+        let path = format!("{REPLAYS}/{}/cancel", text(&started["id"]));
+        app.call("POST", &path).key(ADMIN_KEY, &site.id).ok().await;
+        let done = replay(app, &site, &id, &json!({"since": BEGINNING, "scope": "FAILED"})).await;
+        assert_eq!((&done["status"], &done["replayedCount"]), (&json!("DONE"), &json!(2)));
+        assert_eq!(receiver.count(), 4);
+    }
+}
+
+/// So many events of which nobody was told.
+async fn events(app: &TestApp, site: &Site, count: usize) {
+    let tx = app.app.db.write().await.unwrap();
+    let rows: Vec<event::Model> = (0..count)
+        .map(|_| event::Model {
+            site_id: SiteId(guid(&site.id)),
+            id: EventId(tx.new_id()),
+            event_type: FOLLOWED.to_owned(),
+            entity_id: tx.new_id(),
+            account_id: None,
+            sequence: 1,
+            data: "{}".to_owned(),
+            identity: r#"{"identityType":"WIX_USER"}"#.to_owned(),
+            occurred_at: tx.now(),
+        })
+        .collect();
+    for part in rows.chunks(1_000) {
+        insert(&tx, part.to_vec()).await;
+    }
+    tx.commit().await.unwrap();
+}
+
+on_both! {
+    async fn many_steps_miss_nothing_and_count_everything_once(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        events(app, &site, 1_234).await;
+        let receiver = Receiver::start().await;
+        let id = app.subscribe(&site, &installed, &[FOLLOWED], &receiver.url).await;
+        for (scope, replayed) in [("FAILED", 0), ("MISSING", 1_234), ("MISSING", 0), ("ALL", 1_234)] {
+            let done = replay(app, &site, &id, &json!({"since": BEGINNING, "scope": scope})).await;
+            assert_eq!(
+                (&done["status"], &done["examinedCount"], &done["replayedCount"]),
+                (&json!("DONE"), &json!(1_234), &json!(replayed)),
+                "{scope}"
+            );
+        }
+        assert_eq!((receiver.count(), told(&receiver).len()), (2 * 1_234, 1_234));
+    }
+}
+
+on_both! {
+    async fn a_replay_takes_its_next_step_at_once(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        events(app, &site, 6_000).await;
+        let id = app.subscribe(&site, &installed, &[ALL_EVENTS[1]], "http://127.0.0.1:1/closed").await;
+        let started = ask(app, &site, &id, &json!({"since": BEGINNING, "scope": "MISSING"})).await.json();
+        // Thirty steps, each of which would wait for half a second.
+        let mut looks = tokio::time::interval(LOOK);
+        let ended = async {
+            while get(app, &site, &started["webhookReplay"]).await["status"] != "DONE" {
+                looks.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it does not wait between its steps");
+        let done = get(app, &site, &started["webhookReplay"]).await;
+        assert_eq!((&done["examinedCount"], &done["replayedCount"]), (&json!(6_000), &json!(0)));
+    }
 }
 
 async fn get(app: &TestApp, site: &Site, replay: &Value) -> Value {
@@ -218,8 +318,7 @@ on_both! {
         let cancelled = app.call("POST", &path).key(ADMIN_KEY, &site.id).ok().await["webhookReplay"].clone();
         assert_eq!((&cancelled["status"], &cancelled["replayedCount"]), (&json!("CANCELLED"), &json!(0)));
         assert!(cancelled["finishedDate"].is_string());
-        patch_subscription(app, &site, &id, &json!({"heldDeliveries": "CANCEL"})).await;
-        app.drain().await;
+        let_go(app).await;
         assert_eq!((get(app, &site, &started).await, receiver.count()), (cancelled, 2));
         let listed = app.admin_list(&site, &format!("{REPLAYS}?subscriptionId={id}"), "webhookReplays").await;
         assert_eq!(listed, [get(app, &site, &started).await]);
@@ -245,7 +344,6 @@ on_both! {
 on_both! {
     async fn replays_that_rest_keep_no_other_from_going_on(app: &TestApp) {
         use entity::replay;
-        use sea_orm::EntityTrait as _;
 
         let (held_up_site, _, _, resting) = held_up(app).await;
         let tx = app.app.db.write().await.unwrap();
@@ -277,14 +375,12 @@ on_both! {
 on_both_databases! {
     async fn g3_a_replay_goes_on_after_a_crash_where_it_was(database: TestDatabase) {
         let app = TestApp::start_apart(database).await;
-        let (site, id, receiver, started) = held_up(&app).await;
+        let (site, _, receiver, started) = held_up(&app).await;
         let app = app.restart().await;
         app.clock.advance_ms(15_000);
-        patch_subscription(&app, &site, &id, &json!({"heldDeliveries": "CANCEL", "maxPerSecond": 0})).await;
-        app.drain().await;
+        let_go(&app).await;
         let done = get(&app, &site, &started).await;
         assert_eq!((&done["status"], &done["examinedCount"]), (&json!("DONE"), &json!(16)));
-        // The thousand have no event of this site's history.
         assert_eq!((&done["replayedCount"], receiver.count()), (&json!(4), 6));
         app.app.stop().await;
     }
