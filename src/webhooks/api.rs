@@ -139,7 +139,8 @@ impl WebhookSubscriptionsApi {
 
     /// Update a webhook subscription
     ///
-    /// While it is paused or disabled, events are held for it; enabling it sends them, or not with `heldDeliveries` `CANCEL`.
+    /// While it is paused or disabled, events are held for it, and a replay to it rests; enabling it sends them, or not with
+    /// `heldDeliveries` `CANCEL`, which also cancels the replay.
     #[oai(path = "/webhook-subscriptions/:id", method = "patch", operation_id = "updateWebhookSubscription")]
     async fn update_webhook_subscription(
         &self,
@@ -180,7 +181,7 @@ impl WebhookSubscriptionsApi {
 
     /// Delete a webhook subscription
     ///
-    /// What was still waiting for it is cancelled.
+    /// What was still waiting for it is cancelled, and so is a replay to it.
     #[oai(path = "/webhook-subscriptions/:id", method = "delete", operation_id = "deleteWebhookSubscription")]
     async fn delete_webhook_subscription(
         &self,

@@ -43,7 +43,7 @@ enum ReplayStatusName {
     Running,
     /// It has been through all of them.
     Done,
-    /// It was ended before.
+    /// It was ended before, or its subscription was deleted or had what it held cancelled.
     Cancelled,
 }
 
@@ -144,8 +144,8 @@ impl WebhookReplaysApi {
     /// Replay events to a webhook subscription
     ///
     /// A job goes through the site's events of that time, in order, and makes deliveries due. With scope `MISSING` or `ALL`, which make
-    /// new ones, it rests while 1000 are due; with `FAILED` it does not. It goes on after a restart. Receivers know what they have had
-    /// by the event ids.
+    /// new ones, it rests while 1000 are due; with `FAILED` it does not. It rests while the subscription is not enabled, and goes on
+    /// after a restart. Receivers know what they have had by the event ids.
     #[oai(
         path = "/webhook-subscriptions/:id/replay",
         method = "post",

@@ -1,9 +1,9 @@
 //! Replays: the events of a time, sent to one subscription again, as a job that survives every crash.
 //!
 //! A replay goes through the site's events in order, each step in a transaction with the place that it has reached. It makes
-//! deliveries due and leaves the rest to the dispatcher; one that makes new ones rests while `AHEAD_MAX` of the subscription are
-//! due. One of what failed makes none, and may be what has others go on that are due and stand behind. Any node may take the next
-//! step.
+//! deliveries due and leaves the rest to the dispatcher. It rests while the subscription is not enabled, and one that makes new
+//! deliveries while `AHEAD_MAX` of the subscription are due. One of what failed makes none, and may be what has others go on that
+//! are due and stand behind. Any node may take the next step.
 
 use std::collections::HashMap;
 
@@ -131,6 +131,19 @@ pub async fn cancel(tx: &Tx, site: SiteId, id: ReplayId) -> Result<replay::Model
     Ok(row)
 }
 
+/// Ends the replay that is running to `subscription`, which the transaction holds: its owner wants nothing of what waits.
+pub(super) async fn cancel_all(tx: &Tx, subscription: SubscriptionId) -> Result<(), DbErr> {
+    replay::Entity::update_many()
+        .col_expr(replay::Column::Status, Expr::val(ReplayStatus::Cancelled.as_str()))
+        .col_expr(replay::Column::UpdatedAt, Expr::val(tx.now().0))
+        .col_expr(replay::Column::FinishedAt, Expr::val(tx.now().0))
+        .filter(replay::Column::SubscriptionId.eq(subscription))
+        .filter(replay::Column::Status.eq(ReplayStatus::Running))
+        .exec(tx.conn())
+        .await?;
+    Ok(())
+}
+
 /// The replay `id` of `site`.
 pub async fn find(
     db: &impl ConnectionTrait,
@@ -199,8 +212,14 @@ pub(super) async fn go_on(db: &Db) -> Result<bool, DbErr> {
     Ok(has_gone_on)
 }
 
-/// Whether a replay of this scope need not rest. What waits for its next try is not ahead of it.
+/// Whether a replay of this scope need not rest: the subscription is enabled, and not too much is due for it. What waits for its next
+/// try is not ahead of it.
 async fn may_go_on(db: &Db, subscription: SubscriptionId, scope: ReplayScope) -> Result<bool, DbErr> {
+    let enabled = subscription::Entity::find_by_id(subscription)
+        .filter(subscription::Column::Status.eq(SubscriptionStatus::Enabled));
+    if enabled.one(db.read()).await?.is_none() {
+        return Ok(false);
+    }
     if scope == ReplayScope::Failed {
         return Ok(true);
     }
@@ -214,32 +233,26 @@ async fn may_go_on(db: &Db, subscription: SubscriptionId, scope: ReplayScope) ->
     Ok(due < AHEAD_MAX)
 }
 
-/// One step of the replay `id`; false if it no longer runs.
+/// One step of the replay `id`; false if it no longer runs, or has to rest.
 async fn step(tx: &Tx, id: ReplayId, subscription: SubscriptionId) -> Result<bool, DbErr> {
     // The endpoint first, as everybody does who changes deliveries.
     endpoints::hold(tx, &[subscription]).await?;
     let running = replay::Entity::find_by_id(id).filter(replay::Column::Status.eq(ReplayStatus::Running));
     let Some(mut row) = running.lock_exclusive().one(tx.conn()).await? else { return Ok(false) };
-    let target = subscription::Entity::find_by_id(subscription).one(tx.conn()).await?.map(Target::from);
+    let found = subscription::Entity::find_by_id(subscription).one(tx.conn()).await?;
+    let Some(target) = found.map(Target::from).filter(|target| target.is_enabled) else { return Ok(false) };
+    let events = next_events(tx, &row).await?;
+    let mut meant = meant(tx, &row, &events).await?;
+    let is_cut = meant.len() > STEP;
+    meant.truncate(STEP);
+    let reached = if is_cut { meant.last().map(|meant| &meant.event) } else { events.last() };
+    row.cursor = reached.copied().or(row.cursor);
+    let examined = events.partition_point(|event| row.cursor.is_some_and(|cursor| *event <= cursor));
+    row.examined_count += i64::try_from(examined).unwrap_or(0);
+    row.replayed_count += replay(tx, &row, &target, &meant).await?;
     row.updated_at = tx.now();
-    if let Some(target) = target {
-        let events = next_events(tx, &row).await?;
-        let mut meant = meant(tx, &row, &events).await?;
-        let is_over = u64::try_from(events.len()).unwrap_or(0) < EXAMINED_MAX && meant.len() <= STEP;
-        let is_cut = meant.len() > STEP;
-        meant.truncate(STEP);
-        let reached = if is_cut { meant.last().map(|meant| &meant.event) } else { events.last() };
-        row.cursor = reached.copied().or(row.cursor);
-        let examined = events.partition_point(|event| row.cursor.is_some_and(|cursor| *event <= cursor));
-        row.examined_count += i64::try_from(examined).unwrap_or(0);
-        row.replayed_count += replay(tx, &row, &target, &meant).await?;
-        if is_over {
-            row.status = ReplayStatus::Done;
-        }
-    } else {
+    if !is_cut && u64::try_from(events.len()).unwrap_or(0) < EXAMINED_MAX {
         row.status = ReplayStatus::Done;
-    }
-    if row.status != ReplayStatus::Running {
         row.finished_at = Some(tx.now());
     }
     row.into_active_model().reset_all().update(tx.conn()).await?;

@@ -47,7 +47,7 @@ pub(super) enum SubscriptionStatusName {
 pub(super) enum HeldDeliveriesName {
     /// They are sent once it is enabled.
     Release,
-    /// They are cancelled now.
+    /// They are cancelled now, and so is a replay that would have more sent.
     Cancel,
 }
 

@@ -18,7 +18,7 @@ use super::delivery::WAITING;
 use super::destination::{self, Destinations};
 use super::filter::Filter;
 use super::schedule::DELAY_S_MAX;
-use super::{EventType, endpoints, health, secrets};
+use super::{EventType, endpoints, health, replays, secrets};
 use crate::apps::{self, Viewer};
 use crate::change::Change;
 use crate::db::Tx;
@@ -310,7 +310,7 @@ pub async fn change_subscription(
     Ok(row)
 }
 
-/// Deletes the subscription `id` of `site`; what was still waiting for it is cancelled.
+/// Deletes the subscription `id` of `site`; what was still waiting for it is cancelled, and so is its replay.
 pub async fn delete_subscription(tx: &Tx, site: SiteId, id: SubscriptionId) -> Result<(), SubscriptionError> {
     config::touch(tx, site).await?;
     endpoints::hold(tx, &[id]).await?;
@@ -322,7 +322,9 @@ pub async fn delete_subscription(tx: &Tx, site: SiteId, id: SubscriptionId) -> R
     Ok(())
 }
 
+/// Cancels what waits for the subscription, and the replay that would have more wait.
 async fn cancel_waiting(tx: &Tx, id: SubscriptionId) -> Result<(), DbErr> {
+    replays::cancel_all(tx, id).await?;
     delivery::Entity::update_many()
         .col_expr(delivery::Column::Status, Expr::val(DeliveryStatus::Cancelled.as_str()))
         .col_expr(delivery::Column::FinishedAt, Expr::val(tx.now().0))

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use entity::id::{DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
 use futures_util::future::join_all;
-use entity::id::{DeliveryId, EventId, SiteId, SubscriptionId};
 use entity::kinds::DeliveryStatus;
 use entity::{delivery, event};
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
@@ -337,6 +337,46 @@ on_both! {
         assert_eq!(statuses, [200, 428, 428, 428, 428, 428, 428, 428]);
         for refused in answers.iter().filter(|answer| answer.status != 200) {
             assert_eq!(refused.error().1, "WEBHOOK_REPLAY_RUNNING");
+        }
+    }
+}
+
+on_both! {
+    async fn a_replay_rests_while_its_subscription_is_not_enabled(app: &TestApp) {
+        for status in ["PAUSED", "DISABLED"] {
+            let (site, id, receiver, started) = held_up(app).await;
+            patch_subscription(app, &site, &id, &json!({"status": status})).await;
+            let_go(app).await;
+            let resting = get(app, &site, &started).await;
+            assert_eq!((&resting["status"], &resting["examinedCount"]), (&json!("RUNNING"), &json!(0)), "{status}");
+            patch_subscription(app, &site, &id, &json!({"status": "ENABLED"})).await;
+            app.drain().await;
+            let done = get(app, &site, &started).await;
+            assert_eq!((&done["status"], &done["replayedCount"]), (&json!("DONE"), &json!(4)), "{status}");
+            assert_eq!(receiver.count(), 6, "{status}");
+        }
+    }
+}
+
+on_both! {
+    async fn who_wants_nothing_of_what_waits_wants_no_replay(app: &TestApp) {
+        for change in [json!({"heldDeliveries": "CANCEL"}), json!({"heldDeliveries": "CANCEL", "status": "PAUSED"}), Value::Null] {
+            let (site, id, receiver, started) = held_up(app).await;
+            if change.is_null() {
+                app.call("DELETE", &format!("{SUBSCRIPTIONS}/{id}")).key(ADMIN_KEY, &site.id).ok().await;
+            } else {
+                patch_subscription(app, &site, &id, &change).await;
+            }
+            app.clock.advance_ms(1);
+            app.drain().await;
+            let ended = get(app, &site, &started).await;
+            let now = Timestamp(app.app.db.now().0 - 1).to_rfc3339();
+            assert_eq!(
+                (&ended["status"], &ended["progressPercent"], &ended["finishedDate"]),
+                (&json!("CANCELLED"), &json!(0), &json!(now)),
+                "{change}"
+            );
+            assert_eq!((&ended["replayedCount"], receiver.count()), (&json!(0), 2), "{change}");
         }
     }
 }
