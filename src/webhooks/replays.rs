@@ -12,15 +12,15 @@ use entity::kinds::{DeliveryStatus, ReplayScope, ReplayStatus, SubscriptionStatu
 use entity::{delivery, event, replay, subscription};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, ExprTrait as _,
-    IntoActiveModel, PaginatorTrait as _, QueryFilter, QueryOrder as _, QuerySelect as _,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel,
+    PaginatorTrait as _, QueryFilter, QueryOrder as _, QuerySelect as _,
 };
 use uuid::Uuid;
 
 use super::delivery::WAITING;
 use super::{endpoints, retention};
 use crate::db::{Db, Tx};
-use crate::rows::{self, Rows};
+use crate::rows::{self, Rows, Write};
 use crate::sites::config::Target;
 
 /// Events that one step looks at.
@@ -330,7 +330,7 @@ fn is_again(scope: ReplayScope, status: DeliveryStatus, next_attempt_at: Timesta
     }
 }
 
-/// Makes deliveries of those of `meant` due that the subscription is to; gives how many.
+/// Makes deliveries of those of `meant` due that the subscription is to, in the order that it has now; gives how many.
 async fn replay(tx: &Tx, row: &replay::Model, target: &Target, meant: &[Meant]) -> Result<i64, DbErr> {
     if meant.is_empty() {
         return Ok(0);
@@ -341,23 +341,26 @@ async fn replay(tx: &Tx, row: &replay::Model, target: &Target, meant: &[Meant]) 
         .order_by_asc(event::Column::Id)
         .all(tx.conn())
         .await?;
-    let is_wanted = |event: &&event::Model| {
-        target.wants(&event.event_type, event.entity_id, &event.data) && !retention::is_expunged(event)
-    };
     let deliveries: HashMap<EventId, DeliveryId> =
         meant.iter().filter_map(|meant| Some((meant.event, meant.delivery?))).collect();
-    let (again, missing): (Vec<&event::Model>, Vec<&event::Model>) =
-        events.iter().filter(is_wanted).partition(|event| deliveries.contains_key(&event.id));
-    let again: Vec<DeliveryId> =
-        again.iter().filter_map(|event| deliveries.get(&event.id).copied()).collect();
+    let (mut again, mut missing) = (Vec::new(), Vec::new());
+    for event in &events {
+        if !target.wants(&event.event_type, event.entity_id, &event.data) || retention::is_expunged(event) {
+            continue;
+        }
+        let order_key = target.order_key(event.account_id, event.entity_id);
+        match deliveries.get(&event.id) {
+            Some(delivery) => again.push((*delivery, order_key)),
+            None => missing.push((event.id, order_key)),
+        }
+    }
     if again.is_empty() && missing.is_empty() {
         return Ok(0);
     }
-    send_again(tx, row.site_id, &again).await?;
     let new = Rows::new(&missing)
         .uuid("id", |_| tx.new_id())
-        .uuid("event_id", |event| event.id.0)
-        .uuid_or_null("order_key", |event| target.order_key(event.account_id, event.entity_id))
+        .uuid("event_id", |(event, _)| event.0)
+        .uuid_or_null("order_key", |(_, order_key)| *order_key)
         .same_uuid("site_id", row.site_id.0)
         .same_uuid("subscription_id", row.subscription_id.0)
         .same_text("status", DeliveryStatus::Pending.as_str())
@@ -366,23 +369,21 @@ async fn replay(tx: &Tx, row: &replay::Model, target: &Target, meant: &[Meant]) 
         .same_int("next_attempt_at", tx.now().0)
         .same_int("created_at", tx.now().0)
         .insert("delivery", "");
-    rows::write_all(tx.conn(), vec![new]).await?;
+    rows::write_all(tx.conn(), vec![send_again(tx, row.site_id, &again), new]).await?;
     endpoints::poke(tx, &[row.subscription_id]).await?;
     Ok(i64::try_from(again.len() + missing.len()).unwrap_or(i64::MAX))
 }
 
-/// Makes the deliveries `ids` of `site` due now, with the whole schedule before them.
-async fn send_again(tx: &Tx, site: SiteId, ids: &[DeliveryId]) -> Result<(), DbErr> {
-    let tried = Expr::case(Expr::col(delivery::Column::AttemptCount).eq(0), DeliveryStatus::Pending.as_str())
-        .finally(DeliveryStatus::Retrying.as_str());
-    delivery::Entity::update_many()
-        .col_expr(delivery::Column::Status, tried.into())
-        .col_expr(delivery::Column::ScheduleStep, Expr::val(0))
-        .col_expr(delivery::Column::NextAttemptAt, Expr::val(tx.now().0))
-        .col_expr(delivery::Column::FinishedAt, Expr::val(None::<i64>))
-        .filter(delivery::Column::SiteId.eq(site))
-        .filter(delivery::Column::Id.is_in(ids.iter().copied()))
-        .exec(tx.conn())
-        .await?;
-    Ok(())
+/// To make deliveries of `site` due now, each in its order, with the whole schedule before them.
+fn send_again(tx: &Tx, site: SiteId, deliveries: &[(DeliveryId, Option<Uuid>)]) -> Write {
+    Rows::new(deliveries)
+        .uuid("id", |(id, _)| id.0)
+        .uuid_or_null("order_key", |(_, order_key)| *order_key)
+        .same_uuid("site_id", site.0)
+        .same_int("now", tx.now().0)
+        .write(
+            "UPDATE delivery SET status = CASE WHEN attempt_count = 0 THEN 'PENDING' ELSE 'RETRYING' END, \
+             schedule_step = 0, next_attempt_at = r.now, order_key = r.order_key, finished_at = NULL \
+             FROM {rows} AS r WHERE delivery.site_id = r.site_id AND delivery.id = r.id",
+        )
 }

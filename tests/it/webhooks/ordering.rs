@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use super::{
-    advance_to, deliveries, installed_site, new_follower, patch_subscription, subscribe_with, unfold,
+    SUBSCRIPTIONS, advance_to, deliveries, installed_site, new_follower, patch_subscription, subscribe_with,
+    unfold,
 };
 use crate::on_both;
-use crate::support::TestApp;
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::world::{ALL_EVENTS, InstalledApp, Site, text};
+use crate::support::{ADMIN_KEY, TestApp};
 
 /// Events that a first follow makes: the account, the follow, the points, the account as it then is.
 const PER_FOLLOW: usize = 4;
@@ -166,5 +167,41 @@ on_both! {
         new_follower(app, &site, "u-3").await;
         app.drain().await;
         assert_eq!(receiver.count(), 3 * PER_FOLLOW);
+    }
+}
+
+on_both! {
+    async fn what_is_replayed_keeps_to_the_order_that_the_subscription_has_by_then(app: &TestApp) {
+        let (site, _, receiver, id) = subscribed(app, "PARALLEL", json!({})).await;
+        for name in ["u-1", "u-2"] {
+            new_follower(app, &site, name).await;
+        }
+        app.drain().await;
+        assert_eq!(receiver.count(), 2 * PER_FOLLOW);
+        app.clock.advance_ms(1);
+        let path = format!("{SUBSCRIPTIONS}/{id}/replay");
+        let all = json!({"since": "2024-08-01T00:00:00Z", "scope": "ALL"});
+        let ids: Vec<String> = log(app, &site).await.into_iter().map(|(id, _)| id).collect();
+
+        patch_subscription(app, &site, &id, &json!({"ordering": "STRICT"})).await;
+        receiver.answer([Reply::status(200), Reply::status(500)]);
+        app.call("POST", &path).key(ADMIN_KEY, &site.id).json(&all).ok().await;
+        app.drain().await;
+        assert_eq!(receiver.count(), 2 * PER_FOLLOW + 2, "everything waits behind the second");
+        let rows = deliveries(app, &site).await;
+        let second = rows.iter().find(|row| row["eventId"] == ids[1].as_str()).unwrap();
+        advance_to(app, &second["nextAttemptDate"]);
+        app.drain().await;
+        let mut expected = ids.clone();
+        expected.insert(1, ids[1].clone());
+        assert_eq!(told(&receiver)[2 * PER_FOLLOW..], expected);
+
+        // And in none once it has none.
+        patch_subscription(app, &site, &id, &json!({"ordering": "PARALLEL"})).await;
+        receiver.answer([Reply::status(500)]);
+        app.call("POST", &path).key(ADMIN_KEY, &site.id).json(&all).ok().await;
+        app.drain().await;
+        let states: Vec<String> = log(app, &site).await.into_iter().map(|(_, status)| status).collect();
+        assert_eq!(states.iter().filter(|status| *status == "DELIVERED").count(), 2 * PER_FOLLOW - 1);
     }
 }
