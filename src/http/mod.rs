@@ -56,6 +56,7 @@ use crate::tiktok::push_api::TiktokPostsApi;
 use crate::tiktok::webhook::Entrance;
 use crate::tiktok::webhook_api::WebhookEndpoint;
 use crate::webhooks::api::WebhookSubscriptionsApi;
+use crate::webhooks::by_hand_api::WebhookDeliveriesApi;
 use crate::webhooks::dry_run_api::WebhookDryRunApi;
 use crate::webhooks::export_api::WebhookExportApi;
 use crate::webhooks::expunge_api::ExpungeApi;
@@ -142,6 +143,7 @@ type WebhookApis = (
     WebhookTestsApi,
     WebhookReplaysApi,
     WebhookLogApi,
+    WebhookDeliveriesApi,
     WebhookExportApi,
     ExpungeApi,
 );
@@ -155,6 +157,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
         WebhookTestsApi { app: app() },
         WebhookReplaysApi { app: app() },
         WebhookLogApi { app: app() },
+        WebhookDeliveriesApi { app: app() },
         WebhookExportApi { app: app() },
         ExpungeApi { app: app() },
     );

@@ -6,7 +6,7 @@ use serde_json::Value;
 type Refusals = &'static [(u16, &'static [&'static str])];
 
 /// The operations that have some, in the order of the document.
-const REFUSALS: [(&str, Refusals); 56] = [
+const REFUSALS: [(&str, Refusals); 57] = [
     ("getActivity", &[(404, &["ACTIVITY_NOT_FOUND"])]),
     ("createActivityRule", &[(428, &["TOO_MANY_ACTIVITY_RULES"])]),
     ("deleteActivityRule", &[(404, &["ACTIVITY_RULE_NOT_FOUND"])]),
@@ -60,6 +60,7 @@ const REFUSALS: [(&str, Refusals); 56] = [
     ("createTiktokHashtag", &[(428, &["TOO_MANY_TIKTOK_HASHTAGS"])]),
     ("deleteTiktokHashtag", &[(404, &["TIKTOK_HASHTAG_NOT_FOUND"])]),
     ("getWebhookDelivery", &[(404, &["WEBHOOK_DELIVERY_NOT_FOUND"])]),
+    ("cancelWebhookDelivery", &[(404, &["WEBHOOK_DELIVERY_NOT_FOUND"]), (428, &["WEBHOOK_DELIVERY_ENDED"])]),
     (
         "redeliverWebhookDelivery",
         &[

@@ -1,22 +1,21 @@
-//! What owners see of events and deliveries, and sending one again.
+//! What owners see of events and deliveries.
 
 use std::collections::HashMap;
 
 use entity::id::{AccountId, DeliveryId, EventId, MemberId, SiteId, SubscriptionId, Timestamp};
-use entity::kinds::{DeliveryStatus, SubscriptionStatus};
+use entity::kinds::DeliveryStatus;
 use entity::{account, activity, attempt, delivery, event, followed_channel, signed_event, subscription};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, FromQueryResult,
-    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, QueryTrait as _, Select,
+    ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait as _, Select,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::delivery::WAITING;
 use super::replays::first_id;
-use super::{Signature, endpoints, retention, signing};
-use crate::db::Tx;
+use super::{Signature, signing};
 use crate::rows::Rows;
 
 /// Which deliveries to list.
@@ -137,56 +136,6 @@ pub async fn sent_token(db: &impl ConnectionTrait, row: &delivery::Model) -> Res
     let Some(signature) = found.map(Signature::from) else { return Ok(None) };
     let token = signing::signed_before(&signature, &event.into(), &subscription.into());
     Ok(token.ok().flatten().map(|token| String::from_utf8_lossy(&token).into_owned()))
-}
-
-/// Why a delivery was not sent again.
-#[derive(Debug, thiserror::Error)]
-pub enum RedeliverError {
-    /// The site has no such delivery.
-    #[error("there is no such delivery")]
-    NotFound,
-    /// Its subscription is gone or disabled.
-    #[error("the webhook subscription of this delivery is deleted or not enabled")]
-    SubscriptionNotEnabled,
-    /// Its event was expunged.
-    #[error("the event of this delivery was expunged: there is nothing left of it to send")]
-    Expunged,
-    /// The database failed.
-    #[error("the database failed")]
-    Store(#[from] DbErr),
-}
-
-/// Makes the delivery `id` of `site` due now, with the whole schedule before it; its attempts so far are kept. One that is
-/// under way at this moment is left alone.
-pub async fn redeliver(tx: &Tx, site: SiteId, id: DeliveryId) -> Result<delivery::Model, RedeliverError> {
-    let found = delivery::Entity::find_by_id((site, id)).one(tx.conn()).await?;
-    // The endpoint first, as whoever writes outcomes does.
-    endpoints::hold(tx, &[found.ok_or(RedeliverError::NotFound)?.subscription_id]).await?;
-    let mut row = delivery::Entity::find_by_id((site, id))
-        .lock_exclusive()
-        .one(tx.conn())
-        .await?
-        .ok_or(RedeliverError::NotFound)?;
-    subscription::Entity::find_by_id(row.subscription_id)
-        .filter(subscription::Column::Status.eq(SubscriptionStatus::Enabled))
-        .one(tx.conn())
-        .await?
-        .ok_or(RedeliverError::SubscriptionNotEnabled)?;
-    let is_waiting = matches!(row.status, DeliveryStatus::Pending | DeliveryStatus::Retrying);
-    if is_waiting && row.next_attempt_at <= tx.now() {
-        return Ok(row);
-    }
-    let event = event::Entity::find_by_id((site, row.event_id)).one(tx.conn()).await?;
-    if event.as_ref().is_some_and(retention::is_expunged) {
-        return Err(RedeliverError::Expunged);
-    }
-    row.status = if row.attempt_count == 0 { DeliveryStatus::Pending } else { DeliveryStatus::Retrying };
-    row.schedule_step = 0;
-    row.next_attempt_at = tx.now();
-    row.finished_at = None;
-    row.clone().into_active_model().reset_all().update(tx.conn()).await?;
-    endpoints::poke(tx, &[row.subscription_id]).await?;
-    Ok(row)
 }
 
 /// Which events to list.

@@ -12,9 +12,11 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::EventType;
+use super::by_hand::DeliveryError;
 use super::delivery::Try;
-use super::log::{self, DeliveryFilter, Details, EventFilter, RedeliverError};
+use super::log::{self, DeliveryFilter, Details, EventFilter};
 use crate::app::App;
+use crate::db::Db;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
 use crate::http::paging::{PageRequest, PagingMetadata};
@@ -244,8 +246,17 @@ impl Attempt {
 
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
-struct DeliveryResponse {
+pub(super) struct DeliveryResponse {
     webhook_delivery: WebhookDelivery,
+}
+
+impl DeliveryResponse {
+    /// `row` as the list shows it.
+    pub(super) async fn new(db: &Db, row: delivery::Model) -> Result<Self, Problem> {
+        let mut details = log::details(db.read(), std::slice::from_ref(&row)).await?;
+        let details = details.remove(&row.id).unwrap_or_default();
+        Ok(Self { webhook_delivery: WebhookDelivery::new(row, details) })
+    }
 }
 
 #[derive(Debug, Object)]
@@ -366,35 +377,12 @@ impl WebhookLogApi {
     ) -> Result<Json<DeliveryResponse>, Problem> {
         let db = self.app.db.read();
         let found = log::find_delivery(db, caller.site()?, DeliveryId(id.0)).await?;
-        let (row, attempts) = found.ok_or(RedeliverError::NotFound)?;
-        let webhook_delivery = WebhookDelivery {
-            request_body: log::sent_token(db, &row).await?,
-            attempts: Some(attempts.into_iter().map(Attempt::from).collect()),
-            ..self.shown_one(row).await?
-        };
-        Ok(Json(DeliveryResponse { webhook_delivery }))
-    }
-
-    /// Send a webhook delivery again
-    ///
-    /// At once, with the whole schedule of resends before it and the same event id; its attempts so far are kept.
-    #[oai(
-        path = "/webhook-deliveries/:id/redeliver",
-        method = "post",
-        operation_id = "redeliverWebhookDelivery"
-    )]
-    async fn redeliver_webhook_delivery(
-        &self,
-        caller: AdminCaller,
-        /// The delivery.
-        id: Path<Uuid>,
-    ) -> Result<Json<DeliveryResponse>, Problem> {
-        let site = caller.site()?;
-        let tx = self.app.db.write().await?;
-        let row = log::redeliver(&tx, site, DeliveryId(id.0)).await?;
-        tx.commit().await?;
-        self.app.dispatcher.wake();
-        Ok(Json(DeliveryResponse { webhook_delivery: self.shown_one(row).await? }))
+        let (row, attempts) = found.ok_or(DeliveryError::NotFound)?;
+        let request_body = log::sent_token(db, &row).await?;
+        let mut response = DeliveryResponse::new(&self.app.db, row).await?;
+        response.webhook_delivery.request_body = request_body;
+        response.webhook_delivery.attempts = Some(attempts.into_iter().map(Attempt::from).collect());
+        Ok(Json(response))
     }
 
     /// List events
@@ -461,25 +449,5 @@ impl WebhookLogApi {
             WebhookDelivery::new(row, details)
         };
         Ok(rows.into_iter().map(shown).collect())
-    }
-
-    async fn shown_one(&self, row: delivery::Model) -> Result<WebhookDelivery, Problem> {
-        let mut details = log::details(self.app.db.read(), std::slice::from_ref(&row)).await?;
-        let details = details.remove(&row.id).unwrap_or_default();
-        Ok(WebhookDelivery::new(row, details))
-    }
-}
-
-impl From<RedeliverError> for Problem {
-    fn from(error: RedeliverError) -> Self {
-        let text = error.to_string();
-        match error {
-            RedeliverError::NotFound => Self::not_found("WEBHOOK_DELIVERY_NOT_FOUND", text),
-            RedeliverError::SubscriptionNotEnabled => {
-                Self::precondition("WEBHOOK_SUBSCRIPTION_NOT_ENABLED", text)
-            }
-            RedeliverError::Expunged => Self::precondition("EVENT_EXPUNGED", text),
-            RedeliverError::Store(cause) => Self::from(cause),
-        }
     }
 }

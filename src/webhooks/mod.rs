@@ -13,7 +13,7 @@
 //! - [`client_certificate`] is by what a receiver may know us.
 //! - [`standard`] knows the signatures of Standard Webhooks; [`secrets`] makes, keeps and rotates what they are made with;
 //!   [`signature_headers`] puts them into a try.
-//! - [`subscriptions`] and [`log`] are what owners see and change; [`api`] is their HTTP.
+//! - [`subscriptions`] and [`log`] are what owners see and change, [`by_hand`] is what they do with one delivery; [`api`] is their HTTP.
 //!
 //! A crash between a request and its outcome leads to the same event again, with the same id: receivers drop
 //! duplicates by it.
@@ -21,6 +21,8 @@
 mod agenda;
 mod answer;
 pub mod api;
+pub mod by_hand;
+pub mod by_hand_api;
 pub mod claims;
 pub mod client_certificate;
 pub mod custom_headers;

@@ -123,6 +123,7 @@ const ROWS: &[(&str, Row)] = &[
     ("listWebhookDeliveries", SITE_ADMIN),
     ("getWebhookDelivery", SITE_ADMIN),
     ("redeliverWebhookDelivery", SITE_ADMIN),
+    ("cancelWebhookDelivery", SITE_ADMIN),
     ("listEvents", SITE_ADMIN),
     ("getEvent", SITE_ADMIN),
     ("expungeEvents", SITE_ADMIN),
@@ -203,6 +204,9 @@ async fn fresh(app: &TestApp, own: &Everything, operation: &str, caller: &str) -
         "deleteWebhookSubscription" | "replayWebhookSubscription" => {
             let event = "wix.loyalty.v1.account_created";
             sample.id = app.subscribe(&own.site, &own.app, &[event], &own.receiver.url).await;
+        }
+        "cancelWebhookDelivery" => {
+            sample.id = app.waiting_delivery(&own.site, &own.subscription_id).await;
         }
         "createAccount" => {
             let member = app.member(&own.site, &format!("for {operation} by {caller}")).await;

@@ -56,6 +56,7 @@ fn ids(all: &Everything) -> Vec<String> {
         &all.delivery_id,
         &all.replay_id,
         &all.hashtag_id,
+        &all.waiting_id,
         &all.invitation_id,
         &all.connection_id,
         &all.mention_id,

@@ -1,10 +1,14 @@
 //! A site with one of everything, one of every kind of caller, and a valid request for every operation.
 
+use entity::delivery;
+use entity::id::{DeliveryId, EventId, SiteId, SubscriptionId};
+use entity::kinds::DeliveryStatus;
 use serde_json::{Value, json};
 
 use super::TestApp;
 use super::client::Answer;
 use super::receiver::Receiver;
+use super::sources::{guid, insert};
 use super::tiktok::CODE;
 use super::world::{ALL_EVENTS, InstalledApp, Member, Site, text};
 use super::{ADMIN_KEY, keys};
@@ -41,6 +45,8 @@ pub struct Everything {
     pub signing_secret: String,
     pub event_id: String,
     pub delivery_id: String,
+    /// A delivery that waits for its next try.
+    pub waiting_id: String,
     pub replay_id: String,
     pub invitation_id: String,
     pub connection_id: String,
@@ -134,6 +140,28 @@ impl TestApp {
         state.map_or_else(String::new, |(_, state)| state)
     }
 
+    /// A delivery that has failed and is tried again in an hour; gives its id.
+    pub async fn waiting_delivery(&self, site: &Site, subscription: &str) -> String {
+        let tx = self.app.db.write().await.unwrap();
+        let row = delivery::Model {
+            site_id: SiteId(guid(&site.id)),
+            id: DeliveryId(tx.new_id()),
+            subscription_id: SubscriptionId(guid(subscription)),
+            event_id: EventId(tx.new_id()),
+            status: DeliveryStatus::Retrying,
+            attempt_count: 1,
+            schedule_step: 1,
+            next_attempt_at: tx.now().plus_ms(3_600_000),
+            order_key: None,
+            created_at: tx.now(),
+            finished_at: None,
+        };
+        let id = row.id.to_string();
+        insert(&tx, [row]).await;
+        tx.commit().await.unwrap();
+        id
+    }
+
     /// A site with one of everything, made with keys of the site wherever they are enough.
     pub async fn everything(&self) -> Everything {
         let site = self.site().await;
@@ -180,6 +208,7 @@ impl TestApp {
             app_token: self.app_token(&app).await,
             event_id: text(&delivery["eventId"]),
             delivery_id: text(&delivery["id"]),
+            waiting_id: self.waiting_delivery(&site, &subscription_id).await,
             mention_id: self.mention(&site).await,
             replay_id: text(&replay["webhookReplay"]["id"]),
             invitation_id: self.invitation(&site).await,
@@ -229,6 +258,7 @@ impl Everything {
             "getSite" => about(&self.site.id),
             "getEvent" => about(&self.event_id),
             "getWebhookDelivery" | "redeliverWebhookDelivery" => about(&self.delivery_id),
+            "cancelWebhookDelivery" => about(&self.waiting_id),
             "getWebhookSubscription" | "getWebhookBacklog" | "deleteWebhookSubscription" => {
                 about(&self.subscription_id)
             }

@@ -3,6 +3,7 @@
 mod answers;
 mod atomicity;
 mod backlog;
+mod cancelling;
 mod changes;
 mod client_certificates;
 mod custom_headers;

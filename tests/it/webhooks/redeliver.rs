@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::{
-    DELIVERIES, FOLLOWED, SUBSCRIPTIONS, advance_to, delivery_of, exhaust, installed_site, kid, millis,
-    new_follower, patch_subscription, subscribe_with, unfold,
+    DELIVERIES, FOLLOWED, SUBSCRIPTIONS, advance_to, deliveries, delivery_of, exhaust, installed_site, kid,
+    millis, new_follower, patch_subscription, subscribe_with, unfold,
 };
 use crate::on_both;
 use crate::support::client::Answer;
@@ -209,5 +209,63 @@ on_both! {
         new["exp"] = old["exp"].clone();
         assert_eq!(new, old, "only the times differ");
         assert_eq!(kid(&bodies[2]), installed.key_id);
+    }
+}
+
+/// The states of all deliveries of the site, oldest first.
+async fn states(app: &TestApp, site: &Site) -> Vec<String> {
+    deliveries(app, site).await.iter().rev().map(|row| text(&row["status"])).collect()
+}
+
+on_both! {
+    async fn what_was_accepted_before_holds_up_nothing(app: &TestApp) {
+        for ordering in ["STRICT", "PER_ENTITY"] {
+            let (site, installed) = installed_site(app).await;
+            let receiver = Receiver::start().await;
+            let more = json!({"ordering": ordering});
+            subscribe_with(app, &site, &installed, &receiver.url, &more).await;
+            let member = new_follower(app, &site, "u-1").await;
+            app.drain().await;
+            let id = text(&deliveries(app, &site).await[0]["id"]);
+            // Also when it is sent once more while it waits.
+            receiver.answer([Reply::status(500), Reply::status(500)]);
+            for _ in 0..2 {
+                app.clock.advance_ms(1);
+                sent_again(app, &site, &id).await;
+                assert_eq!(states(app, &site).await, ["RETRYING"], "{ordering}");
+            }
+            app.follow(&member, "INSTAGRAM").await;
+            app.drain().await;
+            assert_eq!(states(app, &site).await, ["RETRYING", "DELIVERED"], "{ordering}");
+            assert_eq!(receiver.count(), 4, "{ordering}");
+        }
+    }
+}
+
+on_both! {
+    async fn what_was_never_accepted_keeps_to_the_order_that_the_subscription_has_by_then(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        receiver.answer([Reply::status(500), Reply::status(500)]);
+        let more = json!({"retryProfile": "CUSTOM", "retryDelaysSeconds": []});
+        let subscription = text(&subscribe_with(app, &site, &installed, &receiver.url, &more).await["id"]);
+        new_follower(app, &site, "u-1").await;
+        app.drain().await;
+        assert_eq!(states(app, &site).await, ["EXHAUSTED"]);
+        let strict = json!({"ordering": "STRICT", "retryDelaysSeconds": [60]});
+        patch_subscription(app, &site, &subscription, &strict).await;
+        let first = deliveries(app, &site).await[0].clone();
+        sent_again(app, &site, &text(&first["id"])).await;
+        new_follower(app, &site, "u-2").await;
+        app.drain().await;
+        assert_eq!(states(app, &site).await, ["RETRYING", "PENDING"]);
+        assert_eq!(receiver.count(), 2);
+
+        let waiting = deliveries(app, &site).await[1].clone();
+        assert_eq!(waiting["id"], first["id"]);
+        advance_to(app, &waiting["nextAttemptDate"]);
+        app.drain().await;
+        assert_eq!(states(app, &site).await, ["DELIVERED", "DELIVERED"]);
+        assert_eq!(unfold(&receiver.bodies()[2])["jti"], first["eventId"], "in their order");
     }
 }
