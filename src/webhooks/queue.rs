@@ -233,7 +233,8 @@ impl Breaker {
     }
 }
 
-/// A bucket of tokens, one a try: as many as the rate gives in a second.
+/// A bucket of tokens, one a try. It holds as many as the rate gives in a tenth of a second, and at least one: so many more than the
+/// rate may start in the second in which a receiver is first tried.
 #[derive(Debug, Default)]
 struct Bucket {
     /// When it will be full again.
@@ -244,10 +245,12 @@ impl Bucket {
     /// Takes a token, or says when there will be one.
     fn take(&mut self, rate: u32, now: Timestamp) -> Result<(), Timestamp> {
         let now_us = now.0.saturating_mul(1_000);
-        let token_us = 1_000_000 / i64::from(rate.max(1));
-        // Further ahead than a second it is only after the clock was set back.
-        let full_at_us = self.full_at_us.clamp(now_us, now_us.saturating_add(1_000_000)) + token_us;
-        let lacks_us = full_at_us - now_us - 1_000_000;
+        let rate = i64::from(rate.max(1));
+        let token_us = 1_000_000 / rate;
+        let empty_us = (rate / 10).max(1) * token_us;
+        // Further ahead than when it is empty it is only after the clock was set back, or with another rate.
+        let full_at_us = self.full_at_us.clamp(now_us, now_us.saturating_add(empty_us)) + token_us;
+        let lacks_us = full_at_us - now_us - empty_us;
         if lacks_us > 0 {
             return Err(Timestamp((now_us + lacks_us + 999) / 1_000));
         }
@@ -261,18 +264,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_gives_a_seconds_worth_at_once_and_then_one_by_one() {
+    fn a_bucket_gives_one_by_one_however_long_nobody_took_any() {
         let mut bucket = Bucket::default();
         let start = Timestamp(1_700_000_000_000);
-        assert_eq!((0..3).map(|_| bucket.take(3, start)).collect::<Vec<_>>(), [Ok(()); 3]);
+        assert_eq!(bucket.take(3, start), Ok(()));
         assert_eq!(bucket.take(3, start), Err(start.plus_ms(334)));
         assert_eq!(bucket.take(3, start.plus_ms(333)), Err(start.plus_ms(334)));
         assert_eq!(bucket.take(3, start.plus_ms(334)), Ok(()));
-        assert_eq!(bucket.take(3, start.plus_ms(334)), Err(start.plus_ms(667)));
+        assert_eq!(bucket.take(3, start.plus_ms(334)), Err(start.plus_ms(668)));
         let later = start.plus_ms(60_000);
-        assert_eq!((0..4).filter(|_| bucket.take(3, later).is_ok()).count(), 3, "no more for having waited");
+        assert_eq!((0..4).filter(|_| bucket.take(3, later).is_ok()).count(), 1, "no more for having waited");
         let back = start.plus_ms(-3_600_000);
         assert_eq!(bucket.take(3, back), Err(back.plus_ms(334)), "nor less because the clock was set back");
+    }
+
+    #[test]
+    fn in_no_second_a_bucket_gives_a_tenth_more_than_the_rate() {
+        let start = Timestamp(1_700_000_000_000);
+        for rate in [1, 2, 9, 10, 15, 100, 999, 10_000] {
+            let mut bucket = Bucket::default();
+            let mut given = |at: Timestamp| {
+                let mut count = 0_u32;
+                while bucket.take(rate, at).is_ok() {
+                    count += 1;
+                }
+                count
+            };
+            let given: Vec<u32> = (0..3_000).map(|ms| given(start.plus_ms(ms))).collect();
+            let fullest = given.windows(1_000).map(|second| second.iter().sum::<u32>()).max();
+            assert!(fullest <= Some(rate + (rate / 10).max(1)), "{rate}: {fullest:?}");
+            let total: u32 = given.iter().sum();
+            assert!(total >= 3 * rate, "{rate}: {total} in three seconds");
+        }
     }
 
     #[test]

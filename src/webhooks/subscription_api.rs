@@ -199,7 +199,7 @@ pub(super) struct WebhookSubscription {
     pub(super) client_certificate: Option<ClientCertificate>,
     /// In which order deliveries are sent.
     pub(super) ordering: DeliveryOrderingName,
-    /// Tries a second at most; absent without a limit.
+    /// Tries a second at most; absent without a limit. After a rest a tenth more may come in the first second, and at least one.
     pub(super) max_per_second: Option<i32>,
     /// What events must say.
     pub(super) filter: Option<FilterJson>,
@@ -357,7 +357,7 @@ pub(super) struct SubscriptionInput {
     pub(super) retry_delays_seconds: Option<Vec<i64>>,
     /// In which order deliveries are sent; `PARALLEL` by default.
     pub(super) ordering: Option<DeliveryOrderingName>,
-    /// Tries a second at most; without a limit by default.
+    /// Tries a second at most; without a limit by default. After a rest a tenth more may come in the first second, and at least one.
     #[oai(validator(minimum(value = "1"), maximum(value = "10000")))]
     pub(super) max_per_second: Option<i32>,
     /// What events must say; everything passes by default.
@@ -403,7 +403,7 @@ pub(super) struct SubscriptionUpdate {
     pub(super) retry_delays_seconds: Option<Vec<i64>>,
     /// In which order deliveries are sent. It counts for events from now on.
     pub(super) ordering: Option<DeliveryOrderingName>,
-    /// Tries a second at most; 0 or `null` for no limit.
+    /// Tries a second at most; 0 or `null` for no limit. After a rest a tenth more may come in the first second, and at least one.
     #[oai(validator(minimum(value = "0"), maximum(value = "10000")))]
     pub(super) max_per_second: MaybeUndefined<i32>,
     /// What events must say; `{}` or `null` lets everything pass. It counts for events from now on.
