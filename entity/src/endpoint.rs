@@ -30,8 +30,10 @@ pub struct Model {
     pub exhausted_first_at: Option<Timestamp>,
     /// … and last.
     pub exhausted_last_at: Option<Timestamp>,
-    /// How much of the time until it is disabled was over when its owner was last told, in percent.
+    /// How much of the time until it is disabled was over when its owner was last told of this failure, in percent.
     pub warned_percent: i32,
+    /// When its owner was last told that it fails, unless it has been told since that it works again.
+    pub told_at: Option<Timestamp>,
     /// What its owner is still to be told.
     pub notice: Option<EndpointNotice>,
     /// When its health must be looked at.

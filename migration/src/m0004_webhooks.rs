@@ -76,6 +76,7 @@ CREATE TABLE endpoint (
     exhausted_first_at bigint,
     exhausted_last_at bigint,
     warned_percent integer NOT NULL,
+    told_at bigint,
     notice text,
     check_at bigint
 )

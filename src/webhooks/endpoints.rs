@@ -72,6 +72,7 @@ pub fn new(site: SiteId, subscription: SubscriptionId, is_ordered: bool) -> endp
         exhausted_first_at: None,
         exhausted_last_at: None,
         warned_percent: 0,
+        told_at: None,
         notice: None,
         check_at: None,
     })

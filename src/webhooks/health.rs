@@ -56,11 +56,14 @@ pub(super) fn note(endpoint: &mut endpoint::Model, outcome: &Outcome) {
     if outcome.verdict == Verdict::Delivered {
         if endpoint.failing_since.take().is_some() {
             endpoint.last_failure = None;
-            let was_told = endpoint.warned_percent > 0;
-            endpoint.notice = was_told.then_some(EndpointNotice::Recovered);
-            endpoint.check_at = was_told.then_some(outcome.at);
             endpoint.exhausted_first_at = None;
             endpoint.exhausted_last_at = None;
+            endpoint.warned_percent = 0;
+            endpoint.check_at = None;
+        }
+        if endpoint.told_at.is_some() {
+            endpoint.notice = Some(EndpointNotice::Recovered);
+            endpoint.check_at.get_or_insert(outcome.at);
         }
         return;
     }
@@ -96,16 +99,18 @@ pub(super) fn write(endpoints: &[endpoint::Model]) -> Write {
         .int_or_null("exhausted_first_at", move |endpoint| ms(endpoint.exhausted_first_at))
         .int_or_null("exhausted_last_at", move |endpoint| ms(endpoint.exhausted_last_at))
         .int("warned_percent", |endpoint| i64::from(endpoint.warned_percent))
+        .int_or_null("told_at", move |endpoint| ms(endpoint.told_at))
         .text_or_null("notice", |endpoint| endpoint.notice.map(EndpointNotice::as_str))
         .int_or_null("check_at", move |endpoint| ms(endpoint.check_at))
         .write(
             "UPDATE endpoint SET failing_since = r.failing_since, last_failure = r.last_failure, exhausted_first_at = r.exhausted_first_at, \
-             exhausted_last_at = r.exhausted_last_at, warned_percent = r.warned_percent, notice = r.notice, \
-             check_at = r.check_at FROM {rows} AS r WHERE endpoint.subscription_id = r.id",
+             exhausted_last_at = r.exhausted_last_at, warned_percent = r.warned_percent, told_at = r.told_at, \
+             notice = r.notice, check_at = r.check_at FROM {rows} AS r WHERE endpoint.subscription_id = r.id",
         )
 }
 
-/// Forgets how the receiver of `subscription` did: its owner has enabled it again, and it gets all the time anew.
+/// Forgets how the receiver of `subscription` did: its owner has enabled it again, and it gets all the time anew. Who was told that it
+/// fails is still told when it works, and at once if it does already.
 pub(super) async fn reset(tx: &Tx, subscription: SubscriptionId) -> Result<(), DbErr> {
     endpoint::Entity::update_many()
         .col_expr(endpoint::Column::FailingSince, Expr::val(None::<i64>))
@@ -113,8 +118,8 @@ pub(super) async fn reset(tx: &Tx, subscription: SubscriptionId) -> Result<(), D
         .col_expr(endpoint::Column::ExhaustedFirstAt, Expr::val(None::<i64>))
         .col_expr(endpoint::Column::ExhaustedLastAt, Expr::val(None::<i64>))
         .col_expr(endpoint::Column::WarnedPercent, Expr::val(0))
-        .col_expr(endpoint::Column::Notice, Expr::val(None::<String>))
-        .col_expr(endpoint::Column::CheckAt, Expr::val(None::<i64>))
+        .col_expr(endpoint::Column::Notice, Expr::cust("CASE WHEN notice = 'RECOVERED' THEN notice END"))
+        .col_expr(endpoint::Column::CheckAt, Expr::cust("CASE WHEN notice = 'RECOVERED' THEN check_at END"))
         .filter(endpoint::Column::SubscriptionId.eq(subscription))
         .exec(tx.conn())
         .await?;
@@ -296,8 +301,8 @@ fn judge(endpoint: &mut endpoint::Model, status: SubscriptionStatus, now: Timest
     let notice = endpoint.notice.take();
     endpoint.check_at = None;
     if notice == Some(EndpointNotice::Recovered) {
-        endpoint.warned_percent = 0;
-        endpoint.check_at = endpoint.failing_since.map(|since| next_check(since, 0));
+        endpoint.told_at = None;
+        endpoint.check_at = endpoint.failing_since.map(|since| next_check(since, endpoint.warned_percent));
         return Conclusion::Tell(EventType::SubscriptionRecovered);
     }
     // Who does not get anything cannot fail, and has all the time again once it is enabled.
@@ -321,6 +326,7 @@ fn judge(endpoint: &mut endpoint::Model, status: SubscriptionStatus, now: Timest
     let is_new = percent > endpoint.warned_percent;
     if is_new {
         endpoint.warned_percent = percent;
+        endpoint.told_at = Some(now);
     }
     endpoint.check_at = Some(next_check(since, endpoint.warned_percent));
     if is_new { Conclusion::Tell(EventType::SubscriptionFailing) } else { Conclusion::Wait }

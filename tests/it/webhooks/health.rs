@@ -182,6 +182,73 @@ on_both! {
 }
 
 on_both! {
+    async fn who_was_told_of_a_failure_is_told_of_its_end_whatever_the_owner_did_meanwhile(app: &TestApp) {
+        for is_other_url in [true, false] {
+            let failing = Failing::new(app).await;
+            failing.after(app, 60 * HOUR_MS).await;
+            let other = Receiver::start().await;
+            let (site, id) = (&failing.site, &failing.subscription);
+            if is_other_url {
+                patch_subscription(app, site, id, &json!({"url": other.url})).await;
+            } else {
+                for status in ["PAUSED", "ENABLED"] {
+                    patch_subscription(app, site, id, &json!({"status": status})).await;
+                }
+            }
+            let receiver = if is_other_url { &other } else { &failing.receiver };
+            // A new failure, too short to be told, changes nothing of it.
+            failing.receiver.recover();
+            receiver.answer([Reply::status(500)]);
+            new_follower(app, site, "u-2").await;
+            app.drain().await;
+            assert!(failing.subscription(app).await.get("failingSinceDate").is_some());
+            let kinds = || failing.told().into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
+            assert_eq!(kinds(), [about("failing")]);
+            for name in ["u-3", "u-4"] {
+                new_follower(app, site, name).await;
+                app.drain().await;
+                assert_eq!(kinds(), ["failing", "recovered"].map(about), "once");
+            }
+            failing.after(app, 20 * DAY_MS).await;
+            assert_eq!(kinds().len(), 2);
+        }
+    }
+}
+
+on_both! {
+    async fn what_is_about_to_be_told_is_not_forgotten_when_the_url_changes(app: &TestApp) {
+        use entity::endpoint;
+        use entity::id::SubscriptionId;
+        use entity::kinds::EndpointNotice;
+        use sea_orm::sea_query::Expr;
+        use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
+
+        let failing = Failing::new(app).await;
+        failing.after(app, 60 * HOUR_MS).await;
+        let tx = app.app.db.write().await.unwrap();
+        // As an outcome leaves it, but a little later, so that nobody looks before the change.
+        endpoint::Entity::update_many()
+            .col_expr(endpoint::Column::FailingSince, Expr::val(None::<i64>))
+            .col_expr(endpoint::Column::WarnedPercent, Expr::val(0))
+            .col_expr(endpoint::Column::Notice, Expr::val(EndpointNotice::Recovered.as_str()))
+            .col_expr(endpoint::Column::CheckAt, Expr::val(tx.now().plus_ms(1_000).0))
+            .filter(endpoint::Column::SubscriptionId.eq(SubscriptionId(failing.subscription.parse().unwrap())))
+            .exec(tx.conn())
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        let other = Receiver::start().await;
+        patch_subscription(app, &failing.site, &failing.subscription, &json!({"url": other.url})).await;
+        app.drain().await;
+        assert_eq!(failing.told().len(), 1);
+        app.clock.advance_ms(1_000);
+        app.drain().await;
+        let kinds: Vec<String> = failing.told().into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, ["failing", "recovered"].map(about));
+    }
+}
+
+on_both! {
     async fn a_410_is_told_at_once(app: &TestApp) {
         let (site, installed) = installed_site(app).await;
         let (gone, operator) = (Receiver::start().await, Receiver::start().await);
