@@ -28,6 +28,8 @@ pub struct Model {
     pub status: SubscriptionStatus,
     /// Why it is disabled, in words.
     pub status_reason: Option<String>,
+    /// Since when it is not enabled, and what happens is held for it.
+    pub held_since: Option<Timestamp>,
     /// Time limit of one try.
     pub timeout_ms: i32,
     /// How many tries may run at once.

@@ -55,6 +55,7 @@ CREATE TABLE subscription (
     event_types text NOT NULL,
     status text NOT NULL,
     status_reason text,
+    held_since bigint,
     timeout_ms integer NOT NULL,
     in_flight_max integer NOT NULL,
     revision bigint NOT NULL,

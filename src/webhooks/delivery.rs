@@ -314,7 +314,7 @@ fn signatures_write(outcomes: &[&Outcome]) -> Write {
         )
 }
 
-/// Cancels the deliveries that have been held for [`HELD_MS_MAX`], up to [`EXPIRED_AT_ONCE`] in a transaction, so that nobody
+/// Cancels the deliveries that have been held for [`HELD_MS_MAX`], counted from when they would have been sent, up to [`EXPIRED_AT_ONCE`] in a transaction, so that nobody
 /// waits long for the writer; says how many.
 pub async fn expire_held(db: &Db) -> Result<usize, DbErr> {
     let mut cancelled = 0;
@@ -330,15 +330,17 @@ pub async fn expire_held(db: &Db) -> Result<usize, DbErr> {
 }
 
 async fn expire_some(tx: &Tx) -> Result<usize, DbErr> {
+    let since = tx.now().plus_ms(-HELD_MS_MAX);
     let not_enabled = subscription::Entity::find()
         .select_only()
         .column(subscription::Column::Id)
-        .filter(subscription::Column::Status.ne(SubscriptionStatus::Enabled));
+        .filter(subscription::Column::Status.ne(SubscriptionStatus::Enabled))
+        .filter(subscription::Column::HeldSince.lte(since));
     let held: Vec<(SiteId, DeliveryId)> = delivery::Entity::find()
         .select_only()
         .columns([delivery::Column::SiteId, delivery::Column::Id])
         .filter(delivery::Column::Status.is_in(WAITING))
-        .filter(delivery::Column::CreatedAt.lte(tx.now().plus_ms(-HELD_MS_MAX)))
+        .filter(delivery::Column::NextAttemptAt.lte(since))
         .filter(delivery::Column::SubscriptionId.in_subquery(not_enabled.into_query()))
         .limit(EXPIRED_AT_ONCE)
         .into_tuple()

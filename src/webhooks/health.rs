@@ -219,6 +219,7 @@ impl Review<'_> {
         subscription::Entity::update_many()
             .col_expr(subscription::Column::Status, Expr::val(SubscriptionStatus::Disabled.as_str()))
             .col_expr(subscription::Column::StatusReason, Expr::val(reason))
+            .col_expr(subscription::Column::HeldSince, Expr::val(self.tx.now().0))
             .col_expr(subscription::Column::UpdatedAt, Expr::val(self.tx.now().0))
             .col_expr(subscription::Column::Revision, Expr::col(subscription::Column::Revision).add(1))
             .filter(subscription::Column::Id.eq(row.id))

@@ -165,6 +165,7 @@ pub async fn create_subscription(
     }
     let (client_identity, custom_headers) =
         secret_parts(tx, sealer, site, (new.certificate, new.custom_headers), (None, None))?;
+    let status = new.status.unwrap_or(SubscriptionStatus::Enabled);
     let model = subscription::Model {
         id: SubscriptionId(tx.new_id()),
         site_id: site,
@@ -173,8 +174,9 @@ pub async fn create_subscription(
         kind,
         url,
         event_types: patterns(&new.event_types.unwrap_or_default())?,
-        status: new.status.unwrap_or(SubscriptionStatus::Enabled),
+        status,
         status_reason: None,
+        held_since: (status != SubscriptionStatus::Enabled).then(|| tx.now()),
         timeout_ms: new.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT),
         in_flight_max: new.in_flight_max.unwrap_or(IN_FLIGHT_DEFAULT),
         retry_profile,
@@ -271,6 +273,8 @@ pub async fn change_subscription(
             health::reset(tx, id).await?;
         }
         row.status = status;
+        let held_since = row.held_since.unwrap_or_else(|| tx.now());
+        row.held_since = (status != SubscriptionStatus::Enabled).then_some(held_since);
         row.status_reason = match status {
             SubscriptionStatus::Enabled => None,
             SubscriptionStatus::Paused => Some("paused by the owner".to_owned()),

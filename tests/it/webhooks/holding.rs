@@ -103,6 +103,54 @@ on_both! {
 }
 
 on_both! {
+    async fn thirty_days_count_from_when_it_would_have_been_sent(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        receiver.answer([Reply::status(500), Reply::status(500)]);
+        let once = json!({"retryProfile": "CUSTOM", "retryDelaysSeconds": []});
+        let subscription = text(&subscribe_with(app, &site, &installed, &receiver.url, &once).await["id"]);
+        new_follower(app, &site, "u-1").await;
+        app.drain().await;
+        let held = Held { site, subscription, receiver };
+        held.change(app, json!({"retryDelaysSeconds": [86_400]})).await;
+        app.clock.advance_ms(29 * DAY_MS);
+        let id = text(&deliveries(app, &held.site).await[0]["id"]);
+        let path = format!("{DELIVERIES}/{id}/redeliver");
+        app.call("POST", &path).key(ADMIN_KEY, &held.site.id).ok().await;
+        app.drain().await;
+        assert_eq!(held.states(app).await, ["RETRYING"]);
+        let next = millis(&deliveries(app, &held.site).await[0]["nextAttemptDate"]);
+
+        // It was made 29 days ago, and its next try is a day ahead.
+        held.change(app, json!({"status": "PAUSED"})).await;
+        for (now, expired) in [(next, 0), (next + 30 * DAY_MS - 1, 0), (next + 30 * DAY_MS, 1)] {
+            app.clock.advance_ms(now - app.app.db.now().0);
+            // Neither another change nor another reason not to send begins it anew.
+            held.change(app, json!({"status": "DISABLED", "timeoutMs": 500})).await;
+            assert_eq!(delivery::expire_held(&app.app.db).await.unwrap(), expired);
+        }
+        assert_eq!(held.states(app).await, ["CANCELLED"]);
+    }
+}
+
+on_both! {
+    async fn what_has_waited_long_for_an_enabled_subscription_has_thirty_days_from_its_pause_on(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        let subscription = text(&subscribe_with(app, &site, &installed, &receiver.url, &json!({})).await["id"]);
+        app.waiting_delivery(&site, &subscription).await;
+        let held = Held { site, subscription, receiver };
+        app.clock.advance_ms(29 * DAY_MS);
+        held.change(app, json!({"status": "PAUSED"})).await;
+        let paused = app.app.db.now().0;
+        for (now, expired) in [(paused + 30 * DAY_MS - 1, 0), (paused + 30 * DAY_MS, 1)] {
+            app.clock.advance_ms(now - app.app.db.now().0);
+            assert_eq!(delivery::expire_held(&app.app.db).await.unwrap(), expired);
+        }
+    }
+}
+
+on_both! {
     async fn what_was_held_for_thirty_days_is_cancelled_and_nothing_else(app: &TestApp) {
         for status in ["DISABLED", "PAUSED"] {
             let held = Held::new(app, status).await;
