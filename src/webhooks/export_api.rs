@@ -28,7 +28,7 @@ use crate::http::wire;
 const PAGE: u64 = 500;
 
 const HEAD: &str = "id,subscriptionId,eventId,eventType,status,attemptCount,createdDate,nextAttemptDate,finishedDate,\
-                    lastStatusCode,lastErrorClass\r\n";
+                    lastStatusCode,lastErrorClass,held\r\n";
 
 /// The operation.
 pub struct WebhookExportApi {
@@ -158,13 +158,14 @@ impl Export {
 /// None of the values has a comma or a quotation mark in it.
 fn write_line(text: &mut String, row: &delivery::Model, details: Details) {
     let date = |at: Option<Timestamp>| at.map(Timestamp::to_rfc3339).unwrap_or_default();
-    let next = row.finished_at.is_none().then_some(row.next_attempt_at);
+    let next = details.next_attempt_at(row);
+    let held = if details.is_held(row) { "true" } else { "" };
     let event_type = details.event_type.unwrap_or_default();
     let code = details.status_code.map(|code| code.to_string()).unwrap_or_default();
     let class = details.error_class.unwrap_or_default();
     let _ = write!(
         text,
-        "{},{},{},{event_type},{},{},{},{},{},{code},{class}\r\n",
+        "{},{},{},{event_type},{},{},{},{},{},{code},{class},{held}\r\n",
         row.id,
         row.subscription_id,
         row.event_id,

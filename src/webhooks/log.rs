@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use entity::id::{AccountId, DeliveryId, EventId, MemberId, SiteId, SubscriptionId, Timestamp};
-use entity::kinds::DeliveryStatus;
+use entity::kinds::{DeliveryStatus, SubscriptionStatus};
 use entity::{account, activity, attempt, delivery, event, followed_channel, signed_event, subscription};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -251,9 +251,26 @@ pub struct Details {
     pub status_code: Option<i32>,
     /// Why it last did not.
     pub error_class: Option<String>,
+    /// How its subscription is, while there is one.
+    pub subscription_status: Option<SubscriptionStatus>,
 }
 
-/// For each of `deliveries`, the type of its event and how its last try went.
+impl Details {
+    /// When `delivery` is tried next; unless it has ended, or is held.
+    #[must_use]
+    pub fn next_attempt_at(&self, delivery: &delivery::Model) -> Option<Timestamp> {
+        (delivery.finished_at.is_none() && !self.is_held(delivery)).then_some(delivery.next_attempt_at)
+    }
+
+    /// Whether `delivery` waits for its subscription to be enabled.
+    #[must_use]
+    pub fn is_held(&self, delivery: &delivery::Model) -> bool {
+        delivery.finished_at.is_none()
+            && self.subscription_status.is_some_and(|status| status != SubscriptionStatus::Enabled)
+    }
+}
+
+/// For each of `deliveries`, the type of its event, how its last try went, and how its subscription is.
 pub async fn details(
     db: &impl ConnectionTrait,
     deliveries: &[delivery::Model],
@@ -262,10 +279,12 @@ pub async fn details(
         .uuid("site_id", |row| row.site_id.0)
         .uuid("id", |row| row.id.0)
         .uuid("event_id", |row| row.event_id.0)
+        .uuid("subscription_id", |row| row.subscription_id.0)
         .int("number", |row| i64::from(row.attempt_count))
         .query(
             db,
-            "SELECT r.id, e.event_type, a.status_code, a.error_class FROM {rows} r \
+            "SELECT r.id, e.event_type, a.status_code, a.error_class, s.status AS subscription_status FROM {rows} r \
+             LEFT JOIN subscription s ON s.id = r.subscription_id \
              LEFT JOIN event e ON e.site_id = r.site_id AND e.id = r.event_id \
              LEFT JOIN attempt a ON a.delivery_id = r.id AND a.number = r.number",
         )

@@ -96,8 +96,10 @@ struct WebhookDelivery {
     last_status_code: Option<i32>,
     /// Why it did not; the words are those of `errorClass` of an attempt.
     last_error_class: Option<String>,
-    /// When it is tried next; absent once it is done.
+    /// When it is tried next; absent once it is done, and while it is held.
     next_attempt_date: Option<String>,
+    /// `true` if it waits for its subscription, which is not enabled; absent otherwise.
+    held: Option<bool>,
     /// When it was made.
     created_date: String,
     /// When it reached a final state.
@@ -111,8 +113,9 @@ struct WebhookDelivery {
 
 impl WebhookDelivery {
     fn new(row: delivery::Model, details: Details) -> Self {
-        let is_waiting = row.finished_at.is_none();
         Self {
+            next_attempt_date: details.next_attempt_at(&row).map(Timestamp::to_rfc3339),
+            held: details.is_held(&row).then_some(true),
             id: row.id.0,
             subscription_id: row.subscription_id.0,
             event_id: row.event_id.0,
@@ -121,7 +124,6 @@ impl WebhookDelivery {
             attempt_count: row.attempt_count,
             last_status_code: details.status_code,
             last_error_class: details.error_class,
-            next_attempt_date: is_waiting.then(|| row.next_attempt_at.to_rfc3339()),
             created_date: row.created_at.to_rfc3339(),
             finished_date: row.finished_at.map(Timestamp::to_rfc3339),
             attempts: None,

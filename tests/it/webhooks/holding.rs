@@ -4,7 +4,8 @@ use followpoints::webhooks::delivery;
 use serde_json::{Value, json};
 
 use super::{
-    DELIVERIES, deliveries, installed_site, millis, new_follower, patch_subscription, subscribe_with, unfold,
+    DELIVERIES, FOLLOWED, deliveries, installed_site, millis, new_follower, patch_subscription,
+    subscribe_with, unfold,
 };
 use crate::on_both;
 use crate::support::receiver::{Gate, Receiver, Reply};
@@ -87,6 +88,39 @@ on_both! {
         assert_eq!(refused.error(), (428, "WEBHOOK_SUBSCRIPTION_NOT_ENABLED".to_owned()));
         app.drain().await;
         assert_eq!(held.receiver.count(), 0);
+    }
+}
+
+on_both! {
+    async fn what_is_held_says_so_and_not_when_it_is_tried(app: &TestApp) {
+        let held = Held::new(app, "PAUSED").await;
+        let export = async || {
+            let path = format!("{DELIVERIES}/export");
+            app.call("GET", &path).key(ADMIN_KEY, &held.site.id).send().await.text
+        };
+        let row = deliveries(app, &held.site).await[0].clone();
+        let of = |name: &str| text(&row[name]);
+        let expected = json!({
+            "id": row["id"], "subscriptionId": held.subscription, "eventId": row["eventId"], "eventType": FOLLOWED,
+            "status": "PENDING", "attemptCount": 0, "held": true, "createdDate": row["createdDate"],
+        });
+        assert_eq!(row, expected);
+        let mut read = crate::webhooks::delivery(app, &held.site, &of("id")).await;
+        assert_eq!(read.as_object_mut().unwrap().remove("attempts"), Some(json!([])));
+        assert_eq!(read, expected);
+        let line = |next: &str, is_held: &str| {
+            let head = [of("id"), of("subscriptionId"), of("eventId"), FOLLOWED.to_owned()].join(",");
+            format!("{head},PENDING,0,{},{next},,,,{is_held}", of("createdDate"))
+        };
+        assert_eq!(export().await.lines().nth(1), Some(line("", "true").as_str()));
+
+        // Whatever is due once it is enabled again may be tried: nothing is held any more.
+        held.change(app, json!({"status": "ENABLED"})).await;
+        app.drain().await;
+        for row in deliveries(app, &held.site).await {
+            assert_eq!((&row["status"], row.get("held")), (&json!("DELIVERED"), None));
+        }
+        assert!(export().await.lines().skip(1).all(|line| line.ends_with(",200,,")));
     }
 }
 

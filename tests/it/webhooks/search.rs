@@ -78,14 +78,14 @@ on_both! {
         assert_eq!(answer.headers["content-type"], "text/csv; charset=utf-8");
         let mut expected = vec![
             "id,subscriptionId,eventId,eventType,status,attemptCount,createdDate,nextAttemptDate,finishedDate,\
-             lastStatusCode,lastErrorClass"
+             lastStatusCode,lastErrorClass,held"
                 .to_owned(),
         ];
         for row in &rows {
             let last = if row["subscriptionId"] == id.as_str() { "503," } else { ",CONNECT_FAILED" };
             let of = |name: &str| text(&row[name]);
             let head = [of("id"), of("subscriptionId"), of("eventId"), ALL_EVENTS[0].to_owned()].join(",");
-            expected.push(format!("{head},RETRYING,1,{},{},,{last}", of("createdDate"), of("nextAttemptDate")));
+            expected.push(format!("{head},RETRYING,1,{},{},,{last},", of("createdDate"), of("nextAttemptDate")));
         }
         assert_eq!(answer.text.lines().collect::<Vec<_>>(), expected);
         assert_eq!(export(&format!("?subscriptionId={id}")).await.text.lines().count(), 2);
