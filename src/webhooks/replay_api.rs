@@ -31,7 +31,7 @@ enum ReplayScopeName {
     Failed,
     /// Those that there are not: the subscription is newer than the event, or meant other events then.
     Missing,
-    /// Both, and those that were accepted.
+    /// Both, and those that were accepted. In an order, those that there are not come after the others.
     All,
 }
 

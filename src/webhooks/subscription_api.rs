@@ -385,6 +385,7 @@ pub(super) struct UpdateSubscriptionRequest {
 #[oai(rename = "WebhookSubscriptionUpdate", rename_all = "camelCase")]
 pub(super) struct SubscriptionUpdate {
     /// Which events: types, or with `.*` at the end all that begin so, like `wix.loyalty.v1.*`; `*` means all.
+    /// It counts for events from now on: what already waits is sent.
     #[oai(validator(min_items = 1, max_items = 20))]
     pub(super) event_types: Option<Vec<String>>,
     /// With type `WEBHOOK`: where they go.
@@ -401,7 +402,7 @@ pub(super) struct SubscriptionUpdate {
     /// With profile `CUSTOM`: up to 30 waits of 1 to 86400 seconds; none means that nothing is sent twice.
     #[oai(validator(max_items = 30))]
     pub(super) retry_delays_seconds: Option<Vec<i64>>,
-    /// In which order deliveries are sent. It counts for events from now on.
+    /// In which order deliveries are sent. It counts for events, and for what is sent again, from now on.
     pub(super) ordering: Option<DeliveryOrderingName>,
     /// Tries a second at most; 0 or `null` for no limit. After a rest a tenth more may come in the first second, and at least one.
     #[oai(validator(minimum(value = "0"), maximum(value = "10000")))]
