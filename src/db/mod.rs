@@ -9,6 +9,7 @@ mod deadline;
 mod file;
 mod log;
 pub mod lookup;
+mod schema;
 mod statistics;
 
 use std::path::PathBuf;
@@ -195,7 +196,7 @@ impl Db {
         connection.close().await.map_err(OpenError::Unreachable)
     }
 
-    /// Fails unless every migration is applied.
+    /// Fails unless every migration is applied, and no other: what a program may start on.
     pub async fn check_schema(&self) -> Result<(), OpenError> {
         match Migrator::get_pending_migrations_read_only(&self.reader)
             .await

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use futures_util::future::join;
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::types::Any;
 use poem_openapi::{ApiResponse, Object, OpenApi};
+use sea_orm::DbErr;
 use serde_json::Value;
 
 use super::{Tag, openapi};
 use crate::app::App;
+use crate::db::OpenError;
 use crate::http::problem::Problem;
 use crate::webhooks;
 
@@ -16,6 +19,10 @@ use crate::webhooks;
 const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
 /// A due delivery of a healthy subscription is taken within this time, in milliseconds.
 const OLDEST_DUE_MAX_MS: i64 = 60_000;
+/// The database answers within this time, or it is away: whoever watches over this machine does not wait for long.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// What is said then.
+const AWAY: &str = "the database does not answer";
 
 /// The operations.
 pub struct OperationsApi {
@@ -72,8 +79,8 @@ impl OperationsApi {
     #[oai(path = "/readyz", method = "get", operation_id = "getReadiness")]
     async fn get_readiness(&self) -> ReadinessResponse {
         let heartbeat_age = self.app.dispatcher.health().heartbeat_age;
-        let checks =
-            vec![self.check_database().await, check_heartbeat(heartbeat_age), self.check_due().await];
+        let (database, due) = join(self.check_database(), self.check_due()).await;
+        let checks = vec![database, check_heartbeat(heartbeat_age), due];
         let readiness = Readiness { ready: checks.iter().all(|check| check.ok), checks };
         if readiness.ready {
             ReadinessResponse::Ready(Json(readiness))
@@ -106,25 +113,37 @@ impl OperationsApi {
 }
 
 impl OperationsApi {
+    /// Steps of a newer program do not matter while this one runs.
     async fn check_database(&self) -> Check {
-        let (ok, detail) = match self.app.db.check_schema().await {
-            Ok(()) => (true, "reachable and migrated".to_owned()),
-            Err(error) => (false, error.to_string()),
+        let (ok, detail) = match asked(self.app.db.steps_behind()).await {
+            None => (false, AWAY.to_owned()),
+            Some(0) => (true, "reachable and migrated".to_owned()),
+            Some(behind) => (false, OpenError::NotMigrated(behind).to_string()),
         };
         Check { name: "database".to_owned(), ok, detail }
     }
 
     async fn check_due(&self) -> Check {
-        let (ok, detail) = match self.app.dispatcher.oldest_due().await {
-            Ok(None) => (true, "nothing is due".to_owned()),
-            Ok(Some(at)) => {
+        let (ok, detail) = match asked(self.app.dispatcher.oldest_due()).await {
+            None => (false, AWAY.to_owned()),
+            Some(None) => (true, "nothing is due".to_owned()),
+            Some(Some(at)) => {
                 let age_ms = (self.app.db.now().0 - at.0).max(0);
                 (age_ms <= OLDEST_DUE_MAX_MS, format!("oldest due delivery waits for {age_ms} ms"))
             }
-            Err(error) => (false, error.to_string()),
         };
         Check { name: "deliveries".to_owned(), ok, detail }
     }
+}
+
+/// What the database says to `question`, if it answers.
+async fn asked<T>(question: impl Future<Output = Result<T, DbErr>>) -> Option<T> {
+    match tokio::time::timeout(ANSWER_MAX, question).await {
+        Ok(Ok(answer)) => return Some(answer),
+        Ok(Err(error)) => tracing::warn!(%error, "{AWAY}"),
+        Err(_) => tracing::warn!("{AWAY}"),
+    }
+    None
 }
 
 fn check_heartbeat(age: Duration) -> Check {
