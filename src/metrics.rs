@@ -1,5 +1,6 @@
 //! What is counted and measured, in Prometheus' text format. Names follow Prometheus' conventions: base units, `_total`.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use entity::id::Timestamp;
@@ -20,10 +21,27 @@ pub struct Metrics {
     delivery_seconds: Histogram,
     held: IntGauge,
     in_flight: IntGauge,
-    oldest_due_seconds: IntGauge,
-    failing: IntGauge,
+    oldest_due_seconds: IntGaugeVec,
+    failing: IntGaugeVec,
     nats_connected: IntGaugeVec,
     nats_awaited: IntGaugeVec,
+    /// One at a time sets what was read and writes it down.
+    rendering: Arc<Mutex<()>>,
+}
+
+/// What is read when somebody asks; what could not be read is left out.
+#[derive(Debug, Default)]
+pub struct Readings {
+    /// Deliveries in memory.
+    pub held: usize,
+    /// Webhook tries under way.
+    pub in_flight: usize,
+    /// Age of the oldest due delivery.
+    pub oldest_due_seconds: Option<i64>,
+    /// How many receivers fail.
+    pub failing: Option<i64>,
+    /// Whether events can be published to NATS, and how many acknowledgements are awaited.
+    pub nats: Option<(bool, usize)>,
 }
 
 impl Metrics {
@@ -55,11 +73,11 @@ impl Metrics {
             )?,
             held: IntGauge::new("followpoints_webhook_jobs", "Deliveries in memory, waiting or under way")?,
             in_flight: IntGauge::new("followpoints_webhook_in_flight", "Webhook tries under way")?,
-            oldest_due_seconds: IntGauge::new(
+            oldest_due_seconds: absent(
                 "followpoints_webhook_oldest_due_seconds",
                 "Age of the oldest due delivery of a healthy subscription that nobody has taken",
             )?,
-            failing: IntGauge::new(
+            failing: absent(
                 "followpoints_webhook_failing_receivers",
                 "Receivers whose last tries failed and whose subscription was not disabled for it",
             )?,
@@ -71,6 +89,7 @@ impl Metrics {
                 "followpoints_nats_awaited",
                 "Acknowledgements of NATS that are awaited; absent without a server",
             )?,
+            rendering: Arc::default(),
         };
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.requests.clone()))?;
@@ -108,29 +127,37 @@ impl Metrics {
         }
     }
 
-    /// Sets how full the dispatcher is.
-    pub fn set_dispatcher(&self, held: usize, in_flight: usize, oldest_due_seconds: i64) {
-        self.held.set(i64::try_from(held).unwrap_or(i64::MAX));
-        self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
-        self.oldest_due_seconds.set(oldest_due_seconds);
-    }
-
-    /// Sets how many receivers fail.
-    pub fn set_failing(&self, receivers: u64) {
-        self.failing.set(i64::try_from(receivers).unwrap_or(i64::MAX));
-    }
-
-    /// Sets how the connection to NATS is.
-    pub fn set_nats(&self, is_ready: bool, awaited: usize) {
-        let none: &[&str] = &[];
-        self.nats_connected.with_label_values(none).set(i64::from(is_ready));
-        self.nats_awaited.with_label_values(none).set(i64::try_from(awaited).unwrap_or(i64::MAX));
-    }
-
-    /// All of it as text.
-    pub fn render(&self) -> Result<String, prometheus::Error> {
+    /// All of it as text, with `readings`.
+    pub fn render(&self, readings: &Readings) -> Result<String, prometheus::Error> {
+        let families = {
+            let _one_at_a_time = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
+            self.set(readings);
+            self.registry.gather()
+        };
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
+
+    fn set(&self, readings: &Readings) {
+        self.held.set(whole(readings.held));
+        self.in_flight.set(whole(readings.in_flight));
+        put(&self.oldest_due_seconds, readings.oldest_due_seconds);
+        put(&self.failing, readings.failing);
+        put(&self.nats_connected, readings.nats.map(|(is_ready, _)| i64::from(is_ready)));
+        put(&self.nats_awaited, readings.nats.map(|(_, awaited)| whole(awaited)));
+    }
+}
+
+/// Sets a gauge without labels, or has it absent.
+fn put(gauge: &IntGaugeVec, value: Option<i64>) {
+    gauge.reset();
+    let none: &[&str] = &[];
+    if let Some(value) = value {
+        gauge.with_label_values(none).set(value);
+    }
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

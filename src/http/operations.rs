@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use entity::id::Timestamp;
 use futures_util::future::join;
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::types::Any;
@@ -11,8 +12,9 @@ use serde_json::Value;
 
 use super::{Tag, openapi};
 use crate::app::App;
-use crate::db::OpenError;
+use crate::db::{Db, OpenError};
 use crate::http::problem::Problem;
+use crate::metrics::Readings;
 use crate::webhooks;
 
 /// The dispatcher has looked for due deliveries within this time, or it hangs.
@@ -91,18 +93,21 @@ impl OperationsApi {
 
     /// Get the metrics
     ///
-    /// In Prometheus' text format.
+    /// In Prometheus' text format. What the database would have to say is left out while it does not answer.
     #[oai(path = "/metrics", method = "get", operation_id = "getMetrics")]
     async fn get_metrics(&self) -> Result<PlainText<String>, Problem> {
-        let health = self.app.dispatcher.health();
-        let oldest = self.app.dispatcher.oldest_due().await?;
-        let age_s = oldest.map_or(0, |at| (self.app.db.now().0 - at.0).max(0) / 1000);
-        self.app.metrics.set_dispatcher(health.held, health.in_flight, age_s);
-        self.app.metrics.set_failing(webhooks::health::count_failing(self.app.db.read()).await?);
-        if let Some(streams) = &self.app.streams {
-            self.app.metrics.set_nats(streams.is_ready(), streams.awaited());
-        }
-        self.app.metrics.render().map(PlainText).map_err(Problem::internal)
+        let App { db, dispatcher, .. } = &self.app;
+        let (oldest, failing) =
+            join(asked(dispatcher.oldest_due()), asked(webhooks::health::count_failing(db.read()))).await;
+        let health = dispatcher.health();
+        let readings = Readings {
+            held: health.held,
+            in_flight: health.in_flight,
+            oldest_due_seconds: oldest.map(|at| age_seconds(db, at)),
+            failing: failing.map(|count| i64::try_from(count).unwrap_or(i64::MAX)),
+            nats: self.app.streams.as_ref().map(|streams| (streams.is_ready(), streams.awaited())),
+        };
+        self.app.metrics.render(&readings).map(PlainText).map_err(Problem::internal)
     }
 
     /// Get this document
@@ -134,6 +139,11 @@ impl OperationsApi {
         };
         Check { name: "deliveries".to_owned(), ok, detail }
     }
+}
+
+/// For how long something is due; not at all if nothing is.
+fn age_seconds(db: &Db, due_at: Option<Timestamp>) -> i64 {
+    due_at.map_or(0, |at| (db.now().0 - at.0).max(0) / 1000)
 }
 
 /// What the database says to `question`, if it answers.

@@ -119,6 +119,23 @@ on_both! {
     }
 }
 
+on_both! {
+    async fn metrics_come_without_what_only_the_database_knows_while_it_is_away(app: &TestApp) {
+        let of_database =
+            ["followpoints_webhook_oldest_due_seconds", "followpoints_webhook_failing_receivers"];
+        let there = app.call("GET", "/metrics").send().await.text;
+        app.app.db.close().await.unwrap();
+        let answer = app.call("GET", "/metrics").send().await;
+        assert_eq!(answer.status.as_u16(), 200, "{}", answer.text);
+        for name in of_database {
+            assert!(there.contains(&format!("\n{name} 0\n")), "{there}");
+            assert!(!answer.text.contains(name), "{}", answer.text);
+        }
+        assert!(answer.text.contains("\nfollowpoints_webhook_jobs 0\n"), "{}", answer.text);
+        assert_eq!(counted(app, "followpoints_http_requests_total{operation=\"getMetrics\",status=\"200\"}").await, 2);
+    }
+}
+
 /// The value of a counter's line.
 async fn counted(app: &TestApp, line: &str) -> u64 {
     let text = app.call("GET", "/metrics").send().await.text;
