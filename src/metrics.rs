@@ -1,5 +1,6 @@
 //! What is counted and measured, in Prometheus' text format. Names follow Prometheus' conventions: base units, `_total`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ pub struct Metrics {
     failing: IntGaugeVec,
     nats_connected: IntGaugeVec,
     nats_awaited: IntGaugeVec,
+    inbox_waiting: IntGaugeVec,
+    inbox_oldest_due_seconds: IntGaugeVec,
+    connections: IntGaugeVec,
     /// One at a time sets what was read and writes it down.
     rendering: Arc<Mutex<()>>,
 }
@@ -42,6 +46,12 @@ pub struct Readings {
     pub failing: Option<i64>,
     /// Whether events can be published to NATS, and how many acknowledgements are awaited.
     pub nats: Option<(bool, usize)>,
+    /// How many things that platforms sent are to be worked on: by platform.
+    pub inbox_waiting: Option<Vec<(&'static str, i64)>>,
+    /// Age of the oldest of them that is due.
+    pub inbox_oldest_due_seconds: Option<i64>,
+    /// How many connections there are: by platform and state.
+    pub connections: Option<BTreeMap<(&'static str, &'static str), i64>>,
 }
 
 impl Metrics {
@@ -51,8 +61,9 @@ impl Metrics {
             vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
         let histogram =
             |name, help| Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.clone()));
+        let gauges = |name, help, labels: &[&str]| IntGaugeVec::new(Opts::new(name, help), labels);
         // Has no value until it is set.
-        let absent = |name, help| IntGaugeVec::new(Opts::new(name, help), &[]);
+        let absent = |name, help| gauges(name, help, &[]);
         let metrics = Self {
             registry: Registry::new(),
             requests: IntCounterVec::new(
@@ -89,6 +100,20 @@ impl Metrics {
                 "followpoints_nats_awaited",
                 "Acknowledgements of NATS that are awaited; absent without a server",
             )?,
+            inbox_waiting: gauges(
+                "followpoints_inbox_waiting",
+                "Things that platforms sent and that are to be worked on",
+                &["platform"],
+            )?,
+            inbox_oldest_due_seconds: absent(
+                "followpoints_inbox_oldest_due_seconds",
+                "Age of the oldest thing that a platform sent and that nobody has taken",
+            )?,
+            connections: gauges(
+                "followpoints_connections",
+                "Connected accounts of brands by platform and state",
+                &["platform", "state"],
+            )?,
             rendering: Arc::default(),
         };
         let registry = &metrics.registry;
@@ -102,6 +127,9 @@ impl Metrics {
         registry.register(Box::new(metrics.failing.clone()))?;
         registry.register(Box::new(metrics.nats_connected.clone()))?;
         registry.register(Box::new(metrics.nats_awaited.clone()))?;
+        registry.register(Box::new(metrics.inbox_waiting.clone()))?;
+        registry.register(Box::new(metrics.inbox_oldest_due_seconds.clone()))?;
+        registry.register(Box::new(metrics.connections.clone()))?;
         Ok(metrics)
     }
 
@@ -146,6 +174,15 @@ impl Metrics {
         put(&self.failing, readings.failing);
         put(&self.nats_connected, readings.nats.map(|(is_ready, _)| i64::from(is_ready)));
         put(&self.nats_awaited, readings.nats.map(|(_, awaited)| whole(awaited)));
+        put(&self.inbox_oldest_due_seconds, readings.inbox_oldest_due_seconds);
+        self.inbox_waiting.reset();
+        for (platform, count) in readings.inbox_waiting.iter().flatten() {
+            self.inbox_waiting.with_label_values(&[platform]).set(*count);
+        }
+        self.connections.reset();
+        for ((platform, state), count) in readings.connections.iter().flatten() {
+            self.connections.with_label_values(&[platform, state]).set(*count);
+        }
     }
 }
 

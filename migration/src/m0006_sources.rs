@@ -42,6 +42,8 @@ CREATE UNIQUE INDEX item_once ON item (platform, account, item_key)
 ;;
 CREATE INDEX item_due ON item (due_at) WHERE status <> 'DONE'
 ;;
+CREATE INDEX item_waiting ON item (platform, due_at) WHERE status = 'WAITING'
+;;
 CREATE INDEX item_parked_person ON item (platform, account, person) WHERE status = 'PARKED'
 ;;
 CREATE INDEX item_parked_handle ON item (site_id, platform, handle) WHERE status = 'PARKED'

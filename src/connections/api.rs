@@ -7,7 +7,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi};
 use uuid::Uuid;
 
-use super::state::{self, State};
+use super::state::{self, Signs, State};
 use crate::app::App;
 use crate::http::Tag;
 use crate::http::auth::AdminCaller;
@@ -181,9 +181,7 @@ impl ConnectionsApi {
 
 impl ConnectionsApi {
     fn shown(&self, row: connection::Model, now: Timestamp) -> Connection {
-        let is_development =
-            row.platform == kinds::Platform::Instagram && self.app.platforms.meta.is_development;
-        let how = state::state(&row, is_development, now);
+        let how = state::state(&Signs::from(&row), self.app.platforms.meta.is_development, now);
         Connection {
             state: StateName::from(&how),
             state_description: how.sentence(),

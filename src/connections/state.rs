@@ -1,7 +1,13 @@
 //! How a connection is, for its owner: worked out from its row, never stored.
 
-use entity::connection;
+use std::collections::BTreeMap;
+
+use entity::connection::{self, Column};
 use entity::id::Timestamp;
+use entity::kinds::Platform;
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, FromQueryResult, QuerySelect as _,
+};
 
 /// A token that cannot be renewed by itself is said to end so long before, in milliseconds: 7 days.
 pub const EXPIRING_MS: i64 = 7 * 24 * 3_600_000;
@@ -27,38 +33,124 @@ pub enum State {
     Connected,
 }
 
-/// How the connection is at `now`. `is_development` says that the app it was made with is not live.
+/// What of a connection's row tells how it is.
+#[derive(Debug, FromQueryResult)]
+pub struct Signs {
+    platform: Platform,
+    is_renewed: bool,
+    token_expires_at: Option<Timestamp>,
+    missing_permissions: String,
+    dead_since: Option<Timestamp>,
+    limited_until: Option<Timestamp>,
+    last_item_at: Option<Timestamp>,
+    created_at: Timestamp,
+}
+
+impl From<&connection::Model> for Signs {
+    fn from(row: &connection::Model) -> Self {
+        Self {
+            platform: row.platform,
+            is_renewed: row.refresh_token.is_some(),
+            token_expires_at: row.token_expires_at,
+            missing_permissions: row.missing_permissions.clone(),
+            dead_since: row.dead_since,
+            limited_until: row.limited_until,
+            last_item_at: row.last_item_at,
+            created_at: row.created_at,
+        }
+    }
+}
+
+/// How the connection with these `signs` is at `now`. `is_development` says that the app at Meta is not live.
 #[must_use]
-pub fn state(row: &connection::Model, is_development: bool, now: Timestamp) -> State {
-    if let Some(since) = row.dead_since {
+pub fn state(signs: &Signs, is_development: bool, now: Timestamp) -> State {
+    if let Some(since) = signs.dead_since {
         return State::Revoked(since);
     }
     // What is renewed by itself is late only when that has not happened.
-    let margin = if row.refresh_token.is_some() { 0 } else { EXPIRING_MS };
-    if let Some(end) = row.token_expires_at.filter(|end| end.0 <= now.plus_ms(margin).0) {
+    let margin = if signs.is_renewed { 0 } else { EXPIRING_MS };
+    if let Some(end) = signs.token_expires_at.filter(|end| end.0 <= now.plus_ms(margin).0) {
         return State::TokenExpiring(end);
     }
-    if let Some(until) = row.limited_until.filter(|until| *until > now) {
+    if let Some(until) = signs.limited_until.filter(|until| *until > now) {
         return State::RateLimited(until);
     }
-    if is_development {
+    if is_development && signs.platform == Platform::Instagram {
         return State::DevelopmentMode;
     }
-    let missing = missing_permissions(row);
+    let missing = permissions(&signs.missing_permissions);
     if !missing.is_empty() {
         return State::PermissionMissing(missing);
     }
-    let last = row.last_item_at.unwrap_or(row.created_at);
+    let last = signs.last_item_at.unwrap_or(signs.created_at);
     if last.plus_ms(SILENT_MS) <= now { State::Silent(last) } else { State::Connected }
+}
+
+/// How many connections of each platform are in each state.
+pub async fn count(
+    db: &impl ConnectionTrait,
+    is_development: bool,
+    now: Timestamp,
+) -> Result<BTreeMap<(&'static str, &'static str), i64>, DbErr> {
+    let all = connection::Entity::find()
+        .select_only()
+        .columns([
+            Column::Platform,
+            Column::TokenExpiresAt,
+            Column::MissingPermissions,
+            Column::DeadSince,
+            Column::LimitedUntil,
+            Column::LastItemAt,
+            Column::CreatedAt,
+        ])
+        .column_as(Column::RefreshToken.is_not_null(), "is_renewed")
+        .into_model::<Signs>()
+        .all(db)
+        .await?;
+    let none = Platform::ALL.iter().flat_map(|of| State::NAMES.map(|name| ((of.as_str(), name), 0)));
+    let mut counts: BTreeMap<_, _> = none.collect();
+    for signs in &all {
+        *counts.entry((signs.platform.as_str(), state(signs, is_development, now).name())).or_default() += 1;
+    }
+    Ok(counts)
 }
 
 /// The permissions that were declined.
 #[must_use]
 pub fn missing_permissions(row: &connection::Model) -> Vec<String> {
-    serde_json::from_str(&row.missing_permissions).unwrap_or_default()
+    permissions(&row.missing_permissions)
+}
+
+fn permissions(json: &str) -> Vec<String> {
+    serde_json::from_str(json).unwrap_or_default()
 }
 
 impl State {
+    /// Every name of a state.
+    pub const NAMES: [&str; 7] = [
+        "CONNECTED",
+        "PERMISSION_MISSING",
+        "TOKEN_EXPIRING",
+        "REVOKED",
+        "RATE_LIMITED",
+        "DEVELOPMENT_MODE",
+        "SILENT",
+    ];
+
+    /// Its name, as the API has it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Connected => "CONNECTED",
+            Self::PermissionMissing(_) => "PERMISSION_MISSING",
+            Self::TokenExpiring(_) => "TOKEN_EXPIRING",
+            Self::Revoked(_) => "REVOKED",
+            Self::RateLimited(_) => "RATE_LIMITED",
+            Self::DevelopmentMode => "DEVELOPMENT_MODE",
+            Self::Silent(_) => "SILENT",
+        }
+    }
+
     /// The same in words.
     #[must_use]
     pub fn sentence(&self) -> String {

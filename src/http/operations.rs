@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use entity::id::Timestamp;
-use futures_util::future::join;
+use futures_util::future::{join, join4};
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::types::Any;
 use poem_openapi::{ApiResponse, Object, OpenApi};
@@ -14,8 +14,9 @@ use super::{Tag, openapi};
 use crate::app::App;
 use crate::db::{Db, OpenError};
 use crate::http::problem::Problem;
+use crate::inbox::waiting::Waiting;
 use crate::metrics::Readings;
-use crate::webhooks;
+use crate::{connections, inbox, webhooks};
 
 /// The dispatcher has looked for due deliveries within this time, or it hangs.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
@@ -97,15 +98,26 @@ impl OperationsApi {
     #[oai(path = "/metrics", method = "get", operation_id = "getMetrics")]
     async fn get_metrics(&self) -> Result<PlainText<String>, Problem> {
         let App { db, dispatcher, .. } = &self.app;
-        let (oldest, failing) =
-            join(asked(dispatcher.oldest_due()), asked(webhooks::health::count_failing(db.read()))).await;
+        let (oldest, failing, waiting, connections) = join4(
+            asked(dispatcher.oldest_due()),
+            asked(webhooks::health::count_failing(db.read())),
+            asked(inbox::waiting::waiting(db.read())),
+            asked(connections::state::count(db.read(), self.app.platforms.meta.is_development, db.now())),
+        )
+        .await;
         let health = dispatcher.health();
+        let first_due =
+            waiting.as_ref().map(|all| all.iter().filter_map(|of_platform| of_platform.due_at).min());
+        let by_platform = |all: Vec<Waiting>| all.iter().map(|of| (of.platform.as_str(), of.count)).collect();
         let readings = Readings {
             held: health.held,
             in_flight: health.in_flight,
             oldest_due_seconds: oldest.map(|at| age_seconds(db, at)),
             failing: failing.map(|count| i64::try_from(count).unwrap_or(i64::MAX)),
             nats: self.app.streams.as_ref().map(|streams| (streams.is_ready(), streams.awaited())),
+            inbox_oldest_due_seconds: first_due.map(|at| age_seconds(db, at)),
+            inbox_waiting: waiting.map(by_platform),
+            connections,
         };
         self.app.metrics.render(&readings).map(PlainText).map_err(Problem::internal)
     }

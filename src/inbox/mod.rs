@@ -6,6 +6,7 @@
 
 pub mod clean_up;
 pub mod items;
+pub mod waiting;
 
 use std::collections::HashSet;
 

@@ -3,7 +3,7 @@
 use entity::connection;
 use entity::id::Timestamp;
 use entity::kinds::Platform;
-use followpoints::connections::state::{State, state};
+use followpoints::connections::state::{self, Signs, State};
 use serde_json::json;
 
 use crate::on_both;
@@ -12,6 +12,10 @@ use crate::support::{ADMIN_KEY, Options};
 const DAY_MS: i64 = 24 * 3_600_000;
 
 type Change = fn(&mut connection::Model, Timestamp);
+
+fn state(row: &connection::Model, is_development: bool, now: Timestamp) -> State {
+    state::state(&Signs::from(row), is_development, now)
+}
 
 on_both! {
     async fn every_state_is_told_in_a_word_and_a_sentence(app: &TestApp) {
@@ -93,6 +97,15 @@ on_both! {
             let shown = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await["connection"].clone();
             assert_eq!(shown["state"], json!(word), "{index}");
         }
+        let metrics = app.call("GET", "/metrics").send().await.text;
+        let counted: Vec<_> = metrics.lines().filter(|line| line.starts_with("followpoints_connections{")).collect();
+        assert_eq!(counted.len(), 14, "every state of every platform: {counted:?}");
+        let more: Vec<_> = counted.into_iter().filter(|line| !line.ends_with(" 0")).collect();
+        assert_eq!(more, [
+            r#"followpoints_connections{platform="INSTAGRAM",state="DEVELOPMENT_MODE"} 2"#,
+            r#"followpoints_connections{platform="INSTAGRAM",state="RATE_LIMITED"} 1"#,
+            r#"followpoints_connections{platform="TIKTOK",state="CONNECTED"} 1"#,
+        ]);
     }
 }
 

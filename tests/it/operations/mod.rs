@@ -4,4 +4,5 @@ mod browsers;
 mod health;
 mod limits;
 mod pressure;
+mod sources;
 mod upkeep;
