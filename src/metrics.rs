@@ -19,6 +19,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     request_seconds: Histogram,
     attempts: IntCounterVec,
+    ingest: IntCounterVec,
     delivery_seconds: Histogram,
     held: IntGauge,
     in_flight: IntGauge,
@@ -78,6 +79,13 @@ impl Metrics {
                 Opts::new("followpoints_webhook_attempts_total", "Webhook tries by outcome and error class"),
                 &["outcome", "error"],
             )?,
+            ingest: IntCounterVec::new(
+                Opts::new(
+                    "followpoints_ingest_total",
+                    "Calls of platforms and providers by entrance and outcome",
+                ),
+                &["source", "outcome"],
+            )?,
             delivery_seconds: histogram(
                 "followpoints_webhook_delivery_seconds",
                 "Time from an event to its acceptance at the first try",
@@ -120,6 +128,7 @@ impl Metrics {
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.request_seconds.clone()))?;
         registry.register(Box::new(metrics.attempts.clone()))?;
+        registry.register(Box::new(metrics.ingest.clone()))?;
         registry.register(Box::new(metrics.delivery_seconds.clone()))?;
         registry.register(Box::new(metrics.held.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
@@ -137,6 +146,17 @@ impl Metrics {
     pub fn observe_request(&self, operation: &str, status: u16, took: Duration) {
         self.requests.with_label_values(&[operation, &status.to_string()]).inc();
         self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a call of a platform or provider at the entrance `source`, which was answered with `status`.
+    pub fn observe_ingest(&self, source: &str, status: u16) {
+        let outcome = match status {
+            200..=299 => "accepted",
+            // Whoever called comes again.
+            408 | 429 | 500.. => "busy",
+            _ => "refused",
+        };
+        self.ingest.with_label_values(&[source, outcome]).inc();
     }
 
     /// Counts a webhook try that ended at `at`.

@@ -13,6 +13,7 @@ use super::pages::{self, Page};
 use super::{StoreError, withdrawal_api};
 use crate::app::App;
 use crate::http;
+use crate::http::named::named;
 use crate::http::problem::Problem;
 use crate::seal;
 
@@ -36,10 +37,13 @@ impl From<StoreError> for Problem {
 #[must_use]
 pub fn routes(route: Route) -> Route {
     let route = route
-        .at("/connect/:token", get(show).post(begin))
-        .at("/connect/again", post(again))
-        .at("/connect/choose", post(choose))
-        .at("/connect/callback/:login", get(callback));
+        .at(
+            "/connect/:token",
+            get(named("showConnectionInvitation", show)).post(named("beginConnecting", begin)),
+        )
+        .at("/connect/again", post(named("beginConnectingAgain", again)))
+        .at("/connect/choose", post(named("chooseAccountToConnect", choose)))
+        .at("/connect/callback/:login", get(named("finishConnecting", callback)));
     withdrawal_api::routes(route)
 }
 

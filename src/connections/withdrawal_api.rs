@@ -11,16 +11,29 @@ use super::connect_api::{field, form, respond};
 use super::pages;
 use super::signed_request::Signed;
 use crate::app::App;
+use crate::http::named::named;
 use crate::http::problem::Problem;
 
 /// Adds the callbacks and the page.
 pub(super) fn routes(route: Route) -> Route {
     route
-        .at("/ingest/instagram/facebook-login/deauthorize", post(facebook_deauthorize))
-        .at("/ingest/instagram/instagram-login/deauthorize", post(instagram_deauthorize))
-        .at("/ingest/instagram/facebook-login/data-deletion", post(facebook_deletion))
-        .at("/ingest/instagram/instagram-login/data-deletion", post(instagram_deletion))
-        .at("/privacy/deletion", get(deletion_page))
+        .at(
+            "/ingest/instagram/facebook-login/deauthorize",
+            post(named("deauthorizeFacebookLogin", facebook_deauthorize)),
+        )
+        .at(
+            "/ingest/instagram/instagram-login/deauthorize",
+            post(named("deauthorizeInstagramLogin", instagram_deauthorize)),
+        )
+        .at(
+            "/ingest/instagram/facebook-login/data-deletion",
+            post(named("deleteDataOfFacebookLogin", facebook_deletion)),
+        )
+        .at(
+            "/ingest/instagram/instagram-login/data-deletion",
+            post(named("deleteDataOfInstagramLogin", instagram_deletion)),
+        )
+        .at("/privacy/deletion", get(named("showDeletion", deletion_page)))
 }
 
 #[handler]

@@ -5,6 +5,7 @@ pub mod auth;
 pub mod body;
 pub mod client_address;
 pub mod limits;
+pub mod named;
 pub mod openapi;
 pub mod operations;
 pub mod paging;
@@ -24,6 +25,7 @@ use poem::{Endpoint, EndpointExt as _, Middleware, Request, Response, Route};
 use poem_openapi::{OpenApiService, OperationId, Tags};
 
 use self::auth::CallSite;
+use self::named::named;
 use self::operations::OperationsApi;
 use self::problem::Problem;
 use crate::access::api::AccessApi;
@@ -52,6 +54,7 @@ use crate::tiktok::hashtags_api::TiktokHashtagsApi;
 use crate::tiktok::login_api::CallbackEndpoint;
 use crate::tiktok::logins::CALLBACK_PATH;
 use crate::tiktok::me_api::MyTiktokApi;
+use crate::tiktok::push;
 use crate::tiktok::push_api::TiktokPostsApi;
 use crate::tiktok::webhook::Entrance;
 use crate::tiktok::webhook_api::WebhookEndpoint;
@@ -79,6 +82,15 @@ const WITHOUT_PARAMETERS: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
 /// Operations whose answers hold tokens or codes, which nobody may keep (RFC 6749, 5.1).
 const TOKEN_OPERATIONS: [&str; 4] =
     ["createToken", "createAccessToken", "createMemberTokens", "createLinkCode"];
+
+/// The operations that take in what platforms and providers send, with the entrance of each as raw deliveries name it.
+const INGEST: [(&str, &str); 5] = [
+    ("receiveFacebookLoginWebhook", Login::Facebook.source()),
+    ("receiveInstagramLoginWebhook", Login::Instagram.source()),
+    ("receiveTiktokWebhook", Entrance::Developer.source()),
+    ("receiveTiktokBusinessWebhook", Entrance::Business.source()),
+    ("pushTiktokPosts", push::SOURCE),
+];
 
 /// How the document groups operations.
 #[derive(Tags)]
@@ -195,14 +207,14 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
 
 /// The whole HTTP surface.
 pub fn endpoint(app: &App) -> impl Endpoint<Output = Response> + 'static {
-    let tiktok = |entrance| WebhookEndpoint { app: app.clone(), entrance };
+    let tiktok = |entrance, name| poem::post(named(name, WebhookEndpoint { app: app.clone(), entrance }));
     connect_api::routes(Route::new())
-        .at("/docs", poem::get(openapi::reader()))
+        .at("/docs", poem::get(named("getDocs", openapi::reader())))
         .at("/ingest/instagram/facebook-login", ingest_api::entrance(Login::Facebook))
         .at("/ingest/instagram/instagram-login", ingest_api::entrance(Login::Instagram))
-        .at("/ingest/tiktok/webhook", poem::post(tiktok(Entrance::Developer)))
-        .at("/ingest/tiktok/business-webhook", poem::post(tiktok(Entrance::Business)))
-        .at(CALLBACK_PATH, poem::get(CallbackEndpoint { app: app.clone() }))
+        .at("/ingest/tiktok/webhook", tiktok(Entrance::Developer, "receiveTiktokWebhook"))
+        .at("/ingest/tiktok/business-webhook", tiktok(Entrance::Business, "receiveTiktokBusinessWebhook"))
+        .at(CALLBACK_PATH, poem::get(named("returnFromTiktokLogin", CallbackEndpoint { app: app.clone() })))
         .nest("/", service(app))
         .data(Arc::new(app.clone()))
         .with(Edge { app: app.clone() })
@@ -300,6 +312,9 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
         let (status, took) = (response.status(), started.elapsed());
         let operation = operation.unwrap_or("none");
         self.app.metrics.observe_request(operation, status.as_u16(), took);
+        if let Some((_, source)) = INGEST.iter().find(|(name, _)| *name == operation) {
+            self.app.metrics.observe_ingest(source, status.as_u16());
+        }
         log(&Answered { method, path, request_id, status, took, operation }, cause.as_deref());
         response
     }

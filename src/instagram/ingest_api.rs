@@ -12,6 +12,7 @@ use super::signature::{self, SIGNATURE_HEADER};
 use super::{kinds::Kind, payload};
 use crate::app::App;
 use crate::http;
+use crate::http::named::named;
 use crate::http::problem::Problem;
 use crate::inbox::Call;
 use crate::seal;
@@ -32,7 +33,9 @@ pub enum Login {
 }
 
 impl Login {
-    const fn source(self) -> &'static str {
+    /// As raw deliveries name it.
+    #[must_use]
+    pub const fn source(self) -> &'static str {
         match self {
             Self::Facebook => "instagram/facebook-login",
             Self::Instagram => "instagram/instagram-login",
@@ -63,7 +66,11 @@ impl Login {
 
 /// The entrance for the webhooks of `login`.
 pub fn entrance(login: Login) -> impl Endpoint {
-    RouteMethod::new().get(handshake).post(receive).data(login)
+    let (verify, receive_call) = match login {
+        Login::Facebook => ("verifyFacebookLoginCallback", "receiveFacebookLoginWebhook"),
+        Login::Instagram => ("verifyInstagramLoginCallback", "receiveInstagramLoginWebhook"),
+    };
+    RouteMethod::new().get(named(verify, handshake)).post(named(receive_call, receive)).data(login)
 }
 
 /// Meta looks whether the callback is ours. The challenge goes back as it came, and only if it could not be anything else than

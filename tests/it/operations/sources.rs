@@ -4,9 +4,10 @@ use entity::kinds::{ItemStatus, Platform};
 use followpoints::inbox::{self, NewItem, Settled};
 use followpoints::rows;
 use sea_orm::ConnectionTrait as _;
+use serde_json::json;
 
 use crate::on_both;
-use crate::support::TestApp;
+use crate::support::{ADMIN_KEY, TestApp};
 
 /// The lines of the metrics that begin with `name`.
 async fn metrics(app: &TestApp, name: &str) -> Vec<String> {
@@ -70,5 +71,57 @@ on_both! {
         app.clock.advance_ms(90_000);
         assert_eq!(metrics(app, oldest).await, ["followpoints_inbox_oldest_due_seconds 30"]);
         drop(tx);
+    }
+}
+
+on_both! {
+    async fn calls_of_platforms_and_providers_are_counted_by_entrance_and_outcome(app: &TestApp) {
+        let site = app.site().await;
+        let push = |key: &'static str| app.call("POST", "/ingest/tiktok/posts").key(key, &site.id).json(&json!({"items": [{}]}));
+        push(ADMIN_KEY).ok().await;
+        push(ADMIN_KEY).ok().await;
+        assert_eq!(push("another-admin-key-0123456789").send().await.status.as_u16(), 401);
+        for entrance in ["tiktok/webhook", "tiktok/business-webhook", "instagram/facebook-login", "instagram/instagram-login"] {
+            let call = app.call("POST", &format!("/ingest/{entrance}")).text("application/json", "{}");
+            assert_eq!(call.send().await.status.as_u16(), 403, "{entrance}");
+        }
+        let counted = [
+            r#"followpoints_ingest_total{outcome="accepted",source="tiktok/posts"} 2"#,
+            r#"followpoints_ingest_total{outcome="refused",source="instagram/facebook-login"} 1"#,
+            r#"followpoints_ingest_total{outcome="refused",source="instagram/instagram-login"} 1"#,
+            r#"followpoints_ingest_total{outcome="refused",source="tiktok/business-webhook"} 1"#,
+            r#"followpoints_ingest_total{outcome="refused",source="tiktok/posts"} 1"#,
+            r#"followpoints_ingest_total{outcome="refused",source="tiktok/webhook"} 1"#,
+        ];
+        assert_eq!(sorted(metrics(app, "followpoints_ingest_total").await), counted);
+        app.app.db.close().await.unwrap();
+        assert!(push(ADMIN_KEY).send().await.status.is_server_error());
+        let busy = r#"followpoints_ingest_total{outcome="busy",source="tiktok/posts"} 1"#;
+        assert!(metrics(app, "followpoints_ingest_total").await.iter().any(|line| line == busy));
+    }
+}
+
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
+}
+
+on_both! {
+    async fn routes_that_are_no_part_of_the_document_have_names_too(app: &TestApp) {
+        for (path, status, name) in [
+            ("/docs", 200, "getDocs"),
+            ("/ingest/instagram/facebook-login", 403, "verifyFacebookLoginCallback"),
+            ("/ingest/instagram/instagram-login", 403, "verifyInstagramLoginCallback"),
+            ("/connect/nothing", 404, "showConnectionInvitation"),
+            ("/connect/callback/facebook", 400, "finishConnecting"),
+            ("/connect/tiktok/callback", 400, "returnFromTiktokLogin"),
+            ("/privacy/deletion", 404, "showDeletion"),
+        ] {
+            assert_eq!(app.call("GET", path).send().await.status.as_u16(), status, "{path}");
+            let counted = format!(r#"followpoints_http_requests_total{{operation="{name}",status="{status}"}}"#);
+            assert_eq!(metrics(app, &counted).await, [format!("{counted} 1")], "{path}");
+        }
+        let unnamed = r#"followpoints_http_requests_total{operation="none""#;
+        assert_eq!(metrics(app, unnamed).await, [""; 0]);
     }
 }
