@@ -8,7 +8,7 @@ use poem::web::{Data, Json};
 use poem::{Body, Endpoint, EndpointExt as _, Request, Response, RouteMethod, handler};
 use serde_json::{Value, json};
 
-use super::signature::{self, SIGNATURE_HEADER};
+use super::signature::{self, SIGNATURE_HEADER, SignatureError};
 use super::{kinds::Kind, payload};
 use crate::app::App;
 use crate::http;
@@ -73,20 +73,32 @@ pub fn entrance(login: Login) -> impl Endpoint {
     RouteMethod::new().get(named(verify, handshake)).post(named(receive_call, receive)).data(login)
 }
 
-/// Meta looks whether the callback is ours. The challenge goes back as it came, and only if it could not be anything else than
-/// one: nobody gets text of theirs shown on this host.
+/// Meta looks whether the callback is ours. The challenge goes back as it came.
 #[handler]
 fn handshake(
     request: &Request,
     Data(app): Data<&Arc<App>>,
     Data(login): Data<&Login>,
 ) -> Result<Response, Problem> {
-    let Some(expected) =
-        login.app(&app.platforms.meta).verify_token.as_deref().filter(|token| !token.is_empty())
-    else {
-        return Err(not_set(login.token_setting()));
-    };
-    let query = request.uri().query().unwrap_or_default();
+    let source = login.source();
+    let challenge =
+        challenge(request.uri().query().unwrap_or_default(), app, *login).inspect_err(|problem| {
+            let body = problem.body();
+            let error = body["message"].as_str().unwrap_or_default();
+            tracing::warn!(source, error, "the callback was not verified");
+        })?;
+    tracing::info!(source, "the platform has verified the callback");
+    Ok(Response::builder()
+        .content_type("text/plain")
+        .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .body(challenge))
+}
+
+/// The challenge in `query`, if it comes with our token, and only if it could not be anything else than one: nobody gets text of theirs
+/// shown on this host.
+fn challenge(query: &str, app: &App, login: Login) -> Result<String, Problem> {
+    let expected = login.app(&app.platforms.meta).verify_token.as_deref().filter(|token| !token.is_empty());
+    let Some(expected) = expected else { return Err(not_set(login.token_setting())) };
     let mode = parameter(query, "hub.mode")?;
     let token = parameter(query, "hub.verify_token")?;
     let challenge = parameter(query, "hub.challenge")?;
@@ -101,11 +113,7 @@ fn handshake(
         let description = format!("must have 1 to {CHALLENGE_MAX} letters, digits, _ or -");
         return Err(Problem::invalid("hub.challenge", "FORMAT", description));
     }
-    tracing::info!(source = login.source(), "the platform has verified the callback");
-    Ok(Response::builder()
-        .content_type("text/plain")
-        .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
-        .body(challenge))
+    Ok(challenge)
 }
 
 /// A parameter that must stand there once.
@@ -132,14 +140,15 @@ async fn receive(
         return Err(not_set(login.secrets_setting()));
     }
     let header = request.headers().get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok());
+    let refuse = |error: SignatureError| {
+        tracing::warn!(source = login.source(), %error, "a webhook was refused");
+        Problem::forbidden(error.to_string())
+    };
     if header.is_none() {
-        return Err(Problem::forbidden(signature::SignatureError::Missing.to_string()));
+        return Err(refuse(SignatureError::Missing));
     }
     let body = http::body::read(body, BODY_BYTES_MAX).await?;
-    let secret = signature::verify(header, &body, secrets).map_err(|error| {
-        tracing::warn!(source = login.source(), %error, bytes = body.len(), "a webhook was refused");
-        Problem::forbidden(error.to_string())
-    })?;
+    let secret = signature::verify(header, &body, secrets).map_err(refuse)?;
     let items = payload::split(&body);
     let unknown = items.iter().filter(|item| item.kind == Kind::Unknown.as_str()).count();
     let received = items.len();

@@ -169,8 +169,10 @@ impl TiktokPostsApi {
     async fn signed_site(&self, signature: &Signature, body: &[u8]) -> Result<SiteId, Problem> {
         let secrets = &self.app.tiktok.settings().developer.secrets;
         let now = self.app.db.now();
-        signature::verify(&signature.header, body, secrets, now, signature::AGE_MAX_MS)
-            .map_err(|error| Problem::forbidden(error.to_string()))?;
+        signature::verify(&signature.header, body, secrets, now, signature::AGE_MAX_MS).map_err(|error| {
+            tracing::warn!(source = push::SOURCE, %error, "a webhook was refused");
+            Problem::forbidden(error.to_string())
+        })?;
         let Some(site) = signature.site.as_deref() else {
             return Err(Problem::invalid(SITE_HEADER, "REQUIRED_FIELD", "must say which site is meant"));
         };

@@ -31,10 +31,12 @@ impl Endpoint for WebhookEndpoint {
             Entrance::Business => &settings.business.secrets,
         };
         let now = self.app.db.now();
-        signature::verify(&header, &body, secrets, now, signature::AGE_MAX_MS)
-            .map_err(|error| Problem::forbidden(error.to_string()))?;
-        let items = webhook::items(self.entrance, &body);
         let source = self.entrance.source();
+        signature::verify(&header, &body, secrets, now, signature::AGE_MAX_MS).map_err(|error| {
+            tracing::warn!(source, %error, "a webhook was refused");
+            Problem::forbidden(error.to_string())
+        })?;
+        let items = webhook::items(self.entrance, &body);
         let call = Call { source, body: body.into(), items };
         self.app.intake.store(call).await.map_err(|error| {
             tracing::error!(source, %error, "a webhook could not be stored; the platform sends it again");

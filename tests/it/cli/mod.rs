@@ -1,5 +1,6 @@
 //! The program as an operator runs it: its commands, its settings, its refusals.
 
+mod log;
 mod refusals;
 mod webhooks;
 
