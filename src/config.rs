@@ -9,7 +9,7 @@ use crate::http::limits::{Rate, Rates};
 use crate::nets::{Nets, NetsError};
 use crate::outbound::{Guard, Proxy, ProxyError};
 use crate::seal::{self, SealError, Sealer};
-use crate::sources::settings::{PlatformSettings, PlatformSettingsError};
+use crate::sources::settings::{self, PlatformSettings, PlatformSettingsError};
 use crate::streams;
 use crate::webhooks::retention::Retention;
 
@@ -27,16 +27,17 @@ pub const RATES_DEFAULT: Rates = Rates {
     address: Rate { per_second: 50, burst: 500 },
 };
 
-/// How names of settings begin that are this program's alone: another one is most likely misspelt.
-const FAMILIES: [&str; 5] = [
-    "FOLLOWPOINTS_WEBHOOK_",
-    "FOLLOWPOINTS_NATS_",
-    "FOLLOWPOINTS_RETAIN_",
-    "FOLLOWPOINTS_RATE_",
-    "FOLLOWPOINTS_TRUSTED_",
-];
-/// The settings that begin so.
-const OF_FAMILIES: [&str; 15] = [
+/// How every name of a setting begins.
+const PREFIX: &str = "FOLLOWPOINTS_";
+/// What begins so and is not ours to judge: what tests and benchmarks are told.
+const OTHERS: [&str; 2] = ["FOLLOWPOINTS_TEST_", "FOLLOWPOINTS_BENCH_"];
+/// Every setting but those of the platforms.
+const NAMES: [&str; 22] = [
+    "FOLLOWPOINTS_LISTEN",
+    "FOLLOWPOINTS_DATABASE_URL",
+    "FOLLOWPOINTS_PUBLIC_URL",
+    "FOLLOWPOINTS_ADMIN_KEY",
+    "FOLLOWPOINTS_MASTER_KEY",
     "FOLLOWPOINTS_WEBHOOK_ALLOW_NETS",
     "FOLLOWPOINTS_WEBHOOK_CA_FILE",
     "FOLLOWPOINTS_WEBHOOK_PROXY",
@@ -52,14 +53,16 @@ const OF_FAMILIES: [&str; 15] = [
     "FOLLOWPOINTS_RATE_CLIENT",
     "FOLLOWPOINTS_RATE_ADDRESS",
     "FOLLOWPOINTS_TRUSTED_PROXIES",
+    "FOLLOWPOINTS_LOG",
+    "FOLLOWPOINTS_THREADS",
 ];
 
 /// What is wrong with the settings, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A name that nobody reads: most likely misspelt.
-    #[error("{0} is not a setting; see the README for those that are")]
-    Unknown(String),
+    #[error("{0} is not a setting; the closest one is {1}, and the README has them all")]
+    Unknown(String, &'static str),
     /// Not an address.
     #[error("FOLLOWPOINTS_LISTEN is {0:?}; it must be an address and a port like 127.0.0.1:8080")]
     Listen(String),
@@ -238,10 +241,7 @@ impl Config {
     /// | `FOLLOWPOINTS_RATE_CLIENT` | `10000/10000` | the same of an app instance or API key |
     /// | `FOLLOWPOINTS_RATE_ADDRESS` | `50/500` | the same of an address at the token endpoint |
     pub fn from_env(settings: Settings) -> Result<Self, ConfigError> {
-        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        if let Some(unknown) = misspelt(names) {
-            return Err(ConfigError::Unknown(unknown));
-        }
+        check_names()?;
         let database_url = settings.database_url()?;
         let listen = settings
             .listen
@@ -301,10 +301,56 @@ pub fn outgoing() -> Result<(Guard, Vec<u8>, Option<Proxy>), ConfigError> {
     Ok((guard, extra_roots, proxy))
 }
 
-/// The first of `names` that begins like our settings and is none.
-fn misspelt(names: impl Iterator<Item = String>) -> Option<String> {
-    let begins = |name: &String| FAMILIES.iter().any(|family| name.starts_with(family));
-    names.filter(begins).filter(|name| !OF_FAMILIES.contains(&name.as_str())).min()
+/// Fails if the environment has a name that begins like our settings and is none: it was meant, and would have no effect.
+pub fn check_names() -> Result<(), ConfigError> {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let given = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    let unknown = given.filter(|(name, value)| is_unknown(name, value)).map(|(name, _)| name).min();
+    match unknown {
+        None => Ok(()),
+        Some(name) => {
+            let closest = closest(&name);
+            Err(ConfigError::Unknown(name, closest))
+        }
+    }
+}
+
+fn known() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().chain(settings::NAMES.into_iter().map(|(name, _)| name))
+}
+
+fn is_unknown(name: &str, value: &str) -> bool {
+    // Kubernetes tells every container in this way of services whose names begin like ours.
+    let is_of_kubernetes = name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.contains("_PORT_")
+        || (name.ends_with("_PORT") && value.contains("://"));
+    name.starts_with(PREFIX)
+        && !OTHERS.iter().any(|other| name.starts_with(other))
+        && !is_of_kubernetes
+        && !known().any(|known| known == name)
+}
+
+/// The setting whose name is most like `name`.
+fn closest(name: &str) -> &'static str {
+    known().min_by_key(|known| distance(known, name)).unwrap_or(PREFIX)
+}
+
+/// How many letters have to be put in, left out or exchanged to make one of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.bytes().enumerate() {
+        let mut before = i;
+        let mut left = i + 1;
+        for (b, place) in other.bytes().zip(1..) {
+            let exchanged = before + usize::from(a != b);
+            before = row[place];
+            left = exchanged.min(before + 1).min(left + 1);
+            row[place] = left;
+        }
+        row[0] = i + 1;
+    }
+    row[other.len()]
 }
 
 fn var(name: &str) -> Option<String> {
@@ -390,4 +436,43 @@ fn write_private(path: &std::path::Path, text: &str) -> std::io::Result<()> {
     let mut file = options.open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_nobody_reads_is_told_from_what_others_set() {
+        for name in ["FOLLOWPOINTS_DATABSE_URL", "FOLLOWPOINTS_", "FOLLOWPOINTS_URL", "FOLLOWPOINTS_PORT"] {
+            assert!(is_unknown(name, "8080"), "{name}");
+        }
+        let kubernetes = "tcp://10.0.0.1:8080";
+        for name in [
+            "FOLLOWPOINTS_LOG",
+            "FOLLOWPOINTS_META_APP_ID",
+            "FOLLOWPOINTS_TEST_SEED",
+            "FOLLOWPOINTS_BENCH_SECONDS",
+            "FOLLOWPOINTS_SERVICE_HOST",
+            "FOLLOWPOINTS_DB_SERVICE_PORT_SQL",
+            "FOLLOWPOINTS_PORT",
+            "FOLLOWPOINTS_PORT_8080_TCP_ADDR",
+            "FOLLOWPOINTS",
+            "OTHER_DATABSE_URL",
+        ] {
+            assert!(!is_unknown(name, kubernetes), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_closest_name_takes_the_fewest_changes() {
+        for (name, meant) in [
+            ("FOLLOWPOINTS_DATABSE_URL", "FOLLOWPOINTS_DATABASE_URL"),
+            ("FOLLOWPOINTS_MASTERKEY", "FOLLOWPOINTS_MASTER_KEY"),
+            ("FOLLOWPOINTS_TIKTOK_CLIENTKEY", "FOLLOWPOINTS_TIKTOK_CLIENT_KEY"),
+        ] {
+            assert_eq!(closest(name), meant);
+        }
+        assert_eq!((distance("", "abc"), distance("abc", ""), distance("kitten", "sitting")), (3, 3, 3));
+    }
 }

@@ -10,7 +10,7 @@ use std::io::{ErrorKind, Write as _};
 use std::num::NonZeroUsize;
 
 use clap::{Parser, Subcommand};
-use followpoints::config::{Config, Settings};
+use followpoints::config::{self, Config, Settings};
 use followpoints::http::openapi;
 use followpoints::threads;
 use tokio::runtime::Runtime;
@@ -121,6 +121,7 @@ pub(crate) fn run() -> Result<(), String> {
         let config = |settings| Config::from_env(settings).map_err(|error| error.to_string());
         // Before the configuration, which makes a key file beside a new database.
         let existing = |settings: Settings| {
+            config::check_names().map_err(|error| error.to_string())?;
             let url = settings.database_url().map_err(|error| error.to_string())?;
             serve::must_exist(&url).and_then(|()| config(settings))
         };

@@ -81,9 +81,6 @@ pub struct PlatformSettings {
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PlatformSettingsError {
-    /// A name that nobody reads: most likely misspelt.
-    #[error("{0} is not a setting; see the README for those that are")]
-    Unknown(String),
     /// Not an address.
     #[error("{0} is not a URL of http or https")]
     Url(&'static str),
@@ -136,10 +133,6 @@ pub const NAMES: [(&str, &str); 22] = [
 impl PlatformSettings {
     /// Reads and checks what is `given`, by name.
     pub fn new(given: &BTreeMap<String, String>) -> Result<Self, PlatformSettingsError> {
-        let is_known = |name: &str| NAMES.iter().any(|(known, _)| *known == name);
-        if let Some(name) = given.keys().find(|name| !is_known(name)) {
-            return Err(PlatformSettingsError::Unknown(name.clone()));
-        }
         let meta = MetaSettings {
             facebook: AppSettings {
                 id: text(given, "FOLLOWPOINTS_META_APP_ID"),
@@ -197,11 +190,10 @@ impl PlatformSettings {
         Ok(Self { meta, tiktok })
     }
 
-    /// Those of this process's environment whose names begin so.
+    /// Those of this process's environment.
     pub fn from_env() -> Result<Self, PlatformSettingsError> {
-        let prefixes = ["FOLLOWPOINTS_META_", "FOLLOWPOINTS_TIKTOK_"];
         let given =
-            std::env::vars().filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+            NAMES.iter().filter_map(|(name, _)| Some(((*name).to_owned(), std::env::var(name).ok()?)));
         Self::new(&given.collect())
     }
 }
@@ -283,11 +275,6 @@ mod tests {
                 PlatformSettingsError::Secret("FOLLOWPOINTS_META_APP_SECRETS"),
             ),
             ("FOLLOWPOINTS_TIKTOK_URL", "tiktok", PlatformSettingsError::Url("FOLLOWPOINTS_TIKTOK_URL")),
-            (
-                "FOLLOWPOINTS_META_TAG_MINUTES",
-                "3",
-                PlatformSettingsError::Unknown("FOLLOWPOINTS_META_TAG_MINUTES".to_owned()),
-            ),
         ] {
             assert_eq!(read(name, text).err(), Some(expected), "{name}={text}");
         }

@@ -132,21 +132,38 @@ fn postgres_needs_a_master_key_that_every_node_has() {
 }
 
 #[test]
-fn a_misspelt_name_is_refused() {
-    for name in [
-        "WEBHOOK_ALLOWED_NETS",
-        "NATS_URLS",
-        "RETAIN_EVENT_DAYS",
-        "RATE_MEMBERS",
-        "META_TAG_MINUTES",
-        "TRUSTED_PROXY",
+fn a_misspelt_name_is_refused_by_every_command_that_reads_the_settings() {
+    for (name, closest) in [
+        ("DATABSE_URL", "DATABASE_URL"),
+        ("ADMINKEY", "ADMIN_KEY"),
+        ("WEBHOOK_ALLOWED_NETS", "WEBHOOK_ALLOW_NETS"),
+        ("NATS_URLS", "NATS_URL"),
+        ("RETAIN_EVENT_DAYS", "RETAIN_EVENTS_DAYS"),
+        ("RATE_MEMBERS", "RATE_MEMBER"),
+        ("META_TAG_MINUTES", "META_TAGS_MINUTES"),
+        ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
     ] {
-        let name = format!("FOLLOWPOINTS_{name}");
         let mut sandbox = Sandbox::new();
-        sandbox.set(&name, "7");
-        let message = format!("{name} is not a setting; see the README for those that are");
-        assert_eq!(sandbox.run(&["serve"]), Ended::refused(&message));
+        sandbox.set(&format!("FOLLOWPOINTS_{name}"), "hunter2");
+        let refused = Ended::refused(format!(
+            "FOLLOWPOINTS_{name} is not a setting; the closest one is FOLLOWPOINTS_{closest}, and the README has them all"
+        ));
+        for command in COMMANDS {
+            assert_eq!(sandbox.run(command), refused, "{command:?}");
+        }
+        assert_eq!(std::fs::read_dir(sandbox.dir.path()).unwrap().count(), 0, "nothing is made");
     }
+}
+
+#[test]
+fn names_of_tests_benchmarks_and_kubernetes_are_left_alone() {
+    let mut sandbox = Sandbox::new();
+    sandbox
+        .set("FOLLOWPOINTS_TEST_SEED", "7")
+        .set("FOLLOWPOINTS_BENCH_SECONDS", "7")
+        .set("FOLLOWPOINTS_SERVICE_HOST", "10.0.0.1")
+        .set("FOLLOWPOINTS_PORT", "tcp://10.0.0.1:8080");
+    assert_eq!(sandbox.run(&["migrate"]), Ended::with("the schema is up to date\n"));
 }
 
 #[test]
