@@ -46,7 +46,7 @@ pub struct Model {
     pub last_item_at: Option<Timestamp>,
     /// When its tags or mentions are read next.
     pub poll_due_at: Timestamp,
-    /// Whether they were read before: the first time only marks.
+    /// Whether they were read before: the first time marks what was there before the connection.
     pub has_polled: bool,
     /// When its health is checked next.
     pub check_due_at: Timestamp,

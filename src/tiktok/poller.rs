@@ -1,9 +1,11 @@
 //! Fetches posts that nobody pushes: of brands' accounts by API for Business, and of members who have logged in.
 //!
-//! What is due is leased, so that of several nodes one asks. The first time only marks what there is; from then on whatever is new counts, known
-//! by its key.
+//! What is due is leased, so that of several nodes one asks. The first time marks what was posted before anybody asked for it; whatever else is
+//! new counts, known by its key.
 
-use entity::id::{ItemId, Timestamp};
+use std::collections::{HashMap, HashSet};
+
+use entity::id::{ItemId, SiteId, Timestamp};
 use entity::kinds::{ConnectionLogin, ItemStatus, Platform};
 use entity::{connection, item, member_login};
 use futures_util::future::join_all;
@@ -22,7 +24,7 @@ use super::logins::{self, LoginError};
 use super::post::Post;
 use super::understand::{LOGIN, MENTION};
 use super::webhook::kinds::BRAND_MENTION;
-use super::{Tiktok, words};
+use super::{Tiktok, tracked, words};
 use crate::db::Tx;
 use crate::inbox::{self, NewItem, Settled};
 use crate::rows;
@@ -41,7 +43,28 @@ const DUE_MAX: u64 = 64;
 /// Accounts that are read at once: with the pages of each far below 600 calls a minute.
 const AT_ONCE: usize = 4;
 /// What is said of things that were there before.
-const MARKED: &str = "it was there before the account was read for the first time";
+const MARKED: &str = "it was posted before the account was connected and its hashtag tracked";
+
+/// What the first reading of an account goes by.
+struct First {
+    /// When the account was connected.
+    began_at: Timestamp,
+    /// When each hashtag of the site was tracked.
+    tracked: HashMap<String, Timestamp>,
+}
+
+impl First {
+    /// Whether `post` was made when the site neither had the account nor tracked any of its hashtags.
+    fn is_old(&self, post: &Post) -> bool {
+        let tags = post.all_hashtags();
+        let tracked = tags.iter().filter_map(|tag| self.tracked.get(tag)).min();
+        self.is_before(post) && tracked.is_none_or(|since| post.posted_at < *since)
+    }
+
+    fn is_before(&self, post: &Post) -> bool {
+        post.posted_at < self.began_at
+    }
+}
 
 impl Tiktok {
     /// Reads every account that is due; says how many those were. One that cannot be read is read later.
@@ -119,17 +142,23 @@ impl Tiktok {
         let problem =
             [hashtags.as_ref().err(), mentions.as_ref().err()].into_iter().flatten().next().cloned();
         let site = connection.site_id;
-        let mut items: Vec<NewItem> = hashtags.iter().flatten().map(|post| post.item(site)).collect();
-        items.extend(mentions.iter().flatten().map(|post| NewItem {
-            account: connection.external_id.clone(),
+        let first = self.first(connection.has_polled, site, connection.created_at).await?;
+        let (mut items, mut old) = (Vec::new(), HashSet::new());
+        for post in hashtags.iter().flatten() {
+            let item = post.item(site);
+            old.extend(first.as_ref().filter(|first| first.is_old(post)).map(|_| item.key.clone()));
+            items.push(item);
+        }
+        for post in mentions.iter().flatten() {
             // A webhook may tell of it too.
-            key: format!("{BRAND_MENTION}:{}", post.external_id),
-            kind: MENTION.to_owned(),
-            ..post.item(site)
-        }));
+            let key = format!("{BRAND_MENTION}:{}", post.external_id);
+            old.extend(first.as_ref().filter(|first| first.is_before(post)).map(|_| key.clone()));
+            let account = connection.external_id.clone();
+            items.push(NewItem { account, key, kind: MENTION.to_owned(), ..post.item(site) });
+        }
         let tx = self.db.write().await?;
-        let new = add(&tx, &items, connection.has_polled).await?;
-        // Until all was read once, nothing that is read counts as new.
+        let new = add(&tx, &items, &old).await?;
+        // Until all was read once, what is older does not count as new.
         let has_polled = connection.has_polled || problem.is_none();
         connection::Entity::update_many()
             .col_expr(connection::Column::HasPolled, Expr::value(has_polled))
@@ -142,6 +171,19 @@ impl Tiktok {
             .await?;
         tx.commit().await?;
         self.note_connection(connection, problem.as_ref()).await
+    }
+
+    /// What the first reading of an account of `site` goes by, which was connected at `began_at`; none if it was read before.
+    async fn first(
+        &self,
+        has_polled: bool,
+        site: SiteId,
+        began_at: Timestamp,
+    ) -> Result<Option<First>, DbErr> {
+        if has_polled {
+            return Ok(None);
+        }
+        Ok(Some(First { began_at, tracked: tracked::since(self.db.read(), site).await? }))
     }
 
     /// Says when `connection` is read next, and what was wrong. A token that is refused may only be old: whether the connection is dead
@@ -207,14 +249,18 @@ impl Tiktok {
         let may_list = login.scopes.split(',').any(|scope| scope.trim() == "video.list");
         let mut posts =
             if may_list { read(&Videos { member: &member, user: &user }).await? } else { Vec::new() };
+        let site = login.site_id;
+        let first = self.first(login.has_polled, site, login.created_at).await?;
+        let is_old = |post: &&Post| first.as_ref().is_some_and(|first| first.is_old(post));
+        let old = posts.iter().filter(is_old).map(|post| post.key(site)).collect();
         let tx = self.db.write().await?;
-        config::take_turns(&tx, &[login.site_id]).await?;
+        config::take_turns(&tx, &[site]).await?;
         let is_proven = prove(&tx, login, &user).await?;
         for post in posts.iter_mut().filter(|_| is_proven) {
             post.open_id = Some(login.person.clone());
         }
-        let items: Vec<NewItem> = posts.iter().map(|post: &Post| post.item(login.site_id)).collect();
-        add(&tx, &items, login.has_polled).await?;
+        let items: Vec<NewItem> = posts.iter().map(|post| post.item(site)).collect();
+        add(&tx, &items, &old).await?;
         read_again(&tx, login, LOGIN_EVERY_MS, true, user.handle.as_deref()).await?;
         tx.commit().await?;
         Ok(())
@@ -291,13 +337,12 @@ async fn known(tx: &Tx, new: &NewItem) -> Result<Option<ItemId>, DbErr> {
     Ok(found.map(|item| item.id))
 }
 
-/// Adds what was found; unless the account was read before, only to know it later. Says how many were new.
-async fn add(tx: &Tx, items: &[NewItem], counts: bool) -> Result<usize, DbErr> {
+/// Adds what was found; what is among the `old` keys only to know it later. Says how many were new.
+async fn add(tx: &Tx, items: &[NewItem], old: &HashSet<String>) -> Result<usize, DbErr> {
     let stored = inbox::add(tx, items).await?;
-    if !counts {
-        let marked: Vec<Settled> = stored.new.iter().map(|(_, id)| marked(*id, tx.now())).collect();
-        rows::write_all(tx.conn(), vec![inbox::settle(&marked)]).await?;
-    }
+    let old = stored.new.iter().filter(|(key, _)| old.contains(key));
+    let marked: Vec<Settled> = old.map(|(_, id)| marked(*id, tx.now())).collect();
+    rows::write_all(tx.conn(), vec![inbox::settle(&marked)]).await?;
     Ok(stored.new.len())
 }
 

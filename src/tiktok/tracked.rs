@@ -1,6 +1,8 @@
 //! The hashtags whose posts count as mentions of a site's brand.
 
-use entity::id::SiteId;
+use std::collections::HashMap;
+
+use entity::id::{SiteId, Timestamp};
 use entity::tracked_hashtag;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
@@ -72,6 +74,13 @@ pub async fn list(
         query = query.filter(tracked_hashtag::Column::Id.lt(before));
     }
     query.order_by_desc(tracked_hashtag::Column::Id).limit(limit).all(db).await
+}
+
+/// Since when each hashtag of `site` is tracked, folded.
+pub async fn since(db: &impl ConnectionTrait, site: SiteId) -> Result<HashMap<String, Timestamp>, DbErr> {
+    let rows =
+        tracked_hashtag::Entity::find().filter(tracked_hashtag::Column::SiteId.eq(site)).all(db).await?;
+    Ok(rows.into_iter().map(|row| (row.folded, row.created_at)).collect())
 }
 
 /// Tracks hashtag `id` of `site` no longer; says whether there was one.

@@ -138,7 +138,7 @@ on_both! {
         let proof = items(app).await.into_iter().find(|item| item.kind == "login").unwrap();
         assert_eq!(row.proven_by, Some(proof.id), "what TikTok said is stored");
         work(app).await;
-        assert!(activities(app).await.is_empty(), "the first reading only marks");
+        assert!(activities(app).await.is_empty(), "the first reading marks what is older than the login");
         assert_eq!(poll(app).await, 0);
 
         app.clock.advance_ms(HOUR);

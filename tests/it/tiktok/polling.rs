@@ -36,7 +36,7 @@ fn video(app: &TestApp, handle: &str, number: u64) -> Value {
 
 on_both! {
     options: options().await,
-    async fn g1_the_first_reading_only_marks(app: &TestApp) {
+    async fn g1_the_first_reading_marks_what_was_there_before(app: &TestApp) {
         let site = brewery(app).await;
         reward_mentions(app, &site).await;
         let mia = app.member(&site, "mia").await;
@@ -48,7 +48,7 @@ on_both! {
         work(app).await;
         assert_eq!(items(app).await.len(), 3, "two by hashtag, one by mention");
         assert!(states(app).await.iter().all(|(_, status, reason)| {
-            *status == ItemStatus::Done && reason == "it was there before the account was read for the first time"
+            *status == ItemStatus::Done && reason == "it was posted before the account was connected and its hashtag tracked"
         }));
         assert_eq!(app.app.tiktok.poll_due().await.unwrap(), 0, "it is read again when it is due");
         // A provider that tells of a marked one tells nothing new.
@@ -72,6 +72,42 @@ on_both! {
         }));
         assert_eq!(recorded[0].handle.as_deref(), Some("miarunsoslo"), "it is taken from the address");
         assert_eq!(connection(app).await.last_item_at.map(|at| at.0), Some(app.app.db.now().0 - HOUR / 6));
+    }
+}
+
+on_both! {
+    options: options().await,
+    async fn g1_the_first_reading_counts_what_came_after_the_connection_or_the_hashtag(app: &TestApp) {
+        let site = brewery(app).await;
+        reward_mentions(app, &site).await;
+        let mia = app.member(&site, "mia").await;
+        app.claim_on_tiktok(&site, &mia, "miarunsoslo").await;
+        // The hashtag is tracked for four hours when the account is connected, and the first reading comes two hours later.
+        app.clock.advance_ms(4 * HOUR);
+        connect(app, &site).await;
+        app.clock.advance_ms(2 * HOUR);
+        let posted = |number: u64, hours: i64, caption: &str| {
+            let post = post(app, "miarunsoslo", hours, number);
+            json!({
+                "item_id": post["external_id"], "create_time": (app.app.db.now().seconds() - hours * 3600).to_string(),
+                "video_link": format!("https://www.tiktok.com/@miarunsoslo/video/{}", post["external_id"].as_str().unwrap()),
+                "caption": caption,
+            })
+        };
+        let (tag, tiktok) = ("#nordbrewcoffee", Tiktok::of(app));
+        tiktok.always(HASHTAGS, 200, list(&[posted(1, 7, tag), posted(2, 5, tag), posted(3, 1, tag), posted(4, 5, "#other")]));
+        tiktok.always(MENTIONS, 200, list(&[posted(5, 5, "@nordbrew"), posted(6, 1, "@nordbrew")]));
+        app.app.tiktok.poll_due().await.unwrap();
+        work(app).await;
+        let marked = states(app).await.iter().filter(|(.., reason)| reason.starts_with("it was posted before the account")).count();
+        assert_eq!(marked, 3, "older than both, without a tracked hashtag, and a mention from before the connection");
+        let mut told: Vec<_> = activities(app).await.iter().map(|row| (row.mention_type.unwrap().as_str(), row.occurred_at.0)).collect();
+        told.sort_unstable();
+        let ago = |hours: i64| (app.app.db.now().0 - hours * HOUR) / 1000 * 1000;
+        assert_eq!(told, [("hashtag", ago(5)), ("hashtag", ago(1)), ("mention", ago(1))]);
+        // Whoever pushes what counted tells nothing new.
+        let again = json!({"items": [post(app, "miarunsoslo", 5, 2), post(app, "miarunsoslo", 1, 3)]});
+        assert_eq!(statuses(&push(app, &site, &again).await), ["duplicate", "duplicate"]);
     }
 }
 
@@ -152,7 +188,7 @@ on_both! {
         app.app.tiktok.poll_due().await.unwrap();
         assert!(connection(app).await.has_polled);
         work(app).await;
-        assert!(activities(app).await.is_empty(), "until then everything is only marked");
+        assert!(activities(app).await.is_empty(), "until then what is older is only marked");
     }
 }
 
