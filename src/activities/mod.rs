@@ -109,14 +109,14 @@ pub enum Fate {
         /// Why.
         reason: String,
     },
-    /// A message was unsent or edited: what is stored of it becomes `text`, or is erased.
+    /// A message was unsent or edited: what is stored of it changes with everything that is known of it by then.
     Changed {
         /// The site.
         site: SiteId,
         /// The key of the message's own item on the same account.
         message_key: String,
-        /// What it now says; none if it was unsent.
-        text: Option<String>,
+        /// Whether it was unsent.
+        is_unsent: bool,
     },
 }
 
@@ -127,6 +127,15 @@ impl Fate {
         match self {
             Self::Seen(sighting) => Some(sighting),
             _ => None,
+        }
+    }
+
+    /// The site on which more is written than how far the work on the thing itself is: one transaction at a time does that.
+    fn changes_site(&self) -> Option<SiteId> {
+        match self {
+            Self::Seen(sighting) => Some(sighting.site),
+            Self::Changed { site, .. } => Some(*site),
+            Self::Ignored { .. } | Self::Later { .. } | Self::Parked { .. } => None,
         }
     }
 }

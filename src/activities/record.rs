@@ -99,7 +99,7 @@ impl Recorder {
         self.together(Some(arrivals), understood).await
     }
 
-    /// Gives what was new of `arrivals`.
+    /// Gives what was new of `arrivals`, or without any which of `understood` were still to be worked on.
     async fn together(
         &self,
         arrivals: Option<&Arrivals>,
@@ -109,9 +109,9 @@ impl Recorder {
         loop {
             tries += 1;
             match self.once(arrivals, understood).await {
-                Ok((new, fresh)) => {
+                Ok((ours, fresh)) => {
                     self.dispatcher.offer(fresh);
-                    return Ok(new);
+                    return Ok(ours);
                 }
                 Err(RecordError::Store(error)) if db::lost_a_race(&error) && tries < db::TRIES_MAX => {}
                 Err(error) => return Err(error),
@@ -126,15 +126,14 @@ impl Recorder {
     ) -> Result<(HashSet<ItemId>, FreshDeliveries), RecordError> {
         let tx = self.db.write().await?;
         let mut understood: Vec<&Understood> = understood.iter().collect();
-        let sites: BTreeSet<SiteId> =
-            understood.iter().filter_map(|(_, fate)| fate.sighting()).map(|sighting| sighting.site).collect();
+        let sites: BTreeSet<SiteId> = understood.iter().filter_map(|(_, fate)| fate.changes_site()).collect();
         let sites: Vec<SiteId> = sites.into_iter().collect();
         let configs = self.configs.load_in_turn(&tx, &sites).await?;
-        let mut new = HashSet::new();
-        if let Some(arrivals) = arrivals {
-            new = arrivals.insert_items(&tx).await?;
-            understood.retain(|(item, _)| new.contains(&item.id));
-        }
+        let ours = match arrivals {
+            Some(arrivals) => arrivals.insert_items(&tx).await?,
+            None => inbox::hold_open(&tx, &understood).await?,
+        };
+        understood.retain(|(item, _)| ours.contains(&item.id));
         let fated: Vec<Fated<'_>> =
             understood.into_iter().map(|one| conditions::on_site(&configs, one)).collect();
         let mut work = Work::begin(&tx, configs, &fated, arrivals.is_none()).await?;
@@ -144,7 +143,7 @@ impl Recorder {
         let received = arrivals.map(Arrivals::deliveries_write);
         let fresh = work.write(&tx, &self.dispatcher, received).await?;
         tx.commit().await?;
-        Ok((new, fresh))
+        Ok((ours, fresh))
     }
 }
 
@@ -164,7 +163,8 @@ struct Work {
     follow_changes: Vec<follow_change::Model>,
     /// Persons who wrote and became known by it: what waits for that can be worked on.
     people: Vec<(Platform, String, String)>,
-    changed_messages: Vec<(Platform, String, String, Option<String>)>,
+    /// Messages of which something is told that came after them: platform, account, key.
+    changed_messages: Vec<(Platform, String, String)>,
     replies: Vec<direct_reply::Model>,
 }
 
@@ -236,10 +236,10 @@ impl Work {
                 ..done(tx, item, *site, Some(reason.clone()))
             },
             Fate::Parked { site, reason } => park(tx, item, *site, None, reason.clone()),
-            Fate::Changed { site, message_key, text } => {
+            Fate::Changed { site, message_key, is_unsent } => {
                 let (platform, account) = (item.platform, item.account.clone());
-                self.changed_messages.push((platform, account, message_key.clone(), text.clone()));
-                let what = if text.is_some() { "the message was edited" } else { "the message was unsent" };
+                self.changed_messages.push((platform, account, message_key.clone()));
+                let what = if *is_unsent { "the message was unsent" } else { "the message was edited" };
                 done(tx, item, Some(*site), Some(what.to_owned()))
             }
             Fate::Seen(sighting) => match self.refused.get(&item.id) {
@@ -381,7 +381,7 @@ impl Work {
         let mut row = known.unwrap_or_else(|| store::new_row(tx, item, sighting, new));
         if let Some(text) = self.known.changed_text(item) {
             row.properties = store::with_message(&row.properties, text.as_deref().unwrap_or_default());
-            self.changed_messages.push((item.platform, item.account.clone(), item.item_key.clone(), text));
+            self.changed_messages.push((item.platform, item.account.clone(), item.item_key.clone()));
         }
         let was_told = row.member_id.is_some();
         let outcome = match found {
@@ -466,8 +466,8 @@ impl Work {
             writes.append(&mut settled);
         }
         rows::write_all(tx.conn(), writes).await?;
-        for (platform, account, key, text) in &self.changed_messages {
-            store::change_message(tx, (*platform, account, key), text.as_deref()).await?;
+        for (platform, account, key) in &self.changed_messages {
+            store::change_message(tx, (*platform, account, key)).await?;
         }
         // What waits is called before the things of this batch are settled, as some of these are among it.
         rows::write_all(tx.conn(), vec![inbox::unpark_people(tx, &self.people)]).await?;

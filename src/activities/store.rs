@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use entity::id::{ActivityId, ItemId};
 use entity::kinds::{ActivityOutcome, ActivityType, MentionType, Platform};
-use entity::{activity, follow_change, item, raw_delivery};
+use entity::{activity, follow_change, item};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, FromQueryResult as _, QueryFilter};
 use serde_json::Value;
 
 use super::{NewActivity, Sighting};
 use crate::db::Tx;
+use crate::inbox::messages::{self, Message};
 use crate::rows::{Rows, Write};
 use crate::webhooks::retention;
 
@@ -42,35 +43,12 @@ impl Known {
                 known.activities.insert((row.item_id, row.activity_type), row);
             }
         }
-        let messages: Vec<(&item::Model, &str)> =
-            items.iter().filter_map(|item| Some((*item, item.item_key.strip_prefix("message:")?))).collect();
-        for part in messages.chunks(PART_MAX) {
-            let rows = Rows::new(part)
-                .uuid("id", |(item, _)| item.id.0)
-                .text("platform", |(item, _)| item.platform.as_str())
-                .text("account", |(item, _)| item.account.as_str())
-                .text("unsend", |(_, mid)| format!("unsend:{mid}"))
-                // Keys of edits end in their number: everything between these two is an edit of this message.
-                .text("edit_first", |(_, mid)| format!("edit:{mid}:"))
-                .text("edit_last", |(_, mid)| format!("edit:{mid};"))
-                .query(
-                    tx.conn(),
-                    "SELECT r.id AS of_item, c.kind, c.payload, c.occurred_at FROM {rows} r \
-                     JOIN item c ON c.platform = r.platform AND c.account = r.account \
-                     AND (c.item_key = r.unsend OR (c.item_key >= r.edit_first AND c.item_key < r.edit_last)) \
-                     ORDER BY c.occurred_at",
-                )
-                .await?;
-            for row in rows {
-                let kind: String = row.try_get("", "kind")?;
-                let payload: String = row.try_get("", "payload")?;
-                let of: ItemId = row.try_get("", "of_item")?;
-                let text = (kind == "message_edit").then(|| edited_text(&payload)).flatten();
-                // Whatever was edited before, what was unsent stays so.
-                if known.changed.get(&of) != Some(&None) {
-                    known.changed.insert(of, text);
-                }
-            }
+        let messages: Vec<(ItemId, Message<'_>)> =
+            items.iter().filter_map(|item| Some((item.id, Message::of(item)?))).collect();
+        let changed =
+            messages::changed(tx, &messages.iter().map(|(_, message)| *message).collect::<Vec<_>>()).await?;
+        for (item, message) in messages {
+            known.changed.extend(changed.get(&message).map(|text| (item, text.clone())));
         }
         Ok(known)
     }
@@ -86,11 +64,6 @@ impl Known {
     pub fn changed_text(&self, item: &item::Model) -> Option<Option<String>> {
         self.changed.get(&item.id).cloned()
     }
-}
-
-fn edited_text(payload: &str) -> Option<String> {
-    let payload: Value = serde_json::from_str(payload).ok()?;
-    payload.pointer("/message_edit/text").and_then(Value::as_str).map(str::to_owned)
 }
 
 /// What an activity says in words: its caption, message or text.
@@ -111,31 +84,32 @@ pub fn with_message(properties: &str, message: &str) -> String {
     properties.to_string()
 }
 
-/// Puts `text` in the place of what a message said wherever that is stored, or erases it.
-pub async fn change_message(
-    tx: &Tx,
-    (platform, account, key): (Platform, &str, &str),
-    text: Option<&str>,
-) -> Result<(), DbErr> {
-    let found = item::Entity::find()
+/// Has the message with this key say what it says by now, or nothing if it was unsent, wherever it is stored: platforms tell edits late and in
+/// any order.
+pub async fn change_message(tx: &Tx, (platform, account, key): (Platform, &str, &str)) -> Result<(), DbErr> {
+    let Some(message) = Message::of_key(platform, account, key) else { return Ok(()) };
+    let Some(text) = messages::changed(tx, &[message]).await?.remove(&message) else { return Ok(()) };
+    let mut deliveries = Vec::new();
+    if text.is_none() {
+        deliveries = messages::empty_edits(tx, &[message]).await?;
+    }
+    let own = item::Entity::find()
         .filter(item::Column::Platform.eq(platform))
         .filter(item::Column::Account.eq(account))
-        .filter(item::Column::ItemKey.eq(key))
-        .one(tx.conn())
-        .await?;
-    let Some(row) = found else { return Ok(()) };
+        .filter(item::Column::ItemKey.eq(key));
+    if let Some(row) = own.one(tx.conn()).await? {
+        deliveries.extend(row.delivery_id.filter(|_| text.is_none()));
+        change_item(tx, &row, text.as_deref()).await?;
+    }
+    messages::empty_deliveries(tx, deliveries).await
+}
+
+async fn change_item(tx: &Tx, row: &item::Model, text: Option<&str>) -> Result<(), DbErr> {
     item::Entity::update_many()
         .col_expr(item::Column::Payload, Expr::val(with_text(&row.payload, text)))
         .filter(item::Column::Id.eq(row.id))
         .exec(tx.conn())
         .await?;
-    if let Some(delivery) = row.delivery_id.filter(|_| text.is_none()) {
-        raw_delivery::Entity::update_many()
-            .col_expr(raw_delivery::Column::Body, Expr::val(None::<Vec<u8>>))
-            .filter(raw_delivery::Column::Id.eq(delivery))
-            .exec(tx.conn())
-            .await?;
-    }
     for activity in
         activity::Entity::find().filter(activity::Column::ItemId.eq(row.id)).all(tx.conn()).await?
     {

@@ -1,6 +1,8 @@
 //! What an account's webhooks brought, once its person wants to be forgotten: the words go, wherever they are stored, a little at a time.
 //! That there was something stays, and so do the points that it earned, which are the members'.
 
+use std::collections::BTreeSet;
+
 use entity::id::{ItemId, SiteId, Timestamp};
 use entity::kinds::{ItemStatus, Platform};
 use entity::{activity, deletion_request, item, raw_delivery};
@@ -12,6 +14,7 @@ use sea_orm::{
 use super::Connections;
 use crate::db::Tx;
 use crate::rows::{self, Rows};
+use crate::sites::config;
 use crate::webhooks::retention;
 
 /// Things that one transaction empties.
@@ -39,7 +42,8 @@ impl Connections {
         Ok(open.len())
     }
 
-    /// Empties things of `account` that came before the demand, behind the key `after`; gives how far that is, or `None` at the end.
+    /// Empties things of `account` that came before the demand, behind the key `after`; gives how far that is, or `None` at the end. What is
+    /// worked on at the moment is emptied once that is recorded, or before it is, and then it is not recorded any more.
     async fn empty_some(
         &self,
         request: &deletion_request::Model,
@@ -47,16 +51,25 @@ impl Connections {
         after: &str,
     ) -> Result<Option<String>, DbErr> {
         let tx = self.db.write().await?;
-        let items = item::Entity::find()
-            .filter(item::Column::Platform.eq(request.platform))
-            .filter(item::Column::Account.eq(account))
-            .filter(item::Column::ItemKey.gt(after))
-            .filter(item::Column::ReceivedAt.lte(request.created_at))
-            .order_by_asc(item::Column::ItemKey)
-            .limit(AT_ONCE)
-            .all(tx.conn())
-            .await?;
+        let some = || {
+            item::Entity::find()
+                .filter(item::Column::Platform.eq(request.platform))
+                .filter(item::Column::Account.eq(account))
+                .filter(item::Column::ItemKey.gt(after))
+                .filter(item::Column::ReceivedAt.lte(request.created_at))
+                .order_by_asc(item::Column::ItemKey)
+                .limit(AT_ONCE)
+        };
+        let sites: Vec<Option<SiteId>> =
+            some().select_only().column(item::Column::SiteId).into_tuple().all(tx.conn()).await?;
+        let turns: BTreeSet<SiteId> = sites.into_iter().flatten().collect();
+        config::take_turns(&tx, &turns.iter().copied().collect::<Vec<_>>()).await?;
+        let items = some().lock_exclusive().all(tx.conn()).await?;
         let Some(last) = items.last() else { return Ok(None) };
+        if items.iter().filter_map(|item| item.site_id).any(|site| !turns.contains(&site)) {
+            // Whose they are has just become known: once more, in the turn of that site.
+            return Ok(Some(after.to_owned()));
+        }
         empty(&tx, &items).await?;
         tx.commit().await?;
         Ok(Some(last.item_key.clone()))

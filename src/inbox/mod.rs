@@ -6,6 +6,7 @@
 
 pub mod clean_up;
 pub mod items;
+pub mod messages;
 pub mod waiting;
 
 use std::collections::HashSet;
@@ -272,6 +273,25 @@ pub async fn claim(db: &Db) -> Result<Vec<item::Model>, DbErr> {
         rows.iter().map(|row| item::Model::from_query_result(row, "")).collect::<Result<_, _>>()?;
     items.sort_by_key(|item| item.id);
     Ok(items)
+}
+
+/// Which of the `things`, each with what it means, are still to be worked on: since they were claimed they may have been done elsewhere, or
+/// been forgotten. They stay so until the transaction ends.
+pub async fn hold_open<T>(tx: &Tx, things: &[&(item::Model, T)]) -> Result<HashSet<ItemId>, DbErr> {
+    let mut open = HashSet::with_capacity(things.len());
+    for part in things.chunks(CLAIM_MAX) {
+        // In one order, as by everybody who holds many.
+        let lock = match tx.conn().get_database_backend() {
+            DatabaseBackend::Postgres => " ORDER BY i.platform, i.account, i.item_key FOR UPDATE OF i",
+            _ => "",
+        };
+        let sql =
+            format!("SELECT i.id FROM {{rows}} r JOIN item i ON i.id = r.id WHERE i.status <> 'DONE'{lock}");
+        for row in Rows::new(part).uuid("id", |(item, _)| item.id.0).query(tx.conn(), &sql).await? {
+            open.insert(row.try_get("", "id")?);
+        }
+    }
+    Ok(open)
 }
 
 /// What becomes of a thing that was worked on.

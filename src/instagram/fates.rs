@@ -91,8 +91,8 @@ pub fn fate(item: &item::Model, meaning: &Meaning, known: &Known<'_>) -> Fate {
             of_comment_mention(item, comment, media.as_deref(), known)
         }
         Meaning::Comment(comment) => of_comment(item, comment, known),
-        Meaning::Changed { key, text } => {
-            Fate::Changed { site: known.site, message_key: key.clone(), text: text.clone() }
+        Meaning::Changed { key, is_unsent } => {
+            Fate::Changed { site: known.site, message_key: key.clone(), is_unsent: *is_unsent }
         }
         Meaning::Nothing(reason) => ignored(known.site, reason),
         Meaning::Permission { .. } => ignored(known.site, "a permission of the connection changed"),

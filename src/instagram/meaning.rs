@@ -32,8 +32,8 @@ pub enum Meaning {
     Changed {
         /// The key of the message.
         key: String,
-        /// What it says now.
-        text: Option<String>,
+        /// Whether it was unsent.
+        is_unsent: bool,
     },
     /// A permission was given or taken.
     Permission {
@@ -213,14 +213,14 @@ fn referral(item: &item::Model, value: &Value) -> Meaning {
 fn edit(value: &Value) -> Meaning {
     let edit = &value["message_edit"];
     match (id(&edit["mid"]), text(&edit["text"])) {
-        (Some(mid), Some(text)) => Meaning::Changed { key: message_key(&mid), text: Some(text) },
+        (Some(mid), Some(_)) => Meaning::Changed { key: message_key(&mid), is_unsent: false },
         _ => Meaning::Nothing("the edit does not say what it changes"),
     }
 }
 
 fn unsend(value: &Value) -> Meaning {
     match id(&value["message"]["mid"]) {
-        Some(mid) => Meaning::Changed { key: message_key(&mid), text: None },
+        Some(mid) => Meaning::Changed { key: message_key(&mid), is_unsent: true },
         None => Meaning::Nothing("it does not say which message was unsent"),
     }
 }

@@ -10,7 +10,11 @@ use sea_orm::{
 
 use super::{handles, hold};
 use crate::db::{self, Db, Tx};
+use crate::inbox::messages::{self, Message};
 use crate::sites::config;
+
+/// What is said of things that were not done yet.
+const ERASED: &str = "what is known of the member was erased";
 
 /// Erases what platforms told about `member` of `site` and what the member told about itself: attributes, handles, link codes,
 /// logins, the handles of the persons behind them, and the content of activities. Points, follows and that there were
@@ -78,17 +82,37 @@ async fn empty_persons(tx: &Tx, site: SiteId, member: MemberId) -> Result<(), Db
     Ok(())
 }
 
-/// Leaves of the member's activities, and of what platforms sent about them, that they were.
+/// Leaves of the member's activities, and of what platforms sent about them, that they were. What waited for more than that is done.
 async fn empty_activities(tx: &Tx, site: SiteId, member: MemberId) -> Result<(), DbErr> {
     let own =
         || Condition::all().add(activity::Column::SiteId.eq(site)).add(activity::Column::MemberId.eq(member));
-    let items = activity::Entity::find().select_only().column(activity::Column::ItemId).filter(own());
+    let of_activities =
+        || activity::Entity::find().select_only().column(activity::Column::ItemId).filter(own()).into_query();
+    let items: Vec<(Platform, String, String)> = item::Entity::find()
+        .select_only()
+        .columns([item::Column::Platform, item::Column::Account, item::Column::ItemKey])
+        .filter(item::Column::Id.in_subquery(of_activities()))
+        .into_tuple()
+        .all(tx.conn())
+        .await?;
+    // Edits of messages have no activities of their own.
+    let messages: Vec<Message<'_>> = items
+        .iter()
+        .filter_map(|(platform, account, key)| Message::of_key(*platform, account, key))
+        .collect();
+    messages::empty_edits(tx, &messages).await?;
     item::Entity::update_many()
         .col_expr(item::Column::Payload, Expr::val("{}"))
         .col_expr(item::Column::Handle, Expr::val(Value::String(None)))
-        .filter(item::Column::Id.in_subquery(items.into_query()))
-        // What is still worked on is read again.
-        .filter(item::Column::Status.eq(ItemStatus::Done))
+        .filter(item::Column::Id.in_subquery(of_activities()))
+        .exec(tx.conn())
+        .await?;
+    item::Entity::update_many()
+        .col_expr(item::Column::Status, Expr::val(ItemStatus::Done.as_str()))
+        .col_expr(item::Column::Reason, Expr::val(ERASED))
+        .col_expr(item::Column::ExpiresAt, Expr::val(Value::BigInt(None)))
+        .filter(item::Column::Id.in_subquery(of_activities()))
+        .filter(item::Column::Status.ne(ItemStatus::Done))
         .exec(tx.conn())
         .await?;
     activity::Entity::update_many()

@@ -4,13 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use entity::kinds::{Evidence, MentionType};
 use entity::{activity_award, followed_channel, item, ledger_entry, member_handle};
-use followpoints::activities::Fate;
 use followpoints::activities::rules::{Limits, Requires};
 use followpoints::points::verify;
 use sea_orm::EntityTrait as _;
 use serde_json::json;
 
-use super::stage::{MIA, Says, Stage, site_id};
+use super::stage::{MIA, Says, Stage};
 use crate::on_both;
 use crate::recovery::Lcg;
 
@@ -56,10 +55,7 @@ async fn step(stage: &Stage<'_>, random: &mut Lcg, number: usize, run: &mut Run)
         4 => {
             let message = random.below(number as u64 + 1);
             if run.unsent.insert(message) {
-                let item = stage.item(&format!("unsend:m{message}")).await;
-                let message_key = format!("message:m{message}");
-                let fate = Fate::Changed { site: site_id(&stage.site), message_key, text: None };
-                stage.recorder().record(vec![(item, fate)]).await.unwrap();
+                stage.unsend(&format!("m{message}")).await;
             }
         }
         _ => {

@@ -1,13 +1,13 @@
 //! Who a person is: codes, claims, names that change hands; and messages that are unsent or edited.
 
-use followpoints::activities::Fate;
 use sea_orm::EntityTrait as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::stage::{MIA, Says, Stage, done, follow, site_id};
+use super::stage::{MIA, Says, Stage, done, follow};
 use crate::on_both;
-use crate::support::ADMIN_KEY;
+use crate::support::dump::dump;
 use crate::support::receiver::{Gate, Receiver, Reply};
+use crate::support::{ADMIN_KEY, TestApp};
 use crate::webhooks::unfold;
 
 const FOLLOWER: Says = Says { follows: Some(true), ..MIA };
@@ -171,17 +171,10 @@ on_both! {
         let stage = Stage::new(app).await;
         let member = app.member(&stage.site, "u-1").await;
         stage.claim(&member, "mia.runs.oslo").await;
-        let unsend = |key: &str| Fate::Changed {
-            site: site_id(&stage.site),
-            message_key: format!("message:{key}"),
-            text: None,
-        };
         let first = stage.see("message:m1", stage.message(&FOLLOWER, "m1", "secret words")).await;
-        let item = stage.item("unsend:m1").await;
-        stage.recorder().record(vec![(item, unsend("m1"))]).await.unwrap();
+        stage.unsend("m1").await;
 
-        let item = stage.item("unsend:m2").await;
-        stage.recorder().record(vec![(item, unsend("m2"))]).await.unwrap();
+        stage.unsend("m2").await;
         let second = stage.see("message:m2", stage.message(&FOLLOWER, "m2", "secret words")).await;
 
         for item in [first, second] {
@@ -215,8 +208,7 @@ on_both! {
         stage.see("message:m1", stage.message(&MIA, "m1", "first words")).await;
         receiver.wait_for(1).await;
         stage.see("message:m2", stage.message(&MIA, "m2", "secret words")).await;
-        let unsent = Fate::Changed { site: site_id(&stage.site), message_key: "message:m2".to_owned(), text: None };
-        stage.recorder().record(vec![(stage.item("unsend:m2").await, unsent)]).await.unwrap();
+        stage.unsend("m2").await;
         app.app.dispatcher.wake();
         let endpoint = || entity::endpoint::Entity::find().one(app.app.db.read());
         while endpoint().await.unwrap().unwrap().due_at.0 == 0 {
@@ -230,16 +222,62 @@ on_both! {
     }
 }
 
+/// What the one message on the stage says.
+async fn said(stage: &Stage<'_>) -> String {
+    let properties = stage.activity_rows().await.remove(0).properties;
+    serde_json::from_str::<Value>(&properties).unwrap()["message"].as_str().unwrap().to_owned()
+}
+
+/// Tables with rows in which the word "regret" is.
+async fn regretted(app: &TestApp) -> Vec<String> {
+    let rows = dump(&app.app.db).await.into_iter();
+    // As it is, and as bytes are written.
+    let rows = rows.filter(|row| row.to_lowercase().replace("726567726574", "regret").contains("regret"));
+    rows.map(|row| row.split(':').next().unwrap().to_owned()).collect()
+}
+
 on_both! {
-    async fn what_was_edited_says_what_it_now_says(app: &TestApp) {
+    async fn what_was_edited_says_what_the_last_edit_says_in_whatever_order_they_come(app: &TestApp) {
         let stage = Stage::new(app).await;
-        stage.see("message:m1", stage.message(&MIA, "m1", "frist")).await;
-        let item = stage.item("edit:m1:1").await;
-        let text = Some("first".to_owned());
-        let site = site_id(&stage.site);
-        let fate = Fate::Changed { site, message_key: "message:m1".to_owned(), text };
-        stage.recorder().record(vec![(item, fate)]).await.unwrap();
-        let said = stage.activity_rows().await.remove(0).properties;
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&said).unwrap()["message"], "first");
+        stage.edit("m1", 1, "first").await;
+        let message = stage.see("message:m1", stage.message(&MIA, "m1", "frist")).await;
+        assert_eq!(said(&stage).await, "first");
+        stage.edit("m1", 3, "third").await;
+        stage.edit("m1", 2, "second").await;
+        assert_eq!(said(&stage).await, "third");
+        // Ten are after nine, and what happened later counts whatever its number.
+        stage.edit("m1", 10, "tenth").await;
+        stage.edit("m1", 9, "ninth").await;
+        assert_eq!(said(&stage).await, "tenth");
+        app.clock.advance_ms(1);
+        stage.edit("m1", 4, "later").await;
+        assert_eq!(said(&stage).await, "later");
+        let stored: Value = serde_json::from_str(&stage.find_item(message.id).await.payload).unwrap();
+        assert_eq!(stored["message"]["text"], "later");
+        // Another message, whose id begins like this one's.
+        stage.edit("m10", 1, "of another").await;
+        assert_eq!(said(&stage).await, "later");
+    }
+}
+
+on_both! {
+    async fn what_was_unsent_stays_so_whatever_is_told_late(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        stage.see("message:m1", stage.message(&MIA, "m1", "regret 1")).await;
+        let early = stage.edit("m1", 1, "regret 2").await;
+        assert!(regretted(app).await.len() >= 3);
+        stage.unsend("m1").await;
+        assert_eq!(regretted(app).await, [""; 0]);
+        let late = stage.edit("m1", 2, "regret 3").await;
+        assert_eq!((said(&stage).await, regretted(app).await), (String::new(), Vec::new()));
+        for item in [early, late] {
+            let item = stage.find_item(item.id).await;
+            assert_eq!((item.status.as_str(), item.payload.as_str()), ("DONE", "{}"));
+        }
+        // The same before anything is known of the message itself.
+        stage.unsend("m2").await;
+        stage.edit("m2", 1, "regret 4").await;
+        stage.see("message:m2", stage.message(&MIA, "m2", "regret 5")).await;
+        assert_eq!(regretted(app).await, [""; 0]);
     }
 }

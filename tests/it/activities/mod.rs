@@ -2,6 +2,7 @@
 
 mod chance;
 mod follows;
+mod forgetting;
 mod messages;
 mod rewards;
 mod stage;

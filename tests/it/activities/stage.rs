@@ -1,8 +1,10 @@
 //! Things that a platform might have sent, as its module understands them, and what came of them.
 
-use entity::id::{ActivityRuleId, ItemId, MemberId, SiteId, Timestamp};
+use entity::id::{ActivityRuleId, ItemId, MemberId, RawDeliveryId, SiteId, Timestamp};
 use entity::kinds::{ActivityType, ItemStatus, MentionType, Platform};
-use entity::{account, activity, activity_rule, followed_channel, item, member_handle, member_profile};
+use entity::{
+    account, activity, activity_rule, followed_channel, item, member_handle, member_profile, raw_delivery,
+};
 use followpoints::activities::record::Recorder;
 use followpoints::activities::rules::{Limits, Requires};
 use followpoints::activities::{Conditions, Fate, NewActivity, Person, Sighting};
@@ -14,6 +16,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::support::TestApp;
+use crate::support::sources;
 use crate::support::world::{Member, Site};
 
 /// The brand's account.
@@ -68,14 +71,20 @@ impl<'a> Stage<'a> {
 
     /// The same, of a person whom the platform named by its id.
     pub async fn item_of(&self, key: &str, person: Option<&str>) -> item::Model {
+        let row = item::Model { person: person.map(str::to_owned), ..self.claimed(key) };
+        self.insert(&row).await;
+        row
+    }
+
+    fn claimed(&self, key: &str) -> item::Model {
         let now = self.app.app.db.now();
-        let row = item::Model {
+        item::Model {
             id: ItemId(self.app.app.db.new_id()),
             platform: Platform::Instagram,
             account: BRAND.to_owned(),
             item_key: key.to_owned(),
             kind: key.split(':').next().unwrap().to_owned(),
-            person: person.map(str::to_owned),
+            person: None,
             handle: None,
             payload: json!({"message": {"mid": key, "text": "secret words", "attachments": []}}).to_string(),
             occurred_at: Some(now),
@@ -87,9 +96,45 @@ impl<'a> Stage<'a> {
             due_at: FAR,
             expires_at: None,
             received_at: now,
+        }
+    }
+
+    /// Records that the message `mid` was unsent.
+    pub async fn unsend(&self, mid: &str) -> item::Model {
+        let item = self.item(&format!("unsend:{mid}")).await;
+        self.change(&item, mid, true).await;
+        item
+    }
+
+    /// Records an edit of the message `mid`, which came in a call of its own.
+    pub async fn edit(&self, mid: &str, number: u32, text: &str) -> item::Model {
+        let app = &self.app.app;
+        let delivery = raw_delivery::Model {
+            id: RawDeliveryId(app.db.new_id()),
+            source: "test".to_owned(),
+            body: Some(text.as_bytes().to_vec()),
+            item_count: 1,
+            received_at: app.db.now(),
         };
-        self.insert(&row).await;
+        let edit = json!({"mid": mid, "text": text, "num_edit": number.to_string()});
+        let row = item::Model {
+            kind: "message_edit".to_owned(),
+            payload: json!({"message_edit": edit}).to_string(),
+            delivery_id: Some(delivery.id),
+            ..self.claimed(&format!("edit:{mid}:{number}"))
+        };
+        let tx = app.db.write().await.unwrap();
+        sources::insert(&tx, [delivery]).await;
+        sources::insert(&tx, [row.clone()]).await;
+        tx.commit().await.unwrap();
+        self.change(&row, mid, false).await;
         row
+    }
+
+    async fn change(&self, item: &item::Model, mid: &str, is_unsent: bool) {
+        let message_key = format!("message:{mid}");
+        let fate = Fate::Changed { site: site_id(&self.site), message_key, is_unsent };
+        self.recorder().record(vec![(item.clone(), fate)]).await.unwrap();
     }
 
     pub async fn insert(&self, row: &item::Model) {

@@ -42,8 +42,8 @@ fn check(expect: &Value, fate: &Fate) -> Result<(), String> {
         }
     }
     let is_right = match expect["effect"].as_str().or(expect["reason"].as_str()) {
-        Some("erase_message_text") => matches!(fate, Fate::Changed { text: None, .. }),
-        Some("update_message_text") => matches!(fate, Fate::Changed { text: Some(_), .. }),
+        Some("erase_message_text") => matches!(fate, Fate::Changed { is_unsent: true, .. }),
+        Some("update_message_text") => matches!(fate, Fate::Changed { is_unsent: false, .. }),
         Some("link_attempt") => matches!(fate, Fate::Seen(sighting) if !sighting.code_texts.is_empty()),
         Some(_) => matches!(fate, Fate::Ignored { .. }),
         None => true,
