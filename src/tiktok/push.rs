@@ -5,13 +5,13 @@ use std::collections::hash_map::Entry;
 
 use entity::id::{ItemId, SiteId, Timestamp};
 use entity::kinds::Platform;
-use sea_orm::DbErr;
+use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::Value;
 
 use super::Tiktok;
 use super::claims::Handle;
 use super::post::{self, Post};
-use crate::db::{Db, Tx};
+use crate::db::Tx;
 use crate::inbox::{CLAIM_MAX, Call};
 use crate::rows::{self, Rows};
 use crate::sites::config;
@@ -48,12 +48,6 @@ pub struct Pushed {
     pub reason: Option<String>,
 }
 
-/// A post that was stored before.
-struct Known {
-    item: ItemId,
-    payload: String,
-}
-
 /// The posts of a call as they are judged.
 #[derive(Default)]
 struct Judging {
@@ -84,11 +78,11 @@ impl Tiktok {
         let items = judging.new.iter().map(|post| post.item(site)).collect();
         let stored = intake.store(Call { source: SOURCE, body, items }).await?;
         let before = judging.note_new(&stored.new.into_iter().collect(), site);
-        let known = known(&self.db, &before.keys().collect::<Vec<_>>()).await?;
+        let known = known(self.db.read(), before).await?;
         judging.note_known(&known);
         if !known.is_empty() {
             let tx = self.db.write().await?;
-            recount(&tx, site, before, known).await?;
+            recount(&tx, site, known.into_values().collect()).await?;
             tx.commit().await?;
         }
         Ok(judging.results.into_iter().map(|(pushed, _)| pushed).collect())
@@ -160,7 +154,7 @@ impl Judging {
     }
 
     /// What was stored in time is no less so for coming again late.
-    fn note_known(&mut self, known: &HashMap<String, Known>) {
+    fn note_known(&mut self, known: &HashMap<String, (ItemId, Post)>) {
         for (result, _) in self.results.iter_mut().filter(|(_, key)| known.contains_key(key)) {
             (result.status, result.reason) = (Status::Duplicate, None);
         }
@@ -173,52 +167,62 @@ fn take_counts(post: &mut Post, newer: &Post) {
     post.comment_count = newer.comment_count.or(post.comment_count);
 }
 
-async fn known(db: &Db, keys: &[&String]) -> Result<HashMap<String, Known>, DbErr> {
+/// Those of `posts` that are stored, by key, each with its item.
+async fn known(
+    db: &impl ConnectionTrait,
+    mut posts: HashMap<String, Post>,
+) -> Result<HashMap<String, (ItemId, Post)>, DbErr> {
+    let keys: Vec<String> = posts.keys().cloned().collect();
     let mut known = HashMap::new();
     for part in keys.chunks(CLAIM_MAX) {
         let rows = Rows::new(part)
             .text("item_key", |key| key.as_str())
             .same_text("platform", Platform::Tiktok.as_str())
             .query(
-                db.read(),
+                db,
                 // Not as a join: before PostgreSQL knows how many there are, it would read all of the platform's for it.
-                "SELECT r.item_key, \
-                 (SELECT i.id FROM item i WHERE i.platform = r.platform AND i.account = '' AND i.item_key = r.item_key) AS id, \
-                 (SELECT i.payload FROM item i WHERE i.platform = r.platform AND i.account = '' AND i.item_key = r.item_key) \
-                 AS payload FROM {rows} r",
+                "SELECT r.item_key, (SELECT i.id FROM item i WHERE i.platform = r.platform AND i.account = '' \
+                 AND i.item_key = r.item_key) AS id FROM {rows} r",
             )
             .await?;
         for row in rows {
-            let Some(item) = row.try_get("", "id")? else { continue };
-            known.insert(row.try_get("", "item_key")?, Known { item, payload: row.try_get("", "payload")? });
+            let (key, item): (String, Option<ItemId>) =
+                (row.try_get("", "item_key")?, row.try_get("", "id")?);
+            if let (Some(item), Some(post)) = (item, posts.remove(&key)) {
+                known.insert(key, (item, post));
+            }
         }
     }
     Ok(known)
 }
 
-/// Notes how many like and comment on `known` posts by now, as `posts` say, there and in what was recorded of them. What they earned
-/// stays as it is.
-async fn recount(
-    tx: &Tx,
-    site: SiteId,
-    posts: HashMap<String, Post>,
-    known: HashMap<String, Known>,
-) -> Result<(), DbErr> {
+/// Notes how many like and comment on the posts by now, as the `newer` of each item says, there and in what was recorded of them. What they
+/// earned stays as it is, and what was emptied stays empty.
+async fn recount(tx: &Tx, site: SiteId, newer: Vec<(ItemId, Post)>) -> Result<(), DbErr> {
+    config::take_turns(tx, &[site]).await?;
+    let newer: HashMap<ItemId, Post> = newer.into_iter().collect();
+    let items: Vec<ItemId> = newer.keys().copied().collect();
     let mut changed: Vec<(ItemId, Post)> = Vec::new();
-    for (key, Known { item, payload }) in known {
-        let (Some(newer), Ok(stored)) = (posts.get(&key), serde_json::from_str::<Post>(&payload)) else {
-            continue;
-        };
-        let mut counted = stored.clone();
-        take_counts(&mut counted, newer);
-        if counted != stored {
-            changed.push((item, counted));
+    for part in items.chunks(CLAIM_MAX) {
+        let rows = Rows::new(part)
+            .uuid("id", |item| item.0)
+            .query(tx.conn(), "SELECT i.id, i.payload FROM {rows} r JOIN item i ON i.id = r.id")
+            .await?;
+        for row in rows {
+            let (item, payload): (ItemId, String) = (row.try_get("", "id")?, row.try_get("", "payload")?);
+            let (Some(newer), Ok(stored)) = (newer.get(&item), serde_json::from_str::<Post>(&payload)) else {
+                continue;
+            };
+            let mut counted = stored.clone();
+            take_counts(&mut counted, newer);
+            if counted != stored {
+                changed.push((item, counted));
+            }
         }
     }
     if changed.is_empty() {
         return Ok(());
     }
-    config::take_turns(tx, &[site]).await?;
     let mut activities: Vec<(uuid::Uuid, String)> = Vec::new();
     for part in changed.chunks(CLAIM_MAX) {
         let rows = Rows::new(part)
