@@ -28,20 +28,23 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// Runs `statements`, which are separated by a line holding `;;`. Placeholders: `{uuid}`, `{bytes}`, `{clustered}` for tables that
+/// Runs `statements`, which are separated by a line holding `;;`. Placeholders: `{uuid}`, `{bytes}`, `{text}` for texts that are compared byte
+/// by byte whatever language the database sorts by, as SQLite does, `{clustered}` for tables that
 /// SQLite keeps in one tree by primary key, `{include_id}` for what the indexes of such a table have anyway,
 /// and `{range column}` for those that PostgreSQL keeps in parts.
 async fn run(manager: &SchemaManager<'_>, statements: &str) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     let sqlite = connection.get_database_backend() == DatabaseBackend::Sqlite;
-    let (uuid, bytes, clustered, include_id) =
-        if sqlite { ("blob", "blob", " WITHOUT ROWID", "") } else { ("uuid", "bytea", "", " INCLUDE (id)") };
+    let (uuid, bytes, text) =
+        if sqlite { ("blob", "blob", "text") } else { ("uuid", "bytea", "text COLLATE \"C\"") };
+    let (clustered, include_id) = if sqlite { (" WITHOUT ROWID", "") } else { ("", " INCLUDE (id)") };
     for statement in statements.split("\n;;") {
         let statement = statement.trim();
         if !statement.is_empty() {
             let sql = statement
                 .replace("{uuid}", uuid)
                 .replace("{bytes}", bytes)
+                .replace("{text}", text)
                 .replace("{clustered}", clustered)
                 .replace("{include_id}", include_id);
             connection.execute_unprepared(&ranged(&sql, sqlite)).await?;

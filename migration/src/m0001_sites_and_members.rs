@@ -8,7 +8,7 @@ pub(crate) struct Migration;
 const TABLES: &str = "
 CREATE TABLE site (
     id {uuid} PRIMARY KEY,
-    name text NOT NULL,
+    name {text} NOT NULL,
     config_version bigint NOT NULL,
     settings_revision bigint NOT NULL,
     auth_revision bigint NOT NULL,
@@ -18,19 +18,19 @@ CREATE TABLE site (
 ;;
 CREATE TABLE site_channel (
     site_id {uuid} NOT NULL REFERENCES site (id),
-    channel text NOT NULL,
+    channel {text} NOT NULL,
     enabled boolean NOT NULL,
-    handle text,
-    url text,
+    handle {text},
+    url {text},
     points bigint CHECK (points >= 0),
     PRIMARY KEY (site_id, channel)
 )
 ;;
 CREATE TABLE program (
     site_id {uuid} PRIMARY KEY REFERENCES site (id),
-    name text NOT NULL,
-    point_name text,
-    status text NOT NULL,
+    name {text} NOT NULL,
+    point_name {text},
+    status {text} NOT NULL,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL
 )
@@ -38,9 +38,9 @@ CREATE TABLE program (
 CREATE TABLE member (
     site_id {uuid} NOT NULL REFERENCES site (id),
     id {uuid} NOT NULL,
-    external_id text,
-    email text,
-    name text,
+    external_id {text},
+    email {text},
+    name {text},
     contact_id {uuid} NOT NULL,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,

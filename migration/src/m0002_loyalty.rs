@@ -32,12 +32,12 @@ CREATE UNIQUE INDEX account_member ON account (site_id, member_id){include_id}
 ;;
 CREATE TABLE followed_channel (
     account_id {uuid} NOT NULL,
-    channel text NOT NULL,
+    channel {text} NOT NULL,
     id {uuid} NOT NULL,
     site_id {uuid} NOT NULL,
-    source text NOT NULL,
-    evidence text NOT NULL,
-    idempotency_key text,
+    source {text} NOT NULL,
+    evidence {text} NOT NULL,
+    idempotency_key {text},
     created_at bigint NOT NULL,
     PRIMARY KEY (account_id, channel)
 ){clustered}
@@ -49,10 +49,10 @@ CREATE TABLE ledger_entry (
     site_id {uuid} NOT NULL,
     amount bigint NOT NULL CHECK (amount <> 0),
     balance_after bigint NOT NULL CHECK (balance_after >= 0),
-    entry_type text NOT NULL,
-    description text NOT NULL,
-    channel text,
-    award_key text,
+    entry_type {text} NOT NULL,
+    description {text} NOT NULL,
+    channel {text},
+    award_key {text},
     created_at bigint NOT NULL,
     PRIMARY KEY (account_id, sequence)
 ){clustered}

@@ -9,9 +9,9 @@ const TABLES: &str = "
 CREATE TABLE api_key (
     id {uuid} PRIMARY KEY,
     site_id {uuid} REFERENCES site (id),
-    name text NOT NULL,
+    name {text} NOT NULL,
     secret_hash {bytes} NOT NULL UNIQUE,
-    scopes text NOT NULL,
+    scopes {text} NOT NULL,
     created_at bigint NOT NULL
 )
 ;;
@@ -20,8 +20,8 @@ CREATE INDEX api_key_page ON api_key (site_id, id)
 CREATE TABLE oauth_client (
     id {uuid} PRIMARY KEY,
     site_id {uuid} NOT NULL REFERENCES site (id),
-    name text NOT NULL,
-    allowed_origins text NOT NULL,
+    name {text} NOT NULL,
+    allowed_origins {text} NOT NULL,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL
 )
@@ -31,12 +31,12 @@ CREATE INDEX oauth_client_page ON oauth_client (site_id, id)
 CREATE TABLE trusted_issuer (
     id {uuid} PRIMARY KEY,
     site_id {uuid} NOT NULL REFERENCES site (id),
-    issuer text NOT NULL,
-    audience text NOT NULL,
-    jwks_url text,
-    public_key text,
+    issuer {text} NOT NULL,
+    audience {text} NOT NULL,
+    jwks_url {text},
+    public_key {text},
     hmac_secret {bytes},
-    member_id_claim text NOT NULL,
+    member_id_claim {text} NOT NULL,
     created_at bigint NOT NULL
 )
 ;;
@@ -66,7 +66,7 @@ CREATE INDEX refresh_token_member ON refresh_token (site_id, member_id) WHERE re
 CREATE INDEX refresh_token_expiry ON refresh_token (expires_at)
 ;;
 CREATE TABLE instance_key (
-    name text PRIMARY KEY,
+    name {text} PRIMARY KEY,
     private_key {bytes} NOT NULL,
     public_key {bytes} NOT NULL,
     created_at bigint NOT NULL

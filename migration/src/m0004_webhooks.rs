@@ -9,7 +9,7 @@ const TABLES: &str = "
 CREATE TABLE app (
     id {uuid} PRIMARY KEY,
     owner_site_id {uuid} REFERENCES site (id),
-    name text NOT NULL,
+    name {text} NOT NULL,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL
 )
@@ -26,9 +26,9 @@ CREATE TABLE app_secret (
 CREATE INDEX app_secret_retired ON app_secret (retired_at) WHERE retired_at IS NOT NULL
 ;;
 CREATE TABLE app_key (
-    id text PRIMARY KEY,
+    id {text} PRIMARY KEY,
     app_id {uuid} NOT NULL REFERENCES app (id),
-    public_key text NOT NULL,
+    public_key {text} NOT NULL,
     private_key {bytes} NOT NULL,
     active_from bigint NOT NULL,
     published_until bigint,
@@ -51,10 +51,10 @@ CREATE TABLE subscription (
     site_id {uuid} NOT NULL REFERENCES site (id),
     app_id {uuid} NOT NULL REFERENCES app (id),
     app_instance_id {uuid} NOT NULL REFERENCES app_instance (id),
-    url text NOT NULL,
-    event_types text NOT NULL,
-    status text NOT NULL,
-    status_reason text,
+    url {text} NOT NULL,
+    event_types {text} NOT NULL,
+    status {text} NOT NULL,
+    status_reason {text},
     held_since bigint,
     timeout_ms integer NOT NULL,
     in_flight_max integer NOT NULL,
@@ -73,12 +73,12 @@ CREATE TABLE endpoint (
     due_at bigint NOT NULL,
     is_ordered boolean NOT NULL,
     failing_since bigint,
-    last_failure text,
+    last_failure {text},
     exhausted_first_at bigint,
     exhausted_last_at bigint,
     warned_percent integer NOT NULL,
     told_at bigint,
-    notice text,
+    notice {text},
     check_at bigint
 )
 ;;
@@ -97,12 +97,12 @@ CREATE TABLE node (
 CREATE TABLE event (
     site_id {uuid} NOT NULL,
     id {uuid} NOT NULL,
-    event_type text NOT NULL,
+    event_type {text} NOT NULL,
     entity_id {uuid} NOT NULL,
     account_id {uuid},
     sequence bigint NOT NULL,
-    data text NOT NULL,
-    identity text NOT NULL,
+    data {text} NOT NULL,
+    identity {text} NOT NULL,
     occurred_at bigint NOT NULL,
     PRIMARY KEY (site_id, id)
 ){range id}
@@ -112,8 +112,8 @@ CREATE INDEX event_entity ON event (entity_id, id)
 CREATE TABLE signed_event (
     event_id {uuid} NOT NULL,
     app_id {uuid} NOT NULL,
-    key_id text NOT NULL,
-    signature text NOT NULL,
+    key_id {text} NOT NULL,
+    signature {text} NOT NULL,
     input_hash bigint NOT NULL,
     expires_at bigint NOT NULL,
     PRIMARY KEY (event_id, app_id)
@@ -124,7 +124,7 @@ CREATE TABLE delivery (
     id {uuid} NOT NULL,
     subscription_id {uuid} NOT NULL,
     event_id {uuid} NOT NULL,
-    status text NOT NULL,
+    status {text} NOT NULL,
     attempt_count integer NOT NULL,
     schedule_step integer NOT NULL,
     next_attempt_at bigint NOT NULL,
@@ -155,10 +155,10 @@ CREATE TABLE attempt (
     started_at bigint NOT NULL,
     duration_ms integer NOT NULL,
     status_code integer,
-    error_class text,
-    error text,
-    response_headers text,
-    response_body text,
+    error_class {text},
+    error {text},
+    response_headers {text},
+    response_body {text},
     PRIMARY KEY (delivery_id, number)
 ){clustered}{range delivery_id}
 ";

@@ -7,9 +7,9 @@ use sea_orm_migration::prelude::*;
 pub(crate) struct Migration;
 
 const COLUMNS: &str = "
-ALTER TABLE subscription ADD COLUMN retry_profile text NOT NULL DEFAULT 'WIX'
+ALTER TABLE subscription ADD COLUMN retry_profile {text} NOT NULL DEFAULT 'WIX'
 ;;
-ALTER TABLE subscription ADD COLUMN retry_delays text
+ALTER TABLE subscription ADD COLUMN retry_delays {text}
 ;;
 ALTER TABLE subscription ADD COLUMN client_identity {bytes}
 ;;
@@ -23,9 +23,9 @@ ALTER TABLE attempt ADD COLUMN first_byte_us bigint
 ;;
 ALTER TABLE attempt ADD COLUMN total_us bigint
 ;;
-ALTER TABLE attempt ADD COLUMN request_headers text
+ALTER TABLE attempt ADD COLUMN request_headers {text}
 ;;
-ALTER TABLE subscription ADD COLUMN ordering text NOT NULL DEFAULT 'PARALLEL'
+ALTER TABLE subscription ADD COLUMN ordering {text} NOT NULL DEFAULT 'PARALLEL'
 ;;
 ALTER TABLE subscription ADD COLUMN rate_limit integer
 ;;
@@ -33,10 +33,10 @@ CREATE TABLE replay (
     id {uuid} PRIMARY KEY,
     site_id {uuid} NOT NULL,
     subscription_id {uuid} NOT NULL,
-    scope text NOT NULL,
+    scope {text} NOT NULL,
     since bigint NOT NULL,
     until bigint NOT NULL,
-    status text NOT NULL,
+    status {text} NOT NULL,
     cursor {uuid},
     examined_count bigint NOT NULL,
     replayed_count bigint NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE replay (
 )
 ;;
 CREATE TABLE retention (
-    name text PRIMARY KEY,
+    name {text} PRIMARY KEY,
     reached {uuid} NOT NULL
 )
 ;;
@@ -56,15 +56,15 @@ CREATE INDEX replay_subscription ON replay (subscription_id, id)
 ;;
 CREATE INDEX replay_running ON replay (updated_at) WHERE status = 'RUNNING'
 ;;
-ALTER TABLE subscription ADD COLUMN signature_headers text NOT NULL DEFAULT '[]'
+ALTER TABLE subscription ADD COLUMN signature_headers {text} NOT NULL DEFAULT '[]'
 ;;
-ALTER TABLE subscription ADD COLUMN signing_public_key text
+ALTER TABLE subscription ADD COLUMN signing_public_key {text}
 ;;
 CREATE TABLE subscription_secret (
     site_id {uuid} NOT NULL,
     subscription_id {uuid} NOT NULL REFERENCES subscription (id),
     id {uuid} NOT NULL,
-    kind text NOT NULL,
+    kind {text} NOT NULL,
     sealed {bytes} NOT NULL,
     created_at bigint NOT NULL,
     retired_at bigint,
@@ -73,11 +73,11 @@ CREATE TABLE subscription_secret (
 ;;
 CREATE INDEX subscription_secret_retired ON subscription_secret (retired_at) WHERE retired_at IS NOT NULL
 ;;
-ALTER TABLE subscription ADD COLUMN filter text
+ALTER TABLE subscription ADD COLUMN filter {text}
 ;;
 ALTER TABLE subscription ADD COLUMN custom_headers {bytes}
 ;;
-ALTER TABLE subscription ADD COLUMN kind text NOT NULL DEFAULT 'WEBHOOK'
+ALTER TABLE subscription ADD COLUMN kind {text} NOT NULL DEFAULT 'WEBHOOK'
 ";
 
 /// What the step adds to the log of tries.

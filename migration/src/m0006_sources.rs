@@ -10,7 +10,7 @@ pub(crate) struct Migration;
 const TABLES: &str = "
 CREATE TABLE raw_delivery (
     id {uuid} PRIMARY KEY,
-    source text NOT NULL,
+    source {text} NOT NULL,
     body {bytes},
     item_count integer NOT NULL,
     received_at bigint NOT NULL
@@ -20,18 +20,18 @@ CREATE INDEX raw_delivery_body ON raw_delivery (received_at) WHERE body IS NOT N
 ;;
 CREATE TABLE item (
     id {uuid} PRIMARY KEY,
-    platform text NOT NULL,
-    account text NOT NULL,
-    item_key text NOT NULL,
-    kind text NOT NULL,
-    person text,
-    handle text,
-    payload text NOT NULL,
+    platform {text} NOT NULL,
+    account {text} NOT NULL,
+    item_key {text} NOT NULL,
+    kind {text} NOT NULL,
+    person {text},
+    handle {text},
+    payload {text} NOT NULL,
     occurred_at bigint,
     delivery_id {uuid},
     site_id {uuid},
-    status text NOT NULL,
-    reason text,
+    status {text} NOT NULL,
+    reason {text},
     attempts integer NOT NULL,
     due_at bigint NOT NULL,
     expires_at bigint,
@@ -62,9 +62,9 @@ CREATE INDEX item_delivery ON item (delivery_id) WHERE delivery_id IS NOT NULL
 ;;
 CREATE TABLE person (
     site_id {uuid} NOT NULL,
-    platform text NOT NULL,
-    external_id text NOT NULL,
-    handle text,
+    platform {text} NOT NULL,
+    external_id {text} NOT NULL,
+    handle {text},
     follows boolean,
     follows_since bigint,
     last_message_at bigint,
@@ -78,8 +78,8 @@ CREATE TABLE person (
 CREATE TABLE follow_change (
     id {uuid} PRIMARY KEY,
     site_id {uuid} NOT NULL,
-    platform text NOT NULL,
-    person text NOT NULL,
+    platform {text} NOT NULL,
+    person {text} NOT NULL,
     member_id {uuid},
     follows boolean NOT NULL,
     item_id {uuid} NOT NULL,
@@ -93,10 +93,10 @@ CREATE INDEX follow_change_item ON follow_change (item_id)
 CREATE TABLE member_handle (
     site_id {uuid} NOT NULL,
     member_id {uuid} NOT NULL,
-    platform text NOT NULL,
-    handle text NOT NULL,
-    person text,
-    person_account text,
+    platform {text} NOT NULL,
+    handle {text} NOT NULL,
+    person {text},
+    person_account {text},
     proven_at bigint,
     proven_by {uuid},
     claimed_at bigint NOT NULL,
@@ -115,7 +115,7 @@ CREATE UNIQUE INDEX member_handle_proven ON member_handle (site_id, platform, ha
 CREATE TABLE member_profile (
     site_id {uuid} NOT NULL,
     member_id {uuid} NOT NULL,
-    attributes text NOT NULL,
+    attributes {text} NOT NULL,
     updated_at bigint NOT NULL,
     PRIMARY KEY (site_id, member_id),
     FOREIGN KEY (site_id, member_id) REFERENCES member (site_id, id)
@@ -125,11 +125,11 @@ CREATE TABLE link_code (
     site_id {uuid} NOT NULL,
     code_hash {bytes} NOT NULL,
     member_id {uuid} NOT NULL,
-    platform text NOT NULL,
+    platform {text} NOT NULL,
     created_at bigint NOT NULL,
     expires_at bigint NOT NULL,
     used_at bigint,
-    used_by text,
+    used_by {text},
     PRIMARY KEY (site_id, code_hash),
     FOREIGN KEY (site_id, member_id) REFERENCES member (site_id, id)
 )
@@ -141,9 +141,9 @@ CREATE INDEX link_code_expiry ON link_code (expires_at)
 CREATE TABLE direct_reply (
     item_id {uuid} PRIMARY KEY,
     site_id {uuid} NOT NULL,
-    account text NOT NULL,
-    person text NOT NULL,
-    message text NOT NULL,
+    account {text} NOT NULL,
+    person {text} NOT NULL,
+    message {text} NOT NULL,
     attempts integer NOT NULL,
     due_at bigint NOT NULL,
     expires_at bigint NOT NULL
@@ -157,17 +157,17 @@ CREATE TABLE activity (
     site_id {uuid} NOT NULL,
     id {uuid} NOT NULL,
     item_id {uuid} NOT NULL,
-    activity_type text NOT NULL,
-    platform text NOT NULL,
-    external_id text NOT NULL,
-    mention_type text,
+    activity_type {text} NOT NULL,
+    platform {text} NOT NULL,
+    external_id {text} NOT NULL,
+    mention_type {text},
     member_id {uuid},
     account_id {uuid},
-    person text,
-    handle text,
-    properties text NOT NULL,
-    outcome text NOT NULL,
-    reason text,
+    person {text},
+    handle {text},
+    properties {text} NOT NULL,
+    outcome {text} NOT NULL,
+    reason {text},
     points bigint NOT NULL,
     occurred_at bigint NOT NULL,
     created_at bigint NOT NULL,
@@ -197,12 +197,12 @@ CREATE TABLE activity_rule (
     id {uuid} PRIMARY KEY,
     site_id {uuid} NOT NULL REFERENCES site (id),
     version bigint NOT NULL,
-    activity_type text NOT NULL,
-    platform text,
-    mention_type text,
+    activity_type {text} NOT NULL,
+    platform {text},
+    mention_type {text},
     points bigint NOT NULL CHECK (points > 0),
-    limits text NOT NULL,
-    requires text NOT NULL,
+    limits {text} NOT NULL,
+    requires {text} NOT NULL,
     is_enabled boolean NOT NULL,
     starts_at bigint,
     ends_at bigint,
@@ -216,7 +216,7 @@ CREATE INDEX activity_rule_page ON activity_rule (site_id, id)
 CREATE TABLE activity_award (
     rule_id {uuid} NOT NULL,
     account_id {uuid} NOT NULL,
-    external_id text NOT NULL,
+    external_id {text} NOT NULL,
     site_id {uuid} NOT NULL,
     rule_version bigint NOT NULL,
     activity_id {uuid} NOT NULL,
@@ -232,19 +232,19 @@ CREATE INDEX activity_award_activity ON activity_award (activity_id)
 CREATE TABLE connection (
     id {uuid} PRIMARY KEY,
     site_id {uuid} NOT NULL REFERENCES site (id),
-    platform text NOT NULL,
-    login text NOT NULL,
-    external_id text NOT NULL,
-    username text,
-    page_id text,
-    owner_id text,
+    platform {text} NOT NULL,
+    login {text} NOT NULL,
+    external_id {text} NOT NULL,
+    username {text},
+    page_id {text},
+    owner_id {text},
     token {bytes},
     refresh_token {bytes},
     token_issued_at bigint,
     token_expires_at bigint,
-    missing_permissions text NOT NULL,
+    missing_permissions {text} NOT NULL,
     dead_since bigint,
-    problem text,
+    problem {text},
     limited_until bigint,
     last_item_at bigint,
     poll_due_at bigint NOT NULL,
@@ -267,12 +267,12 @@ CREATE INDEX connection_check ON connection (check_due_at)
 CREATE TABLE connection_invitation (
     id {uuid} PRIMARY KEY,
     site_id {uuid} NOT NULL REFERENCES site (id),
-    platform text NOT NULL,
-    login text NOT NULL,
+    platform {text} NOT NULL,
+    login {text} NOT NULL,
     token_hash {bytes} NOT NULL,
     state_hash {bytes},
-    status text NOT NULL,
-    problem text,
+    status {text} NOT NULL,
+    problem {text},
     candidates {bytes},
     connection_id {uuid},
     expires_at bigint NOT NULL,
@@ -287,20 +287,20 @@ CREATE UNIQUE INDEX connection_invitation_state ON connection_invitation (state_
 CREATE INDEX connection_invitation_page ON connection_invitation (site_id, id)
 ;;
 CREATE TABLE deletion_request (
-    code text PRIMARY KEY,
-    platform text NOT NULL,
-    owner_id text NOT NULL,
+    code {text} PRIMARY KEY,
+    platform {text} NOT NULL,
+    owner_id {text} NOT NULL,
     deleted_count integer NOT NULL,
-    accounts text NOT NULL,
+    accounts {text} NOT NULL,
     created_at bigint NOT NULL,
     done_at bigint
 )
 ;;
 CREATE TABLE tracked_hashtag (
     site_id {uuid} NOT NULL REFERENCES site (id),
-    folded text NOT NULL,
+    folded {text} NOT NULL,
     id {uuid} NOT NULL,
-    hashtag text NOT NULL,
+    hashtag {text} NOT NULL,
     created_at bigint NOT NULL,
     PRIMARY KEY (site_id, folded)
 ){clustered}
@@ -311,14 +311,14 @@ CREATE TABLE member_login (
     id {uuid} PRIMARY KEY,
     site_id {uuid} NOT NULL,
     member_id {uuid} NOT NULL,
-    platform text NOT NULL,
-    person text NOT NULL,
-    handle text,
+    platform {text} NOT NULL,
+    person {text} NOT NULL,
+    handle {text},
     token {bytes},
     refresh_token {bytes},
     token_expires_at bigint NOT NULL,
     refresh_expires_at bigint NOT NULL,
-    scopes text NOT NULL,
+    scopes {text} NOT NULL,
     dead_since bigint,
     poll_due_at bigint NOT NULL,
     has_polled boolean NOT NULL,
@@ -343,13 +343,13 @@ CREATE INDEX followed_channel_page ON followed_channel (site_id, id)
 ;;
 CREATE INDEX followed_channel_evidence ON followed_channel (site_id, evidence, id) WHERE evidence <> 'DECLARED'
 ;;
-ALTER TABLE site_channel ADD COLUMN unfollow_policy text NOT NULL DEFAULT 'KEEP'
+ALTER TABLE site_channel ADD COLUMN unfollow_policy {text} NOT NULL DEFAULT 'KEEP'
 ;;
 ALTER TABLE site_channel ADD COLUMN reverse_within_days integer NOT NULL DEFAULT 30
 ;;
 ALTER TABLE site_channel ADD COLUMN claimed_handle_earns boolean NOT NULL DEFAULT true
 ;;
-ALTER TABLE site_channel ADD COLUMN link_reply text
+ALTER TABLE site_channel ADD COLUMN link_reply {text}
 ";
 
 /// What the step makes, in an order in which it can be dropped.

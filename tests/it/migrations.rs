@@ -219,6 +219,22 @@ async fn the_migrated_schema_is_what_the_entities_say_on_postgres() {
     migrated_is_described(Backend::Postgres).await;
 }
 
+/// Whatever language the database sorts by: keys are found by what they begin with.
+#[tokio::test]
+async fn every_text_on_postgres_is_compared_byte_by_byte() {
+    let Some(database) = EmptyDatabase::new(Backend::Postgres) else { return };
+    Db::prepare(&database.url).await.unwrap();
+    let connection = database.connect().await;
+    let sql = format!(
+        "SELECT c.relname || '.' || a.attname AS name FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+         JOIN pg_collation l ON l.oid = a.attcollation WHERE c.relnamespace = 'public'::regnamespace \
+         AND c.relkind IN ('r', 'p') AND c.relname <> '{STEPS_TABLE}' AND a.attnum > 0 AND l.collname <> 'C'"
+    );
+    let otherwise: Vec<String> = query(&connection, &sql).await.iter().map(|row| text(row, "name")).collect();
+    assert_eq!(otherwise, Vec::<String>::new());
+    connection.close().await.unwrap();
+}
+
 #[test]
 fn every_table_has_its_entity() {
     let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/entity/src")).unwrap();

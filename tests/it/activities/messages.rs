@@ -7,7 +7,7 @@ use super::stage::{MIA, Says, Stage, done, follow};
 use crate::on_both;
 use crate::support::dump::dump;
 use crate::support::receiver::{Gate, Receiver, Reply};
-use crate::support::{ADMIN_KEY, TestApp};
+use crate::support::{ADMIN_KEY, Options, TestApp, TestDatabase};
 use crate::webhooks::unfold;
 
 const FOLLOWER: Says = Says { follows: Some(true), ..MIA };
@@ -280,4 +280,16 @@ on_both! {
         stage.see("message:m2", stage.message(&MIA, "m2", "regret 5")).await;
         assert_eq!(regretted(app).await, [""; 0]);
     }
+}
+
+/// Languages sort a semicolon before a colon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn edits_are_found_whatever_language_the_database_sorts_by() {
+    let Some(database) = TestDatabase::in_english().await else { return };
+    let app = TestApp::start(database, Options::default()).await;
+    let stage = Stage::new(&app).await;
+    stage.edit("m1", 1, "first").await;
+    stage.see("message:m1", stage.message(&MIA, "m1", "frist")).await;
+    assert_eq!(said(&stage).await, "first");
+    app.app.stop().await;
 }

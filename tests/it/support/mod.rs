@@ -83,6 +83,14 @@ impl TestDatabase {
 }
 
 impl TestDatabase {
+    /// One on PostgreSQL that sorts texts as they are sorted in English, where there is a server that knows languages.
+    pub async fn in_english() -> Option<Self> {
+        let database = postgres::create_english_database()?;
+        let url = database.url.clone();
+        Db::prepare(&url).await.unwrap();
+        Some(Self { url, backend: Backend::Postgres, _dir: None, _postgres: Some(database) })
+    }
+
     /// A migrated database that somebody else keeps.
     pub async fn at(url: &str) -> Self {
         Db::prepare(url).await.unwrap();

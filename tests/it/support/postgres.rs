@@ -11,7 +11,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use followpoints::db::Db;
-use sea_orm::{ConnectionTrait as _, Database as Orm, DatabaseConnection};
+use sea_orm::{ConnectionTrait as _, Database as Orm, DatabaseBackend, DatabaseConnection, Statement};
 
 /// The server of this test run.
 struct Server {
@@ -51,6 +51,33 @@ pub fn create_empty_database() -> Option<Database> {
     Some(Database { url: format!("{}/{name}", server.base), name })
 }
 
+/// An empty database that sorts texts as they are sorted in English, or `None` where the server knows no languages.
+pub fn create_english_database() -> Option<Database> {
+    let server = SERVER.get_or_init(start).as_ref()?;
+    if !knows_languages(server) {
+        say("tests of sorting are SKIPPED: PostgreSQL 15 or later with ICU is needed");
+        return None;
+    }
+    let name = format!("fp_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let _copying = COPYING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let english = "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' TEMPLATE template0";
+    administer(server, format!("CREATE DATABASE {name} {english}"));
+    Some(Database { url: format!("{}/{name}", server.base), name })
+}
+
+fn knows_languages(server: &Server) -> bool {
+    let url = format!("{}/postgres", server.base);
+    blocking(async move {
+        let connection = connect(&url).await.expect("the test server answers");
+        let sql = "SELECT 1 AS known FROM pg_collation WHERE collprovider = 'i' \
+                   AND current_setting('server_version_num')::int >= 150000 LIMIT 1";
+        let query = Statement::from_string(DatabaseBackend::Postgres, sql);
+        let known = connection.query_one_raw(query).await.expect("it can be asked").is_some();
+        connection.close().await.expect("closes");
+        known
+    })
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         if let Some(Some(server)) = SERVER.get() {
@@ -75,13 +102,13 @@ async fn connect(url: &str) -> Result<DatabaseConnection, sea_orm::DbErr> {
 }
 
 /// Runs `work` on a runtime of its own: tests and destructors call this from wherever they are.
-fn blocking<F: Future<Output = ()> + Send + 'static>(work: F) {
+fn blocking<F: Future<Output: Send + 'static> + Send + 'static>(work: F) -> F::Output {
     std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(work);
+        runtime.block_on(work)
     })
     .join()
-    .expect("the work on the test server succeeds");
+    .expect("the work on the test server succeeds")
 }
 
 fn start() -> Option<Server> {
@@ -106,12 +133,13 @@ fn skip() -> Option<Server> {
         std::env::var_os("FOLLOWPOINTS_TEST_REQUIRE_POSTGRES").is_none(),
         "PostgreSQL is required but neither FOLLOWPOINTS_TEST_POSTGRES_URL nor installed binaries are there"
     );
-    // Past the test harness, which would swallow it: somebody must see this.
-    let _ = writeln!(
-        std::io::stderr().lock(),
-        "\n*** PostgreSQL tests are SKIPPED: set FOLLOWPOINTS_TEST_POSTGRES_URL or install PostgreSQL ***\n"
-    );
+    say("PostgreSQL tests are SKIPPED: set FOLLOWPOINTS_TEST_POSTGRES_URL or install PostgreSQL");
     None
+}
+
+/// Past the test harness, which would swallow it: somebody must see this.
+fn say(what: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "\n*** {what} ***\n");
 }
 
 fn binaries() -> Option<PathBuf> {
