@@ -339,9 +339,9 @@ ALTER TABLE followed_channel ADD COLUMN evidence_at bigint
 ;;
 CREATE INDEX followed_channel_verified ON followed_channel (evidence_at) WHERE evidence = 'VERIFIED'
 ;;
-CREATE INDEX followed_channel_page ON followed_channel (site_id, id)
+CREATE INDEX followed_channel_page ON followed_channel (site_id, channel, id)
 ;;
-CREATE INDEX followed_channel_evidence ON followed_channel (site_id, evidence, id) WHERE evidence <> 'DECLARED'
+CREATE INDEX followed_channel_evidence ON followed_channel (site_id, evidence, channel, id) WHERE evidence <> 'DECLARED'
 ;;
 ALTER TABLE site_channel ADD COLUMN unfollow_policy {text} NOT NULL DEFAULT 'KEEP'
 ;;
