@@ -59,8 +59,8 @@ impl Instagram {
         let sent: Vec<_> = due.into_iter().map(|reply| self.send_reply(&brands, reply)).collect();
         let mut sent = stream::iter(sent).buffer_unordered(AT_ONCE);
         let mut accepted = 0;
-        while let Some(done) = sent.next().await {
-            accepted += usize::from(done?);
+        while let Some(is_accepted) = sent.next().await {
+            accepted += usize::from(is_accepted);
         }
         Ok(accepted)
     }
@@ -75,30 +75,53 @@ impl Instagram {
             .await?;
         let mut taken = Vec::new();
         for row in found {
-            let tx = self.db().write().await?;
-            let update = direct_reply::Entity::update_many()
-                .col_expr(direct_reply::Column::DueAt, Expr::value(tx.now().plus_ms(LEASE_MS)))
-                .col_expr(direct_reply::Column::Attempts, Expr::col(direct_reply::Column::Attempts).add(1))
-                .filter(direct_reply::Column::ItemId.eq(row.item_id))
-                .filter(direct_reply::Column::DueAt.eq(row.due_at));
-            let is_taken = update.exec(tx.conn()).await?.rows_affected == 1;
-            tx.commit().await?;
-            taken.extend(is_taken.then_some(row));
+            match self.take_reply(&row).await {
+                Ok(is_taken) => taken.extend(is_taken.then_some(row)),
+                Err(error) if taken.is_empty() => return Err(error),
+                // What is taken by then is sent all the same.
+                Err(error) => {
+                    tracing::warn!(%error, "not all that is due could be taken; the next look tries again");
+                    break;
+                }
+            }
         }
         Ok(taken)
     }
 
-    /// Sends one answer; says whether it was accepted.
+    async fn take_reply(&self, row: &direct_reply::Model) -> Result<bool, DbErr> {
+        let tx = self.db().write().await?;
+        let update = direct_reply::Entity::update_many()
+            .col_expr(direct_reply::Column::DueAt, Expr::value(tx.now().plus_ms(LEASE_MS)))
+            .col_expr(direct_reply::Column::Attempts, Expr::col(direct_reply::Column::Attempts).add(1))
+            .filter(direct_reply::Column::ItemId.eq(row.item_id))
+            .filter(direct_reply::Column::DueAt.eq(row.due_at));
+        let is_taken = update.exec(tx.conn()).await?.rows_affected == 1;
+        tx.commit().await?;
+        Ok(is_taken)
+    }
+
+    /// Sends one answer; says whether it was accepted. If that cannot be noted, it must not keep the others waiting.
     async fn send_reply(
         &self,
         brands: &HashMap<String, connection::Model>,
         reply: direct_reply::Model,
+    ) -> bool {
+        self.send_and_note(brands, &reply).await.unwrap_or_else(|error| {
+            tracing::warn!(item = %reply.item_id, %error, "what became of an answer could not be noted; it is sent again");
+            false
+        })
+    }
+
+    async fn send_and_note(
+        &self,
+        brands: &HashMap<String, connection::Model>,
+        reply: &direct_reply::Model,
     ) -> Result<bool, DbErr> {
         let now = self.db().now();
         let row = brands.get(&reply.account).filter(|row| row.site_id == reply.site_id);
         let Some(row) = row.filter(|_| now < reply.expires_at) else {
             tracing::info!(item = %reply.item_id, "an answer was not sent: it is too late, or the account is not connected");
-            self.end_reply(&reply).await?;
+            self.end_reply(reply).await?;
             return Ok(false);
         };
         let sent = match brands::access(self.sealer(), row, now) {
@@ -112,8 +135,8 @@ impl Instagram {
         notes.take_gate(self.graph(), row.id, now);
         brands::note(self.db(), row, &notes).await?;
         match sent.as_ref().map_err(|error| pause(error, reply.attempts)) {
-            Err(Some(pause_ms)) => self.put_off(&reply, now.plus_ms(pause_ms)).await?,
-            Err(None) | Ok(_) => self.end_reply(&reply).await?,
+            Err(Some(pause_ms)) => self.put_off(reply, now.plus_ms(pause_ms)).await?,
+            Err(None) | Ok(_) => self.end_reply(reply).await?,
         }
         if let Err(error) = &sent {
             tracing::info!(item = %reply.item_id, %error, "an answer was not accepted");

@@ -79,17 +79,25 @@ impl TagPoller {
             }
             let polls: Vec<_> = due.into_iter().map(|row| self.clone().poll(row)).collect();
             let mut polls = stream::iter(polls).buffer_unordered(POLLS_AT_ONCE);
-            while let Some(polled) = polls.next().await {
-                new += polled?;
+            while let Some(found) = polls.next().await {
+                new += found;
             }
         }
     }
 
-    async fn poll(self, row: connection::Model) -> Result<usize, DbErr> {
+    /// Reads the tags of one connection. If they cannot be stored, that must not keep the others waiting.
+    async fn poll(self, row: connection::Model) -> usize {
+        self.read_tags(&row).await.unwrap_or_else(|error| {
+            tracing::warn!(connection = %row.id, %error, "tags could not be stored; they are read again when it is time");
+            0
+        })
+    }
+
+    async fn read_tags(&self, row: &connection::Model) -> Result<usize, DbErr> {
         let db = self.instagram.db();
         let now = db.now();
         let pages = if row.has_polled { PAGES_MAX } else { FIRST_PAGES_MAX };
-        let (media, error) = match brands::access(self.instagram.sealer(), &row, now) {
+        let (media, error) = match brands::access(self.instagram.sealer(), row, now) {
             Ok(access) => self.read(&access, pages).await,
             Err(error) => (Vec::new(), Some(error)),
         };
@@ -99,16 +107,16 @@ impl TagPoller {
             notes.take(error, PERMISSIONS, now);
         }
         notes.take_gate(self.instagram.graph(), row.id, now);
-        brands::note(db, &row, &notes).await?;
+        brands::note(db, row, &notes).await?;
         // Half a first reading would make what it missed look new.
         if error.is_some() && !row.has_polled {
             return Ok(0);
         }
-        let items: Vec<NewItem> = media.iter().filter_map(|media| new_item(&row, media)).collect();
+        let items: Vec<NewItem> = media.iter().filter_map(|media| new_item(row, media)).collect();
         let tx = db.write().await?;
         let stored = inbox::add(&tx, &items).await?;
         if !row.has_polled && brands::mark_polled(&tx, row.id).await? {
-            let marked = marked(&tx, &row, &stored);
+            let marked = marked(&tx, row, &stored);
             rows::write_all(tx.conn(), vec![inbox::settle(&marked)]).await?;
         }
         tx.commit().await?;

@@ -4,6 +4,7 @@
 //! new counts, known by its key.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 
 use entity::id::{ItemId, SiteId, Timestamp};
 use entity::kinds::{ConnectionLogin, ItemStatus, Platform};
@@ -66,19 +67,25 @@ impl First {
     }
 }
 
+/// One whose posts cannot be stored must not keep the others waiting.
+fn note(id: impl Display, polled: Result<(), DbErr>) {
+    if let Err(error) = polled {
+        tracing::warn!(account = %id, %error, "posts could not be stored; they are read again when it is time");
+    }
+}
+
 impl Tiktok {
     /// Reads every account that is due; says how many those were. One that cannot be read is read later.
     pub async fn poll_due(&self) -> Result<usize, DbErr> {
-        let (connections, logins) = (self.due_connections().await?, self.due_logins().await?);
+        let connections = self.due_connections().await?;
         for some in connections.chunks(AT_ONCE) {
-            for done in join_all(some.iter().map(|connection| self.poll_connection(connection))).await {
-                done?;
-            }
+            let polled = join_all(some.iter().map(|row| self.poll_connection(row))).await;
+            some.iter().zip(polled).for_each(|(row, polled)| note(row.id, polled));
         }
+        let logins = self.due_logins().await?;
         for some in logins.chunks(AT_ONCE) {
-            for done in join_all(some.iter().map(|login| self.poll_login(login))).await {
-                done?;
-            }
+            let polled = join_all(some.iter().map(|row| self.poll_login(row))).await;
+            some.iter().zip(polled).for_each(|(row, polled)| note(row.id, polled));
         }
         Ok(connections.len() + logins.len())
     }
@@ -124,12 +131,24 @@ impl Tiktok {
         let until = self.db.now().plus_ms(LEASE_MS);
         let mut leased = Vec::new();
         for row in found {
-            let tx = self.db.write().await?;
-            let taken = lease(&row, until).exec(tx.conn()).await?;
-            tx.commit().await?;
-            leased.extend((taken.rows_affected == 1).then_some(row));
+            match self.is_leased(lease(&row, until)).await {
+                Ok(is_ours) => leased.extend(is_ours.then_some(row)),
+                Err(error) if leased.is_empty() => return Err(error),
+                // What is leased by then is read all the same.
+                Err(error) => {
+                    tracing::warn!(%error, "not all that is due could be leased; the next look tries again");
+                    break;
+                }
+            }
         }
         Ok(leased)
+    }
+
+    async fn is_leased<E: EntityTrait>(&self, lease: UpdateMany<E>) -> Result<bool, DbErr> {
+        let tx = self.db.write().await?;
+        let taken = lease.exec(tx.conn()).await?;
+        tx.commit().await?;
+        Ok(taken.rows_affected == 1)
     }
 
     async fn poll_connection(&self, connection: &connection::Model) -> Result<(), DbErr> {

@@ -115,6 +115,25 @@ on_both! {
 
 on_both! {
     options: Graph::options().await,
+    async fn an_answer_that_cannot_be_noted_keeps_no_others_waiting(app: &TestApp) {
+        let (stage, code) = linking(app).await;
+        let joe = "6120098345511209";
+        stage.graph.person(joe, json!({"username": "joe_brews", "is_user_follow_business": true}));
+        let other = stage.code(&app.member(&stage.site, "u-2").await).await;
+        app.break_table("direct_reply", "BEFORE DELETE", &format!("OLD.person = '{MIA}'")).await;
+        let written = |person: &str, mid: &str, said: &str| messaging(&json!({
+            "sender": {"id": person}, "recipient": {"id": BRAND}, "timestamp": app.app.db.now().0,
+            "message": {"mid": mid, "text": said},
+        }));
+        stage.receive(&[written(MIA, "m-1", &code), written(joe, "m-2", &other)]).await;
+        stage.work().await;
+        stage.answers().await;
+        assert_eq!((stage.sent().len(), stage.waiting().await), (2, 1));
+    }
+}
+
+on_both! {
+    options: Graph::options().await,
     async fn nobody_is_answered_unless_the_owner_wants_it(app: &TestApp) {
         let (stage, code) = linking(app).await;
         stage.wants_replies(" ").await;

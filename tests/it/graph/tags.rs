@@ -1,5 +1,6 @@
 //! The poller of tags: pages, the first reading, and that nothing is read or counted twice.
 
+use entity::connection;
 use entity::kinds::ItemStatus;
 use followpoints::instagram::tags::SEEN_BEFORE;
 use sea_orm::ActiveValue::Set;
@@ -7,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::stage::{Stage, properties, seen};
 use crate::support::graph::{Fault, Graph, payload};
-use crate::support::{TestApp, until};
+use crate::support::sources::insert;
+use crate::support::{TestApp, brand, until};
 use crate::{on_both, on_both_databases};
 
 fn tag(number: usize) -> Value {
@@ -88,6 +90,33 @@ on_both! {
         app.clock.advance_ms(1);
         app.app.tags.poll_due().await.unwrap();
         assert_eq!(stage.graph.calls_about("tags").len(), 2);
+    }
+}
+
+on_both! {
+    options: Graph::options().await,
+    async fn tags_that_cannot_be_stored_keep_no_others_waiting(app: &TestApp) {
+        let stage = Stage::new(app).await;
+        stage.graph.tags(tags(0..3));
+        let now = app.app.db.now();
+        stage
+            .set(|row| {
+                row.has_polled = Set(false);
+                row.poll_due_at = Set(now);
+            })
+            .await;
+        // That its token is useless cannot be noted.
+        app.break_table("connection", "BEFORE UPDATE", "NEW.dead_since IS NOT NULL").await;
+        let other = connection::Model {
+            token: Some(b"sealed under another key".to_vec()),
+            poll_due_at: now.plus_ms(-1),
+            ..brand::connection(app, stage.site_id(), "17841460998870009")
+        };
+        let tx = app.app.db.write().await.unwrap();
+        insert(&tx, [other]).await;
+        tx.commit().await.unwrap();
+        assert_eq!(app.app.tags.poll_due().await.unwrap(), 3);
+        assert_eq!(stage.marked().await, (3, 0));
     }
 }
 

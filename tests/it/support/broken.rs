@@ -5,8 +5,8 @@ use sea_orm::ConnectionTrait as _;
 use super::{Backend, TestApp};
 
 impl TestApp {
-    /// Makes the database refuse some writes to `table` until [`TestApp::mend_table`]: `when` is `BEFORE INSERT` or `BEFORE UPDATE`,
-    /// `only` a condition on NEW.
+    /// Makes the database refuse some writes to `table` until [`TestApp::mend_table`]: `when` is `BEFORE INSERT`, `BEFORE UPDATE` or
+    /// `BEFORE DELETE`, `only` a condition on NEW or OLD.
     pub async fn break_table(&self, table: &str, when: &str, only: &str) {
         let statements = match self.backend() {
             Backend::Sqlite => vec![format!(

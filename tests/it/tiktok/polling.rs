@@ -1,6 +1,7 @@
 //! The brand's account, read by API for Business.
 
 use entity::connection;
+use entity::id::ConnectionId;
 use entity::kinds::ItemStatus;
 use sea_orm::EntityTrait as _;
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use super::{
     BUSINESS, HOUR, activities, brewery, connect, items, outcomes, post, push, reward_mentions, send, states,
     statuses, work,
 };
+use crate::support::sources::insert;
 use crate::support::tiktok::{BUSINESS_SECRET, Tiktok, options, payload, payload_text};
 use crate::support::{TestApp, until};
 use crate::{on_both, on_both_databases};
@@ -162,6 +164,27 @@ on_both! {
         assert!(!asked[0].query.contains("cursor="), "{}", asked[0].query);
         assert!(asked[1].query.contains("&cursor=1"), "{}", asked[1].query);
         assert_eq!(tiktok.asked(MENTIONS).len(), 2, "a cursor that stays leads nowhere");
+    }
+}
+
+on_both! {
+    options: options().await,
+    async fn an_account_of_which_nothing_can_be_noted_keeps_no_others_waiting(app: &TestApp) {
+        let site = brewery(app).await;
+        connect(app, &site).await;
+        app.break_table("connection", "BEFORE UPDATE", "NEW.problem IS NOT NULL").await;
+        let other = connection::Model {
+            id: ConnectionId(app.app.db.new_id()),
+            external_id: "another account".to_owned(),
+            token: Some(b"sealed under another key".to_vec()),
+            poll_due_at: app.app.db.now().plus_ms(-1),
+            ..connection(app).await
+        };
+        let tx = app.app.db.write().await.unwrap();
+        insert(&tx, [other]).await;
+        tx.commit().await.unwrap();
+        assert_eq!(app.app.tiktok.poll_due().await.unwrap(), 2);
+        assert_eq!(items(app).await.len(), 3);
     }
 }
 
