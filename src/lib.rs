@@ -12,7 +12,7 @@
 //! | [`profiles`], [`activities`] | members' handles and attributes; what they do on platforms and what it earns |
 //! | [`webhooks`], [`apps`], [`outbound`], [`streams`] | events told to external systems, their keys, the ways out |
 //! | [`access`] | who calls, and the token endpoint |
-//! | [`app`], [`config`], [`db`], [`nets`], [`rows`], [`gather`], [`change`], [`threads`], [`seal`], [`clock`], [`ids`], [`metrics`] | what they stand on |
+//! | [`app`], [`config`], [`db`], [`outages`], [`nets`], [`rows`], [`gather`], [`change`], [`threads`], [`seal`], [`clock`], [`ids`], [`metrics`] | what they stand on |
 
 pub mod access;
 pub mod accounts;
@@ -34,6 +34,7 @@ pub mod instagram;
 pub mod members;
 pub mod metrics;
 pub mod nets;
+pub mod outages;
 pub mod outbound;
 pub mod points;
 pub mod profiles;

@@ -24,6 +24,7 @@ use crate::http::auth::CallSite;
 use crate::http::body::{BODY_BYTES_MAX, read};
 use crate::http::client_address::ClientAddress;
 use crate::http::problem::{ErrorBody, Problem};
+use crate::outages::{self, Outage};
 
 /// The operations.
 pub struct TokenApi {
@@ -150,12 +151,10 @@ impl From<GrantError> for OauthProblem {
             GrantError::UnsupportedGrantType(_) => {
                 Self::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", text)
             }
-            GrantError::Store(sea_orm::DbErr::ConnectionAcquire(_)) => {
-                let description = "overloaded; try again";
-                let mut problem =
-                    Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description);
-                problem.retry_after_s = Some(1);
-                problem
+            GrantError::Store(sea_orm::DbErr::ConnectionAcquire(_)) => Self::busy(),
+            GrantError::Store(cause) if Outage::of(&cause).is_some() => {
+                outages::WRITES.note_error(&cause);
+                Self { cause: Some(cause.to_string()), ..Self::busy() }
             }
             GrantError::Store(cause) => Self::internal(&cause),
             GrantError::Token => Self::internal(&GrantError::Token),
@@ -164,6 +163,12 @@ impl From<GrantError> for OauthProblem {
 }
 
 impl OauthProblem {
+    fn busy() -> Self {
+        let description = "overloaded; try again";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description);
+        Self { retry_after_s: Some(1), ..problem }
+    }
+
     fn internal(cause: &dyn std::error::Error) -> Self {
         let mut problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "");
         problem.cause = Some(cause.to_string());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DbErr, Statement};
 
 use super::Db;
+use crate::outages;
 
 /// How often what is in SQLite's write-ahead log is copied back.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
@@ -22,7 +23,7 @@ impl Db {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.checkpoint(LOG_PAGES).await {
+            if let Err(error) = outages::COPIES.note(self.checkpoint(LOG_PAGES).await) {
                 tracing::warn!(%error, "the write-ahead log could not be copied back; it is tried again");
             }
         }

@@ -368,7 +368,8 @@ struct Answered<'a> {
 fn log(answered: &Answered<'_>, cause: Option<&str>) {
     let Answered { method, path, request_id, status, took, operation } = answered;
     let (status, took_us) = (status.as_u16(), took.as_micros());
-    if status >= 500 && status != 503 {
+    // Who is turned away for load leaves no cause.
+    if status >= 500 && (status != 503 || cause.is_some()) {
         tracing::error!(
             request.id = request_id, %method, path, operation, status, took_us,
             cause = cause.unwrap_or(""), "request failed"

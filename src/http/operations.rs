@@ -16,7 +16,7 @@ use crate::db::{Db, OpenError};
 use crate::http::problem::Problem;
 use crate::inbox::waiting::Waiting;
 use crate::metrics::Readings;
-use crate::{connections, inbox, webhooks};
+use crate::{connections, inbox, outages, webhooks};
 
 /// The dispatcher has looked for due deliveries within this time, or it hangs.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(5);
@@ -78,7 +78,7 @@ impl OperationsApi {
 
     /// Is the service ready
     ///
-    /// Looks at the database, its migrations, the webhook dispatcher and the oldest due delivery.
+    /// Looks at the database, whether the last write was taken, its migrations, the webhook dispatcher and the oldest due delivery.
     #[oai(path = "/readyz", method = "get", operation_id = "getReadiness")]
     async fn get_readiness(&self) -> ReadinessResponse {
         let heartbeat_age = self.app.dispatcher.health().heartbeat_age;
@@ -134,7 +134,10 @@ impl OperationsApi {
     async fn check_database(&self) -> Check {
         let (ok, detail) = match asked(self.app.db.steps_behind()).await {
             None => (false, AWAY.to_owned()),
-            Some(0) => (true, "reachable and migrated".to_owned()),
+            Some(0) => match outages::WRITES.last().or_else(|| outages::COPIES.last()) {
+                None => (true, "reachable and migrated".to_owned()),
+                Some(refusal) => (false, format!("nothing can be written: {refusal}")),
+            },
             Some(behind) => (false, OpenError::NotMigrated(behind).to_string()),
         };
         Check { name: "database".to_owned(), ok, detail }

@@ -18,6 +18,7 @@ use poem_openapi::{ApiResponse, Object, OperationId};
 use serde_json::{Value, json};
 
 use super::openapi;
+use crate::outages::{self, Outage};
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,11 +140,15 @@ impl Problem {
         Self { status, kind: Kind::System(None), retry_after_s: Some(RETRY_AFTER_S) }
     }
 
-    /// 500 with its cause for the log.
+    /// 500, or 503 while the database is out of order, with its cause for the log.
     #[must_use]
     pub fn internal(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
-        let kind = Kind::System(Some(Arc::new(cause)));
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, kind, retry_after_s: None }
+        outages::WRITES.note_error(&cause);
+        let (status, retry_after_s) = match Outage::behind(&cause) {
+            Some(_) => (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_AFTER_S)),
+            None => (StatusCode::INTERNAL_SERVER_ERROR, None),
+        };
+        Self { status, kind: Kind::System(Some(Arc::new(cause))), retry_after_s }
     }
 
     /// 504: it took too long.
@@ -458,7 +463,7 @@ enum ProblemDoc {
     /// Our fault; the request id is in `X-Wix-Request-Id`.
     #[oai(status = 500)]
     Internal(Json<ErrorBody>),
-    /// Overloaded or stopping; wait for `Retry-After` seconds.
+    /// Overloaded, stopping, or without its database; wait for `Retry-After` seconds.
     #[oai(status = 503)]
     Unavailable(Json<ErrorBody>),
     /// It took too long.

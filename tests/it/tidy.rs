@@ -50,7 +50,8 @@ const FOUNDATION: &[(&str, &[&str])] = &[
     ("nets", &[]),
     ("outbound", &["clock", "nets"]),
     ("streams", &[]),
-    ("db", &["clock", "gather", "ids"]),
+    ("outages", &[]),
+    ("db", &["clock", "gather", "ids", "outages"]),
     // It counts what the dispatcher does.
     ("metrics", &["webhooks"]),
     // The rates are settings, and their type belongs to the edge.

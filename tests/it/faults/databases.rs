@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, DatabaseBackend, QueryResult, Statement};
 use super::{check_attempts, connect};
 use crate::recovery::{check_everything, set_up};
 use crate::support::postgres::OwnServer;
-use crate::support::process::{Installation, LOOK, WAIT};
+use crate::support::process::{Http, Installation, LOOK, Process, WAIT};
 use crate::support::{Backend, Options, TestApp, TestDatabase};
 
 /// Times that connections are cut.
@@ -199,6 +199,23 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Waits until the service says that it is ready, or not, with a database of which it says this first.
+async fn until_ready_is(process: &Process, status: u16, seen: &str) {
+    let (http, url) = (Http::new(), format!("{}/readyz", process.url));
+    let mut looks = tokio::time::interval(LOOK);
+    let told = async {
+        loop {
+            looks.tick().await;
+            let (answered, body) = http.send(("GET", &url), &[], None).await.unwrap();
+            let detail = body["checks"][0]["detail"].as_str().unwrap();
+            if answered == status && detail.starts_with(seen) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(WAIT, told).await.expect("it is told");
+}
+
 /// Serves from the database at `url`, which is on `disk`, until nothing fits on that any more, and goes on when there is room and
 /// `ready` has seen to the database.
 async fn fill_and_go_on(disk: &SmallDisk, url: &str, ready: impl FnOnce()) {
@@ -210,10 +227,14 @@ async fn fill_and_go_on(disk: &SmallDisk, url: &str, ready: impl FnOnce()) {
 
     let ballast = disk.fill();
     process.wait_until_said("request failed", 2).await;
+    // A server that cannot write its log ends; a file only takes nothing more.
+    let refused = if url.starts_with("sqlite:") { "nothing can be written: " } else { "" };
+    until_ready_is(&process, 503, refused).await;
     let count = drive.count();
     std::fs::remove_file(ballast).unwrap();
     ready();
     drive.wait_for(count + 40).await;
+    until_ready_is(&process, 200, "reachable and migrated").await;
     drive.stop().await;
 
     check_everything(&installation, &drive, [&all, &some]).await;
