@@ -32,6 +32,7 @@ use self::file::{FileLock, lock_file};
 pub use self::file::{check_url, sqlite_path};
 use crate::clock::Clock;
 use crate::ids::{self, IdGenerator};
+use crate::outages;
 
 /// Readers beside the writer on SQLite.
 const SQLITE_READERS: u32 = 3;
@@ -390,7 +391,7 @@ impl Tx {
 
     /// Commits; the changes are durable when this returns.
     pub async fn commit(self) -> Result<(), DbErr> {
-        self.inner.commit().await
+        outages::WRITES.note(self.inner.commit().await)
     }
 }
 
@@ -468,29 +469,6 @@ fn postgres_options(url: &str, connections: u32, suspicion: &Suspicion) -> Conne
         postgres.options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MS)])
     });
     options
-}
-
-/// Whether the database itself is not there, or not to be reached, whatever is asked of it.
-#[must_use]
-pub fn is_away(error: &DbErr) -> bool {
-    let error = match error {
-        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => return true,
-        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => error,
-        _ => return false,
-    };
-    match &**error {
-        sqlx::Error::Database(error) => {
-            // Connection exceptions; the server is stopping, or starting.
-            error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P0"))
-        }
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        _ => false,
-    }
 }
 
 /// Whether running the transaction again can succeed: deadlock, serialization failure, or a unique key that another

@@ -23,6 +23,7 @@ use self::batch::Plan;
 use crate::access::Identity;
 use crate::db::{self, Db, OpenError};
 use crate::gather::{Gather, GatherError, GatherLimits, Turn};
+use crate::outages::Outage;
 use crate::rows;
 use crate::sites::config::SiteConfigs;
 use crate::webhooks::dispatcher::Dispatcher;
@@ -253,7 +254,7 @@ fn read_follow(row: &QueryResult) -> Result<Option<followed_channel::Model>, DbE
 }
 
 /// Runs `follows` in one transaction. When that fails as a whole, each runs alone, so that one that cannot be stored
-/// spoils only itself; unless the database is not there, which trying alone does not help.
+/// spoils only itself; unless the database is out of order, which trying alone does not help.
 async fn create_batch(
     db: Db,
     configs: SiteConfigs,
@@ -264,8 +265,8 @@ async fn create_batch(
     match create_together(&db, &configs, &dispatcher, &follows, Some(turn)).await {
         Ok(results) => results,
         Err(error) if follows.len() == 1 => vec![Err(error)],
-        Err(FollowError::Store(error)) if db::is_away(&error) => {
-            tracing::warn!(%error, follows = follows.len(), "the database is not there; a batch of follows is refused");
+        Err(FollowError::Store(error)) if Outage::of(&error).is_some() => {
+            tracing::warn!(%error, follows = follows.len(), "the database is out of order; a batch of follows is refused");
             follows.iter().map(|_| Err(FollowError::Store(Arc::clone(&error)))).collect()
         }
         Err(error) => {

@@ -16,8 +16,9 @@ use tokio::sync::{Mutex, Notify};
 
 use crate::activities::record::{RecordError, Recorder};
 use crate::activities::{Fate, Understood};
-use crate::db::{self, Db, OpenError};
+use crate::db::{Db, OpenError};
 use crate::inbox::{self, Arrivals, Call, Stored};
+use crate::outages::Outage;
 
 /// How often it looks, unless it is woken.
 const TICK: Duration = Duration::from_millis(500);
@@ -97,7 +98,7 @@ impl Sources {
         }
         let stored = match self.db.in_time(inbox::store(&self.db, &arrivals)).await {
             Ok(stored) => stored.into_iter().map(Ok).collect(),
-            Err(error) if arrivals.calls() == 1 || db::is_away(&error) => {
+            Err(error) if arrivals.calls() == 1 || Outage::of(&error).is_some() => {
                 let error = Arc::new(error);
                 (0..arrivals.calls()).map(|_| Err(Arc::clone(&error))).collect()
             }

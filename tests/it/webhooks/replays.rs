@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use entity::id::{DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
-use futures_util::future::join_all;
 use entity::kinds::DeliveryStatus;
 use entity::{delivery, event};
+use futures_util::future::join_all;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 use serde_json::{Value, json};
 use uuid::Uuid;
