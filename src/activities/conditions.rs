@@ -14,7 +14,8 @@ use crate::sites::config::Configs;
 pub struct Conditions {
     /// The site must track one of these hashtags, folded.
     pub hashtags: Option<Vec<String>>,
-    /// A member who has claimed the handle by the time the thing came must have done so not later than this.
+    /// A member who has claimed the handle by the time the thing came must have done so not later than this. Otherwise it does not count, or
+    /// waits for somebody else if that is not proven.
     pub claimed_until: Option<Timestamp>,
 }
 

@@ -13,6 +13,9 @@ use crate::db::Tx;
 use crate::profiles::link_codes;
 use crate::rows::{Rows, Write};
 
+/// Why something does not count for who has the handle.
+const CLAIMED_LATE: &str = "it was posted before the member claimed the handle";
+
 type HandleKey = (SiteId, MemberId, Platform);
 
 /// What came of matching a person.
@@ -122,8 +125,8 @@ impl Matching {
     }
 
     /// Who did `sighting`, whose person is noted. A valid code in it proves the handle; the first proof of a person wins.
-    pub fn find(&mut self, now: Timestamp, item: ItemId, sighting: &Sighting) -> Result<Match, String> {
-        let person = &sighting.person;
+    pub fn find(&mut self, now: Timestamp, of: &item::Model, sighting: &Sighting) -> Result<Match, String> {
+        let (item, person) = (of.id, &sighting.person);
         let (site, platform) = (sighting.site, person.platform);
         if let Some(external) = &person.external_id {
             self.meet(now, item, sighting, external);
@@ -164,26 +167,22 @@ impl Matching {
         }
         match of_handle.as_slice() {
             [] => Err("no member has this handle".to_owned()),
+            [row] if is_late(row, of, sighting) => Err(CLAIMED_LATE.to_owned()),
             [row] => Ok(Match { member: row.member_id, is_proven: false, code: None }),
             _ => Err("several members claim this handle, and none has proven it".to_owned()),
         }
     }
 
-    /// Why nothing comes of `sighting`, given who has claimed the handle by the time `item` came.
+    /// Why nothing comes of `sighting`, given who has proven the handle that `item` was told of.
     #[must_use]
     pub fn refuses(&self, item: &item::Model, sighting: &Sighting) -> Option<&'static str> {
-        let until = sighting.conditions.claimed_until?;
         let handle = sighting.person.handle.as_deref()?;
         let (site, platform) = (sighting.site, sighting.person.platform);
-        let of_handle = self
-            .handles
-            .values()
-            .filter(|row| row.site_id == site && row.platform == platform && row.handle == handle);
-        // Who has proven it counts before whoever was first.
-        let (_, claimed_at) = of_handle.map(|row| (row.person.is_none(), row.claimed_at)).min()?;
-        // What came before somebody claimed the handle has waited for that.
-        let is_early = item.received_at >= claimed_at && claimed_at > until;
-        is_early.then_some("it was posted before the member claimed the handle")
+        // Who only says so refuses nothing to somebody who may prove it yet.
+        let mut proven = self.handles.values().filter(|row| {
+            row.site_id == site && row.platform == platform && row.handle == handle && row.person.is_some()
+        });
+        proven.any(|row| is_late(row, item, sighting)).then_some(CLAIMED_LATE)
     }
 
     /// The handle of who did `sighting`: as it says itself, or as the platform has told of the person with something else.
@@ -380,6 +379,12 @@ fn persons_write(rows: &[&person::Model]) -> Write {
              counted_for = excluded.counted_for, is_count_proven = excluded.is_count_proven, \
              updated_at = excluded.updated_at",
         )
+}
+
+/// Whether the member of `row` claimed the handle too late for `item` to count. What came before somebody did so has waited for that.
+fn is_late(row: &member_handle::Model, item: &item::Model, sighting: &Sighting) -> bool {
+    let until = sighting.conditions.claimed_until;
+    until.is_some_and(|until| item.received_at >= row.claimed_at && row.claimed_at > until)
 }
 
 fn handles_write(rows: &[&member_handle::Model]) -> Write {

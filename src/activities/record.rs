@@ -181,7 +181,7 @@ impl Work {
                 refused.insert(item.id, reason);
                 continue;
             }
-            let found = matching.find(tx.now(), item.id, sighting);
+            let found = matching.find(tx.now(), item, sighting);
             if let Ok(found) = &found {
                 members.insert((sighting.site, found.member));
             }

@@ -14,8 +14,17 @@ use crate::rows::Rows;
 /// A handle on a site.
 pub type Handle = (SiteId, String);
 
-/// Finds when handles were claimed, concurrent calls together. Cheap to clone.
-pub type Claims = Lookup<Handle, Timestamp>;
+/// That somebody has claimed a handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claim {
+    /// Whether it is only said, and not proven.
+    pub is_only_said: bool,
+    /// When it was made.
+    pub at: Timestamp,
+}
+
+/// Finds the claims of handles, concurrent calls together. Cheap to clone.
+pub type Claims = Lookup<Handle, Claim>;
 
 /// Starts the worker.
 #[must_use]
@@ -23,9 +32,9 @@ pub fn start(db: &Db) -> Claims {
     Lookup::start(db, read)
 }
 
-/// When each of `handles` was claimed on its site: by who has proven it, otherwise by whoever was first.
-async fn read(db: Db, handles: Vec<Handle>) -> Result<HashMap<Handle, Timestamp>, DbErr> {
-    let mut found: HashMap<Handle, (bool, Timestamp)> = HashMap::new();
+/// The claim of each of `handles` on its site: of who has proven it, otherwise of whoever was first.
+async fn read(db: Db, handles: Vec<Handle>) -> Result<HashMap<Handle, Claim>, DbErr> {
+    let mut found: HashMap<Handle, Claim> = HashMap::new();
     for part in handles.chunks(CLAIM_MAX) {
         let rows = Rows::new(part)
             .uuid("site_id", |(site, _)| site.0)
@@ -40,11 +49,11 @@ async fn read(db: Db, handles: Vec<Handle>) -> Result<HashMap<Handle, Timestamp>
         for row in rows {
             let person: Option<String> = row.try_get("", "person")?;
             // False is before true: a claim without proof comes after one with it.
-            let claim = (person.is_none(), row.try_get::<Timestamp>("", "claimed_at")?);
+            let claim = Claim { is_only_said: person.is_none(), at: row.try_get("", "claimed_at")? };
             let best =
                 found.entry((row.try_get("", "site_id")?, row.try_get("", "handle")?)).or_insert(claim);
             *best = claim.min(*best);
         }
     }
-    Ok(found.into_iter().map(|(key, (_, at))| (key, at)).collect())
+    Ok(found)
 }

@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::Value;
 
 use super::Tiktok;
-use super::claims::Handle;
+use super::claims::{Claim, Handle};
 use super::post::{self, Post};
 use crate::db::Tx;
 use crate::inbox::{CLAIM_MAX, Call};
@@ -27,9 +27,9 @@ pub enum Status {
     Accepted,
     /// It was known before; its counts may have changed.
     Duplicate,
-    /// It is new, and nobody on the site has the handle so far.
+    /// It is new, and nobody on the site had the handle in time so far.
     Unmatched,
-    /// It does not count: it is too old, or older than the member's claim of the handle.
+    /// It does not count: it is too old, or older than the claim of the member who has proven the handle.
     TooOld,
     /// It cannot be read.
     Invalid,
@@ -98,7 +98,7 @@ impl Judging {
         &mut self,
         site: SiteId,
         now: Timestamp,
-        claims: &HashMap<Handle, Timestamp>,
+        claims: &HashMap<Handle, Claim>,
         value: &Value,
         post: Result<Post, String>,
     ) {
@@ -120,8 +120,10 @@ impl Judging {
         if let Some(first) = self.places.get(&key).and_then(|place| self.new.get_mut(*place)) {
             take_counts(first, &post);
         } else {
-            let claimed_at = claims.get(&(site, post.author_handle.clone()));
-            let is_early = claimed_at.is_some_and(|at| post.is_before_claim(*at));
+            let claim = claims.get(&(site, post.author_handle.clone()));
+            let in_time = claim.filter(|claim| !post.is_before_claim(claim.at));
+            // What somebody only says takes nothing from whoever has the handle: the post waits for them.
+            let is_early = in_time.is_none() && claim.is_some_and(|claim| !claim.is_only_said);
             let early = is_early.then_some("it was posted before the member claimed the handle");
             if let Some(reason) = post.is_too_old(now).or(early) {
                 (result.status, result.reason) = (Status::TooOld, Some(reason.to_owned()));
@@ -130,7 +132,7 @@ impl Judging {
                     Entry::Vacant(place) => drop(place.insert(post)),
                 }
             } else {
-                result.status = if claimed_at.is_some() { Status::Accepted } else { Status::Unmatched };
+                result.status = if in_time.is_some() { Status::Accepted } else { Status::Unmatched };
                 self.places.insert(key.clone(), self.new.len());
                 self.new.push(post);
             }

@@ -87,9 +87,10 @@ enum TiktokPostStatus {
     Accepted,
     /// It was known before; its counts may have changed, and nothing is awarded again.
     Duplicate,
-    /// It is new, and nobody on the site has the handle; it waits for 30 days for somebody who does.
+    /// It is new, and nobody on the site has the handle, or nobody had it in time; it waits for 30 days for somebody who does.
     Unmatched,
-    /// It does not count: it is more than 30 days old, older than the member's claim of the handle, or its id is of another time.
+    /// It does not count: it is more than 30 days old, older than the claim of the member who has proven the handle, or its id is of
+    /// another time.
     TooOld,
     /// It cannot be read.
     Invalid,

@@ -226,13 +226,27 @@ on_both! {
         let early = stage.see("tag:p2", post("p2", 0)).await;
         let in_time = stage.see("tag:p3", post("p3", 1)).await;
 
+        // Nobody has proven the handle: what does not count for the one waits for another.
         let awarded = done("MENTIONED_YOU_SOCIAL", "AWARDED", 25, &member);
-        assert_eq!(stage.activities().await, [awarded.clone(), awarded]);
-        let reason = async |item: &item::Model| stage.find_item(item.id).await.reason;
-        assert_eq!(reason(&waiting).await, None);
-        assert_eq!(reason(&early).await.as_deref(), Some("it was posted before the member claimed the handle"));
-        assert_eq!(reason(&in_time).await, None);
+        let unmatched = ("MENTIONED_YOU_SOCIAL".to_owned(), "UNMATCHED".to_owned(), 0, None);
+        assert_eq!(stage.activities().await, [awarded.clone(), unmatched, awarded]);
+        let state = async |item: &item::Model| {
+            let item = stage.find_item(item.id).await;
+            (item.status.as_str(), item.reason)
+        };
+        let late = || Some("it was posted before the member claimed the handle".to_owned());
+        assert_eq!(state(&waiting).await, ("DONE", None));
+        assert_eq!(state(&early).await, ("PARKED", late()));
+        assert_eq!(state(&in_time).await, ("DONE", None));
         assert!(!stage.attributes(&member).await.is_empty());
+
+        let code = stage.code(&member).await;
+        stage.see("message:m1", stage.message(&MIA, "m1", &code)).await;
+        let parked = stage.find_item(early.id).await;
+        assert_eq!(parked.due_at, app.app.db.now(), "somebody has proven the handle");
+        stage.again(&parked, post("p2", 0)).await;
+        assert_eq!(state(&early).await, ("DONE", late()));
+        assert_eq!(stage.balance(&member).await, 50);
         assert_eq!(stage.balance(&member).await, 50);
     }
 }

@@ -1,14 +1,15 @@
 //! Posts that providers push.
 
 use entity::kinds::ItemStatus;
-use entity::member_profile;
+use entity::{member_handle, member_profile};
 use followpoints::inbox::LEASE_MS;
-use sea_orm::EntityTrait as _;
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 use serde_json::{Value, json};
 
 use super::{
     DAY, HOUR, NOW, activities, brewery, items, outcomes, post, push, reward_mentions, signature,
-    signature_at, states, statuses, track, work,
+    signature_at, states, statuses, track, uuid, work,
 };
 use crate::on_both;
 use crate::support::callers::{MANAGE, READ, UNKNOWN_ID};
@@ -154,13 +155,35 @@ on_both! {
         work(app).await;
         assert_eq!(app.account(&mia).await["points"]["balance"], 25);
 
-        // What comes now and was posted long before the claim does not count.
+        // What comes now and was posted long before the claim does not count for who only says so: it waits for somebody else.
         let before = post(app, "mia.runs", 25, 2);
         let within = post(app, "mia.runs", 23, 3);
         let answer = push(app, &site, &json!({"items": [before, within]})).await;
-        assert_eq!(statuses(&answer), ["too_old", "accepted"]);
-        assert_eq!(answer["results"][0]["reason"], "it was posted before the member claimed the handle");
+        assert_eq!(statuses(&answer), ["unmatched", "accepted"]);
+        work(app).await;
+        assert_eq!(app.account(&mia).await["points"]["balance"], 50);
+        let (_, status, reason) = states(app).await[1].clone();
+        assert_eq!((status, reason.as_str()), (ItemStatus::Parked, "it was posted before the member claimed the handle"));
+
+        prove_on_tiktok(app, &mia).await;
+        let answer = push(app, &site, &json!({"items": [before, post(app, "mia.runs", 26, 4)]})).await;
+        assert_eq!(statuses(&answer), ["duplicate", "too_old"]);
+        assert_eq!(answer["results"][1]["reason"], "it was posted before the member claimed the handle");
     }
+}
+
+/// The platform has said that the member has the handle that they claim.
+async fn prove_on_tiktok(app: &TestApp, member: &Member) {
+    let tx = app.app.db.write().await.unwrap();
+    member_handle::Entity::update_many()
+        .col_expr(member_handle::Column::Person, Expr::val("open id"))
+        .col_expr(member_handle::Column::PersonAccount, Expr::val(""))
+        .col_expr(member_handle::Column::ProvenAt, Expr::val(tx.now().0))
+        .filter(member_handle::Column::MemberId.eq(uuid(&member.id)))
+        .exec(tx.conn())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
 }
 
 on_both! {
