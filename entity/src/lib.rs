@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod event;
 pub mod follow_change;
 pub mod followed_channel;
+pub mod handle_claim;
 pub mod instance_key;
 pub mod item;
 pub mod ledger_entry;

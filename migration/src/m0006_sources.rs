@@ -112,6 +112,17 @@ CREATE UNIQUE INDEX member_handle_person ON member_handle (site_id, platform, pe
 ;;
 CREATE UNIQUE INDEX member_handle_proven ON member_handle (site_id, platform, handle) WHERE person IS NOT NULL
 ;;
+CREATE TABLE handle_claim (
+    site_id {uuid} NOT NULL,
+    member_id {uuid} NOT NULL,
+    platform {text} NOT NULL,
+    id {uuid} NOT NULL,
+    handle {text},
+    claimed_at bigint NOT NULL,
+    PRIMARY KEY (site_id, member_id, platform, id),
+    FOREIGN KEY (site_id, member_id) REFERENCES member (site_id, id)
+){clustered}
+;;
 CREATE TABLE member_profile (
     site_id {uuid} NOT NULL,
     member_id {uuid} NOT NULL,
@@ -353,7 +364,7 @@ ALTER TABLE site_channel ADD COLUMN link_reply {text}
 ";
 
 /// What the step makes, in an order in which it can be dropped.
-const TABLES_DOWN: [&str; 16] = [
+const TABLES_DOWN: [&str; 17] = [
     "member_login",
     "tracked_hashtag",
     "deletion_request",
@@ -365,6 +376,7 @@ const TABLES_DOWN: [&str; 16] = [
     "direct_reply",
     "link_code",
     "member_profile",
+    "handle_claim",
     "member_handle",
     "follow_change",
     "person",

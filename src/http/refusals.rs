@@ -6,7 +6,7 @@ use serde_json::Value;
 type Refusals = &'static [(u16, &'static [&'static str])];
 
 /// The operations that have some, in the order of the document.
-const REFUSALS: [(&str, Refusals); 57] = [
+const REFUSALS: [(&str, Refusals); 50] = [
     ("getActivity", &[(404, &["ACTIVITY_NOT_FOUND"])]),
     ("createActivityRule", &[(428, &["TOO_MANY_ACTIVITY_RULES"])]),
     ("deleteActivityRule", &[(404, &["ACTIVITY_RULE_NOT_FOUND"])]),
@@ -113,6 +113,7 @@ const REFUSALS: [(&str, Refusals); 57] = [
             (428, &["PROGRAM_NOT_ACTIVE", "CHANNEL_NOT_ENABLED"]),
         ],
     ),
+    ("updateMyProfile", &[(428, &["TOO_MANY_HANDLES"])]),
     ("beginTiktokLogin", &[(428, &["TIKTOK_NOT_CONFIGURED"])]),
     ("completeTiktokLogin", &[(428, &["TIKTOK_NOT_CONFIGURED", "TIKTOK_UNAVAILABLE"])]),
     (

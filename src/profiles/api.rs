@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::attributes::Attribute;
-use super::{Profile, ProfileError, handles};
+use super::{By, Profile, ProfileError, handles};
 use crate::app::App;
 use crate::db::Db;
 use crate::http::Tag;
@@ -194,8 +194,8 @@ impl UpdateProfileRequest {
     pub(super) async fn apply(
         self,
         db: &Db,
-        site: SiteId,
-        member: MemberId,
+        by: By,
+        (site, member): (SiteId, MemberId),
     ) -> Result<ProfileResponse, Problem> {
         let ProfileUpdate { instagram_handle, tiktok_handle, mut others } = self.profile;
         let mut unusable_handles = Vec::new();
@@ -222,7 +222,7 @@ impl UpdateProfileRequest {
         if !violations.is_empty() {
             return Err(Problem::validation(violations));
         }
-        Ok(super::change(db, site, member, &changes).await?.into())
+        Ok(super::change(db, (site, member), by, &changes).await?.into())
     }
 }
 
@@ -253,8 +253,8 @@ impl ProfilesApi {
 
     /// Update a member's profile
     ///
-    /// Sets the handles that the member claims, by the same rules as the member's own call. A handle set here is not proven
-    /// either.
+    /// Sets the handles that the member claims, by the same rules as the member's own call, but as often as the owner wants. A handle set
+    /// here is not proven either.
     #[oai(path = "/members/:id/profile", method = "patch", operation_id = "updateMemberProfile")]
     async fn update_member_profile(
         &self,
@@ -263,7 +263,7 @@ impl ProfilesApi {
         id: Path<Uuid>,
         body: Body<UpdateProfileRequest>,
     ) -> Result<Json<ProfileResponse>, Problem> {
-        Ok(Json(body.0.apply(&self.app.db, caller.site()?, MemberId(id.0)).await?))
+        Ok(Json(body.0.apply(&self.app.db, By::Key, (caller.site()?, MemberId(id.0))).await?))
     }
 }
 
@@ -272,6 +272,10 @@ impl From<ProfileError> for Problem {
         let text = error.to_string();
         match error {
             ProfileError::MemberNotFound => Self::not_found("MEMBER_NOT_FOUND", text),
+            ProfileError::TooManyHandles { platform, again_at } => {
+                let data = json!({"channel": platform, "againDate": again_at.to_rfc3339()});
+                Self::precondition("TOO_MANY_HANDLES", text).with(data)
+            }
             ProfileError::Store(cause) => Self::from(cause),
         }
     }

@@ -136,6 +136,7 @@ async fn delete_rows(tx: &Tx, site: SiteId, member: MemberId) -> Result<(), DbEr
         .filter(link_code::Column::MemberId.eq(member))
         .exec(tx.conn())
         .await?;
+    handles::forget_claims(tx, site, member).await?;
     // A login that stayed would tell everything again.
     member_login::Entity::delete_many()
         .filter(member_login::Column::SiteId.eq(site))

@@ -6,6 +6,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi};
 use uuid::Uuid;
 
+use super::By;
 use super::api::{ClaimedHandle, ProfileResponse, UpdateProfileRequest};
 use super::link_codes::{self, LinkCodeError};
 use super::widget::{self, ChannelState, Way};
@@ -168,7 +169,8 @@ impl MeApi {
 
     /// Update my profile
     ///
-    /// Sets the handles that the member claims. Whoever claims a handle has not proven it yet: a link code does.
+    /// Sets the handles that the member claims. Whoever claims a handle has not proven it yet: a link code does. A member changes to another
+    /// handle at most five times in 30 days on each platform.
     #[oai(path = "/profile", method = "patch", operation_id = "updateMyProfile")]
     async fn update_my_profile(
         &self,
@@ -176,7 +178,7 @@ impl MeApi {
         body: Body<UpdateProfileRequest>,
     ) -> Result<Json<ProfileResponse>, Problem> {
         let (site, member) = caller.0;
-        Ok(Json(body.0.apply(&self.app.db, site, member).await?))
+        Ok(Json(body.0.apply(&self.app.db, By::Member, (site, member)).await?))
     }
 
     /// Create a link code

@@ -11,7 +11,7 @@ pub mod link_codes;
 pub mod me_api;
 pub mod widget;
 
-use entity::id::{MemberId, SiteId};
+use entity::id::{MemberId, SiteId, Timestamp};
 use entity::kinds::{Channel, Platform};
 use entity::{member, member_handle, member_profile};
 use sea_orm::sea_query::LockType;
@@ -40,9 +40,26 @@ pub enum ProfileError {
     /// The site has no such member.
     #[error("there is no such member")]
     MemberNotFound,
+    /// The member has changed to another handle too often.
+    #[error("at most {} other handles in 30 days", handles::CHANGES_MAX)]
+    TooManyHandles {
+        /// Where.
+        platform: Platform,
+        /// When the next may be claimed.
+        again_at: Timestamp,
+    },
     /// The database failed.
     #[error("the database failed")]
     Store(#[from] DbErr),
+}
+
+/// Who changes a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The member, who may change to another handle only so often.
+    Member,
+    /// A key of the site's owner.
+    Key,
 }
 
 /// The platform behind `channel`, if it tells us anything.
@@ -75,13 +92,13 @@ pub async fn read(
 /// then is.
 pub async fn change(
     database: &Db,
-    site: SiteId,
-    member: MemberId,
+    (site, member): (SiteId, MemberId),
+    by: By,
     changes: &[(Platform, Option<String>)],
 ) -> Result<Profile, ProfileError> {
     let mut tries = 1;
     loop {
-        match change_once(database, site, member, changes).await {
+        match change_once(database, (site, member), by, changes).await {
             // What is parked for a handle may be worked on at the same moment.
             Err(ProfileError::Store(error)) if db::lost_a_race(&error) && tries < db::TRIES_MAX => tries += 1,
             done => return done,
@@ -91,8 +108,8 @@ pub async fn change(
 
 async fn change_once(
     database: &Db,
-    site: SiteId,
-    member: MemberId,
+    (site, member): (SiteId, MemberId),
+    by: By,
     changes: &[(Platform, Option<String>)],
 ) -> Result<Profile, ProfileError> {
     let tx = database.write().await?;
@@ -102,6 +119,11 @@ async fn change_once(
         return Err(ProfileError::MemberNotFound);
     }
     for (platform, handle) in changes {
+        if let Some(handle) = handle.as_deref().filter(|_| by == By::Member)
+            && let Some(again_at) = handles::may_change_at(&tx, (site, member), *platform, handle).await?
+        {
+            return Err(ProfileError::TooManyHandles { platform: *platform, again_at });
+        }
         handles::claim(&tx, site, member, *platform, handle.as_deref()).await?;
     }
     let profile = read(tx.conn(), site, member).await?;

@@ -128,7 +128,8 @@ fn all_described(backend: Backend) -> Tables {
     }
     describe!(
         account activity activity_award activity_rule api_key app app_instance app_key app_secret attempt connection
-        connection_invitation deletion_request delivery direct_reply endpoint event follow_change followed_channel instance_key item
+        connection_invitation deletion_request delivery direct_reply endpoint event follow_change followed_channel handle_claim
+        instance_key item
         ledger_entry link_code member member_handle member_login member_profile node oauth_client person program raw_delivery
         refresh_token replay retention signed_event site site_channel subscription subscription_secret tracked_hashtag
         trusted_issuer

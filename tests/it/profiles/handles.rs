@@ -3,6 +3,7 @@
 use entity::id::ItemId;
 use entity::item;
 use entity::kinds::{ItemStatus, Platform};
+use followpoints::profiles::{self, By, ProfileError, erasure, handles};
 use sea_orm::{EntityTrait as _, SqlErr};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 use super::{NOW, PROFILE, claim, member_id, patch, profile, prove, site_id, tell, verified};
 use crate::on_both;
 use crate::support::callers::{SITE_ADMIN, UNKNOWN_ID};
+use crate::support::dump::dump;
 use crate::support::world::{Member, Site};
 use crate::support::{ADMIN_KEY, START, TestApp};
 
@@ -89,6 +91,46 @@ on_both! {
         let other = app.member(&site, "u-2").await;
         claim(app, &other, "mia.runs.oslo").await;
         prove(app, &site, &other, Platform::Instagram, "5512034987760112").await.unwrap();
+    }
+}
+
+on_both! {
+    async fn a_member_changes_to_another_handle_five_times_in_thirty_days(app: &TestApp) {
+        let site = app.site().await;
+        let member = app.member(&site, "u-1").await;
+        for number in 0..=5 {
+            claim(app, &member, &format!("mia.{number}")).await;
+            claim(app, &member, &format!("@Mia.{number}")).await;
+        }
+        let description = "at most 5 other handles in 30 days";
+        let refused = json!({"message": description, "details": {"applicationError": {
+            "code": "TOO_MANY_HANDLES", "description": description,
+            "data": {"channel": "INSTAGRAM", "againDate": "2024-08-31T11:51:41.431Z"},
+        }}});
+        let both = json!({"tiktokHandle": "mia", "instagramHandle": "mia.6"});
+        let answer = patch(app, &member, both).await;
+        assert_eq!((answer.status.as_u16(), answer.json()), (428, refused.clone()));
+        assert_eq!(profile(app, &member).await["profile"].get("tiktokHandle"), None, "all or nothing");
+        // To have none in between changes nothing, and the one before may be taken again.
+        for (handle, status) in [(Value::Null, 200), (json!("mia.6"), 428), (json!("mia.5"), 200)] {
+            let answer = patch(app, &member, json!({"instagramHandle": handle})).await;
+            assert_eq!(answer.status.as_u16(), status, "{handle}");
+        }
+        assert_eq!(patch(app, &member, json!({"tiktokHandle": "mia"})).await.status.as_u16(), 200);
+        // The owner may.
+        let path = format!("/admin/v1/members/{}/profile", member.id);
+        let body = json!({"profile": {"instagramHandle": "mia.6"}});
+        app.call("PATCH", &path).key(ADMIN_KEY, &site.id).json(&body).ok().await;
+
+        erasure::erase(&app.app.db, site_id(&site), member_id(&member)).await.unwrap();
+        assert!(!dump(&app.app.db).await.iter().any(|row| row.contains("mia.")));
+        assert_eq!(patch(app, &member, json!({"instagramHandle": "mia.7"})).await.json(), refused);
+        let wish = [(Platform::Instagram, Some("mia.7".to_owned()))];
+        let change = || profiles::change(&app.app.db, (site_id(&site), member_id(&member)), By::Member, &wish);
+        app.clock.advance_ms(handles::CHANGES_MS - 1);
+        assert!(matches!(change().await, Err(ProfileError::TooManyHandles { .. })));
+        app.clock.advance_ms(1);
+        assert_eq!(change().await.unwrap().handles[0].handle, "mia.7");
     }
 }
 
