@@ -10,6 +10,7 @@ pub mod openapi;
 pub mod operations;
 pub mod paging;
 pub mod problem;
+mod reader;
 mod refusals;
 pub mod wire;
 
@@ -209,7 +210,7 @@ fn service(app: &App) -> OpenApiService<Apis, ()> {
 pub fn endpoint(app: &App) -> impl Endpoint<Output = Response> + 'static {
     let tiktok = |entrance, name| poem::post(named(name, WebhookEndpoint { app: app.clone(), entrance }));
     connect_api::routes(Route::new())
-        .at("/docs", poem::get(named("getDocs", openapi::reader())))
+        .at("/docs", poem::get(named("getDocs", reader::endpoint())))
         .at("/ingest/instagram/facebook-login", ingest_api::entrance(Login::Facebook))
         .at("/ingest/instagram/instagram-login", ingest_api::entrance(Login::Instagram))
         .at("/ingest/tiktok/webhook", tiktok(Entrance::Developer, "receiveTiktokWebhook"))

@@ -7,8 +7,6 @@ use std::sync::LazyLock;
 
 use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
-use poem::web::Html;
-use poem::{Endpoint, handler};
 use poem_openapi::registry::{MetaApi, Registry};
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService};
 use serde_json::{Map, Value, json};
@@ -30,7 +28,7 @@ const DESCRIPTION: &str = "Rewards a site's members for following its social cha
 const WEBHOOK_EVENTS: &str = "Webhook events";
 
 /// The operations without the running service behind them.
-struct Described<T>(PhantomData<T>);
+pub(super) struct Described<T>(PhantomData<T>);
 
 impl<T: OpenApi> OpenApi for Described<T> {
     fn meta() -> Vec<MetaApi> {
@@ -44,7 +42,7 @@ impl<T: OpenApi> OpenApi for Described<T> {
     fn add_routes(self, _: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
 }
 
-fn described() -> OpenApiService<Described<Apis>, ()> {
+pub(super) fn described() -> OpenApiService<Described<Apis>, ()> {
     OpenApiService::new(Described(PhantomData), "Followpoints", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
         .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
@@ -131,21 +129,6 @@ pub fn document_text() -> String {
     let mut text = serde_json::to_string_pretty(document()).unwrap_or_default();
     text.push('\n');
     text
-}
-
-/// A page that shows the document; everything it needs is in the page itself.
-pub fn reader() -> impl Endpoint + 'static {
-    static PAGE: LazyLock<String> = LazyLock::new(|| {
-        let service = described();
-        let spec = service.spec();
-        let page = service.swagger_ui_html();
-        page.replace(&spec, &document().to_string()).replace("<title>Swagger UI", "<title>Followpoints API")
-    });
-    #[handler]
-    fn show() -> Html<&'static str> {
-        Html(PAGE.as_str())
-    }
-    show
 }
 
 /// What callers prove themselves with. Handlers take several kinds of caller by the same credentials, of which the framework would

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
 use entity::{endpoint, node};
 use followpoints::webhooks::endpoints::LEASE_MS;
 use futures_util::future::join_all;
@@ -224,5 +225,43 @@ on_both! {
                 "the reader loads something from elsewhere: {attribute}"
             );
         }
+    }
+}
+
+on_both! {
+    async fn the_reader_calls_where_it_came_from_and_may_do_nothing_else(app: &TestApp) {
+        let reader = app.call("GET", "/docs").send().await;
+        assert!(reader.text.contains("\"servers\":[{"), "the document is in it");
+        assert!(reader.text.contains("\"url\":\".\"}]"), "it calls below its own path");
+        let document = app.call("GET", "/openapi.json").ok().await;
+        assert_eq!(document["servers"], json!([{"url": "/"}]));
+
+        let header = |name: &str| reader.headers[name].to_str().unwrap();
+        assert_eq!((header("x-content-type-options"), header("referrer-policy")), ("nosniff", "no-referrer"));
+        assert_eq!((header("x-frame-options"), header("cache-control")), ("DENY", "no-cache"));
+        let hash = |text: &str| {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+            format!(" 'sha256-{}'", base64::engine::general_purpose::STANDARD.encode(digest))
+        };
+        let between = |begin: &str, end: &str| {
+            let after = reader.text.split_once(begin).unwrap().1;
+            hash(after.split_once(end).unwrap().0)
+        };
+        let policy = format!(
+            "default-src 'none'; script-src{}{}; style-src{}; img-src data:; connect-src 'self'; base-uri 'none'; \
+             form-action 'none'; frame-ancestors 'none'",
+            between("<script charset=\"UTF-8\">", "</script>"),
+            between("</div>\n<script>", "</script>"),
+            between("<style charset=\"UTF-8\">", "</style>"),
+        );
+        assert_eq!(header("content-security-policy"), policy);
+
+        let known = |tag: &str| app.call("GET", "/docs").header("if-none-match", tag).send();
+        let tag = header("etag").to_owned();
+        let same = known(&tag).await;
+        assert_eq!((same.status.as_u16(), same.text.as_str()), (304, ""));
+        assert_eq!(same.headers["etag"].to_str().unwrap(), tag);
+        assert_eq!(known(&format!("\"other\", W/{tag}")).await.status.as_u16(), 304);
+        assert_eq!(known("\"other\"").await.status.as_u16(), 200);
     }
 }
