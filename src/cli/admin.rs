@@ -75,12 +75,13 @@ fn parse_scope(text: &str) -> Result<Scope, String> {
     })
 }
 
-pub(super) async fn run(config: Config, command: AdminCommand) -> Result<(), String> {
-    let db = super::serve::open(&config).await?;
-    execute(&config, &db, command).await
-}
-
-async fn execute(config: &Config, db: &Db, command: AdminCommand) -> Result<(), String> {
+/// Runs `command` on the database at `url`; `config` is read only for what needs the master key.
+pub(super) async fn run(
+    url: &str,
+    config: impl FnOnce() -> Result<Config, String>,
+    command: AdminCommand,
+) -> Result<(), String> {
+    let db = &super::serve::open(url).await?;
     let failed = |error: sea_orm::DbErr| format!("the database failed: {error}");
     match command {
         AdminCommand::CreateSite { name } => {
@@ -116,7 +117,8 @@ async fn execute(config: &Config, db: &Db, command: AdminCommand) -> Result<(), 
             println!("{}", member.id);
         }
         AdminCommand::CreateMemberToken { site, member } => {
-            let tokens = AccessTokens::load(db, &config.sealer).await.map_err(|error| error.to_string())?;
+            let tokens =
+                AccessTokens::load(db, &config()?.sealer).await.map_err(|error| error.to_string())?;
             let grants = Grants::new(db.clone(), tokens);
             let granted = grants.member(SiteId(site), MemberId(member), None).await;
             println!("{}", granted.map_err(|error| error.to_string())?.access);

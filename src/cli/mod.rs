@@ -119,20 +119,23 @@ pub(crate) fn run() -> Result<(), String> {
     };
     runtime()?.block_on(async {
         let config = |settings| Config::from_env(settings).map_err(|error| error.to_string());
-        // Before the configuration, which makes a key file beside a new database.
-        let existing = |settings: Settings| {
+        // What only reads or writes plain rows needs no key.
+        let database = |settings: &Settings| {
             config::check_names().map_err(|error| error.to_string())?;
             let url = settings.database_url().map_err(|error| error.to_string())?;
-            serve::must_exist(&url).and_then(|()| config(settings))
+            serve::must_exist(&url).map(|()| url)
         };
         match arguments.command {
             Command::Serve { no_migrate } => serve::serve(config(settings)?, no_migrate).await,
             Command::Demo { once } => Box::pin(demo::run(settings, once)).await,
             Command::Migrate => serve::migrate(config(settings)?).await,
             Command::Openapi => Ok(()),
-            Command::Verify => serve::verify(existing(settings)?).await,
+            Command::Verify => serve::verify(&database(&settings)?).await,
             Command::Webhooks(command) => webhooks::run(command).await,
-            Command::Admin(command) => admin::run(existing(settings)?, command).await,
+            Command::Admin(command) => {
+                let url = database(&settings)?;
+                admin::run(&url, || config(settings), command).await
+            }
         }
     })
 }

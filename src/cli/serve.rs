@@ -80,17 +80,15 @@ pub(super) fn must_exist(url: &str) -> Result<(), String> {
 }
 
 /// The database for a command that runs beside the service.
-pub(super) async fn open(config: &Config) -> Result<Db, String> {
-    let db =
-        Db::open_beside(&config.database_url, Arc::<SystemClock>::default(), Arc::new(RandomIds::default()))
-            .await
-            .map_err(|error| error.to_string())?;
+pub(super) async fn open(url: &str) -> Result<Db, String> {
+    let (clock, ids) = (Arc::<SystemClock>::default(), Arc::new(RandomIds::default()));
+    let db = Db::open_beside(url, clock, ids).await.map_err(|error| error.to_string())?;
     db.check_schema().await.map_err(|error| error.to_string())?;
     Ok(db)
 }
 
-pub(super) async fn verify(config: Config) -> Result<(), String> {
-    let db = open(&config).await?;
+pub(super) async fn verify(url: &str) -> Result<(), String> {
+    let db = open(url).await?;
     let report = verify::verify(db.read(), |so_far| {
         if so_far.accounts.is_multiple_of(50_000) {
             eprintln!("accounts {}, entries {} …", so_far.accounts, so_far.entries);

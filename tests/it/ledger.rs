@@ -77,7 +77,6 @@ fn verify_command(app: &TestApp) -> (bool, String, String) {
         .arg("verify")
         .env_clear()
         .env("FOLLOWPOINTS_DATABASE_URL", app.database_url())
-        .env("FOLLOWPOINTS_MASTER_KEY", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
         .output()
         .unwrap();
     let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
