@@ -7,12 +7,13 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use entity::deletion_request;
+use entity::id::Timestamp;
 use entity::kinds::ConnectionLogin;
 
 use super::flow::{Choice, Outcome, Shown};
 
 const STYLE: &str = "body{font:17px/1.5 system-ui,sans-serif;max-width:34em;margin:12vh auto;padding:0 1.2em;color:#1c1c1e;\
-    background:#fff}h1{font-size:1.4em}button{font:inherit;padding:.6em 1.2em;border:0;border-radius:.5em;background:#0a66c2;\
+    background:#fff;overflow-wrap:anywhere}h1{font-size:1.4em}button{font:inherit;padding:.6em 1.2em;border:0;border-radius:.5em;background:#0a66c2;\
     color:#fff;cursor:pointer;margin:.3em 0}small{color:#5f6368}";
 
 /// What the browser is allowed to do with a page: show it with this very style, and send its form to us.
@@ -191,20 +192,34 @@ fn choose(choices: &[Choice], base: &str, state: &str) -> Page {
     page(200, "Choose an account", &body)
 }
 
+/// An instant for people: `22 November 2026, 22:54 UTC`.
+fn instant(at: Timestamp) -> String {
+    let at = chrono::DateTime::from_timestamp_millis(at.0).unwrap_or_default();
+    at.format("%-d %B %Y, %H:%M UTC").to_string()
+}
+
 /// What became of a person's demand to be forgotten.
 pub(super) fn deletion(request: Option<&deletion_request::Model>) -> Page {
     let Some(request) = request else {
         return says(404, "There is no such request", "Check that the code is complete.");
     };
-    let text = match request.done_at {
-        Some(at) => format!(
-            "The request of {} was carried out at {}. What was connected with your login was deleted, with its tokens and the \
-             content that came with it; that was {} in number.",
-            request.created_at.to_rfc3339(),
-            at.to_rfc3339(),
-            request.deleted_count
+    let asked = instant(request.created_at);
+    let text = match (request.done_at, request.deleted_count) {
+        (None, _) => format!("Your request of {asked} is being carried out."),
+        (Some(at), 0) => format!(
+            "Your request of {asked} was carried out on {}. Nothing was connected with your login.",
+            instant(at)
         ),
-        None => format!("The request of {} is being carried out.", request.created_at.to_rfc3339()),
+        (Some(at), 1) => format!(
+            "Your request of {asked} was carried out on {}. The account that was connected with your login was deleted, with \
+             its tokens and the content that came with it.",
+            instant(at)
+        ),
+        (Some(at), count) => format!(
+            "Your request of {asked} was carried out on {}. The {count} accounts that were connected with your login were \
+             deleted, with their tokens and the content that came with them.",
+            instant(at)
+        ),
     };
     let body =
         format!("<p>{}</p><p><small>Confirmation code: {}</small></p>", escape(&text), escape(&request.code));
@@ -213,6 +228,8 @@ pub(super) fn deletion(request: Option<&deletion_request::Model>) -> Page {
 
 #[cfg(test)]
 mod tests {
+    use entity::kinds::Platform;
+
     use super::*;
 
     #[test]
@@ -235,6 +252,33 @@ mod tests {
             assert!(!page.html.contains("<script"), "{}", page.html);
             assert!(page.html.contains("&lt;script&gt;"), "{}", page.html);
         }
+    }
+
+    #[test]
+    fn what_became_of_a_demand_is_told_in_words() {
+        let told = |done_at, deleted_count| {
+            let request = deletion_request::Model {
+                code: "dl_code".to_owned(),
+                platform: Platform::Instagram,
+                owner_id: "1".to_owned(),
+                deleted_count,
+                accounts: "[]".to_owned(),
+                created_at: Timestamp(1_795_388_040_000),
+                done_at,
+            };
+            let html = deletion(Some(&request)).html;
+            let text = html.split_once("<p>").and_then(|(_, text)| text.split_once("</p>"));
+            text.map(|(text, _)| text.to_owned()).unwrap_or_default()
+        };
+        let done = Some(Timestamp(1_795_388_159_999));
+        let asked = "Your request of 22 November 2026, 22:54 UTC";
+        let carried_out = format!("{asked} was carried out on 22 November 2026, 22:55 UTC.");
+        assert_eq!(told(None, 1), format!("{asked} is being carried out."));
+        assert_eq!(told(done, 0), format!("{carried_out} Nothing was connected with your login."));
+        let one = "The account that was connected with your login was deleted, with its tokens and the content that came with it.";
+        assert_eq!(told(done, 1), format!("{carried_out} {one}"));
+        let two = "The 2 accounts that were connected with your login were deleted, with their tokens and the content that came with them.";
+        assert_eq!(told(done, 2), format!("{carried_out} {two}"));
     }
 
     #[test]

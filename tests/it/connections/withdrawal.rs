@@ -211,7 +211,7 @@ on_both! {
         assert_eq!(app.app.connections.forget_due().await.unwrap(), 1);
         assert_eq!(app.app.connections.forget_due().await.unwrap(), 0);
         let page = look().await;
-        assert!(page.text.contains("was carried out at"), "{}", page.text);
+        assert!(page.text.contains("was carried out on"), "{}", page.text);
         assert!(page.text.contains(&code), "{}", page.text);
         assert!(!page.text.contains("10223344556677889"), "whose it was is not shown");
         for unknown in ["", "?code=", "?code=dl_x", &format!("?code={code}x"), "?code=%FF"] {
