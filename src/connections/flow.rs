@@ -219,14 +219,26 @@ impl Connections {
         if let Some(closed) = closed(&row, self.db.now()) {
             return Ok(closed);
         }
-        let sealed = row.candidates.as_deref();
-        let candidates = sealed.map(|sealed| self.sealer.open(CANDIDATES_PURPOSE, sealed)).transpose()?;
-        let candidates: Vec<Candidate> =
-            candidates.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
-        match candidates.iter().find(|candidate| candidate.id == choice) {
+        match self.offered(&row)?.iter().find(|candidate| candidate.id == choice) {
             Some(chosen) => self.connect(&row, chosen).await,
             None => Ok(Outcome::Strange),
         }
+    }
+
+    /// The accounts that somebody may choose among.
+    fn offered(&self, row: &invitation::Model) -> Result<Vec<Candidate>, StoreError> {
+        let sealed = row.candidates.as_deref();
+        let candidates = sealed.map(|sealed| self.sealer.open(CANDIDATES_PURPOSE, sealed)).transpose()?;
+        Ok(candidates.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default())
+    }
+
+    /// What an answer is told that was taken before: what came of it, or the choice that is still to be made.
+    fn repeated(&self, row: &invitation::Model) -> Result<Outcome, StoreError> {
+        if let Some(closed) = closed(row, self.db.now()) {
+            return Ok(closed);
+        }
+        let candidates = self.offered(row)?;
+        Ok(if candidates.is_empty() { Outcome::Repeated } else { choice(&candidates) })
     }
 
     /// Takes the state of a login, once.
@@ -247,7 +259,7 @@ impl Connections {
             .await?;
         let Some(mut row) = row else {
             let before = answered(&tx, bound).await?.filter(|row| row.login == login);
-            let outcome = before.map(|row| closed(&row, tx.now()).unwrap_or(Outcome::Repeated));
+            let outcome = before.map(|row| self.repeated(&row)).transpose()?;
             return Ok(Err(outcome.unwrap_or(Outcome::Strange)));
         };
         if let Some(closed) = closed(&row, tx.now()) {
@@ -331,21 +343,15 @@ impl Connections {
         if kept.rows_affected == 0 {
             return Ok(Outcome::Strange);
         }
-        let choices = candidates.iter().map(|candidate| Choice {
-            id: candidate.id.clone(),
-            username: candidate.username.clone(),
-            page: candidate.page.clone().and_then(|(_, name)| name),
-        });
-        Ok(Outcome::Choose(choices.collect()))
+        Ok(choice(candidates))
     }
 
-    /// Writes down why a login failed.
+    /// Writes down why a login failed. If it was one among several accounts that failed, another may still be chosen.
     pub(super) async fn fail(&self, row: &invitation::Model, problem: &str) -> Result<(), StoreError> {
         let tx = self.db.write().await?;
         invitation::Entity::update_many()
             .col_expr(invitation::Column::Status, Expr::val(InvitationStatus::Failed.as_str()))
             .col_expr(invitation::Column::Problem, Expr::val(problem))
-            .col_expr(invitation::Column::Candidates, Expr::val(None::<Vec<u8>>))
             .col_expr(invitation::Column::UpdatedAt, Expr::val(tx.now().0))
             .filter(unchanged(row))
             .exec(tx.conn())
@@ -358,6 +364,15 @@ impl Connections {
         self.fail(row, problem).await?;
         Ok(Outcome::Failed(problem.to_owned()))
     }
+}
+
+fn choice(candidates: &[Candidate]) -> Outcome {
+    let choices = candidates.iter().map(|candidate| Choice {
+        id: candidate.id.clone(),
+        username: candidate.username.clone(),
+        page: candidate.page.clone().and_then(|(_, name)| name),
+    });
+    Outcome::Choose(choices.collect())
 }
 
 /// The invitation as it was when a step began: nobody has used it or begun another login.

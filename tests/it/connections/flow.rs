@@ -263,6 +263,37 @@ on_both! {
 
 on_both! {
     options: Graph::options().await,
+    async fn a_choice_is_shown_again_until_it_is_made(app: &TestApp) {
+        let (graph, site, other) = (Graph::of(app), app.site().await, app.site().await);
+        let mut accounts = payload("graph_me_accounts.json")["data"].as_array().cloned().unwrap();
+        accounts[0]["access_token"] = json!(PAGE_TOKEN);
+        accounts[1]["instagram_business_account"] = json!({"id": "17841460998870002"});
+        graph.accounts(accounts);
+        app.store(app.blank_connection(&other, "17841460998870002")).await;
+        let browser = Browser::new(app);
+        let back = agree(&graph, &browser.begin(&app.invite(&site, "FACEBOOK").await).await);
+        let first = browser.get(&back).await;
+        assert_eq!(hidden(&first.text, "account"), [BRAND, "17841460998870002"]);
+        let state = hidden(&first.text, "state").remove(0);
+        let again = browser.get(&back).await;
+        assert_eq!((again.status.as_u16(), &again.text), (200, &first.text), "reloaded");
+        assert_eq!(Browser::new(app).get(&back).await.status.as_u16(), 400, "in another browser");
+
+        // One that cannot be connected leaves the others to choose.
+        let choose = async |account: &str| browser.post("/connect/choose", &[("state", &state), ("account", account)]).await;
+        let elsewhere = choose("17841460998870002").await;
+        assert_eq!(elsewhere.status.as_u16(), 409, "{}", elsewhere.text);
+        assert!(elsewhere.text.contains("connected elsewhere"), "{}", elsewhere.text);
+        assert_eq!(browser.get(&back).await.text, first.text, "gone back to");
+        let done = choose(BRAND).await;
+        assert!(done.text.contains("<h1>Done</h1>"), "{}", done.text);
+        assert_eq!(browser.get(&back).await.status.as_u16(), 410, "it was used");
+        assert!(app.stored_invitations().await.iter().all(|invitation| invitation.candidates.is_none()));
+    }
+}
+
+on_both! {
+    options: Graph::options().await,
     async fn a_platform_that_fails_fails_the_login_and_not_the_page(app: &TestApp) {
         let (graph, site) = (Graph::of(app), app.site().await);
         let invitation = app.invite(&site, "FACEBOOK").await;
