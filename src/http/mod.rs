@@ -349,12 +349,12 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
     }
 }
 
-/// The path as the log has it: the end of an invitation's link is a secret.
+/// The path as the log has it: what stands behind `/connect/` and is no word of ours may be the secret of an invitation's link.
 fn shown_path(path: &str) -> String {
-    match path.strip_prefix("/connect/") {
-        Some(rest) if !rest.contains('/') => "/connect/***".to_owned(),
-        _ => path.to_owned(),
-    }
+    const WORDS: [&str; 7] = ["", "again", "callback", "choose", "facebook", "instagram", "tiktok"];
+    let Some((before, rest)) = path.split_once("/connect/") else { return path.to_owned() };
+    let shown = rest.split('/').map(|part| if WORDS.contains(&part) { part } else { "***" });
+    format!("{before}/connect/{}", shown.collect::<Vec<_>>().join("/"))
 }
 
 struct Answered<'a> {
@@ -392,5 +392,27 @@ fn unmount(request: &mut Request) {
         && let Ok(uri) = rest.parse::<Uri>()
     {
         *request.uri_mut() = uri;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_of_a_link_is_not_shown_whatever_stands_around_it() {
+        for (path, shown) in [
+            ("/connect/secret", "/connect/***"),
+            ("/connect/secret/", "/connect/***/"),
+            ("/connect/secret/again", "/connect/***/again"),
+            ("/connect//secret", "/connect//***"),
+            ("/points/connect/secret", "/points/connect/***"),
+            ("/connect/callback/secret", "/connect/callback/***"),
+        ] {
+            assert_eq!(shown_path(path), shown);
+        }
+        for path in ["/connect/callback/facebook", "/connect/tiktok/callback", "/connect/choose", "/docs"] {
+            assert_eq!(shown_path(path), path);
+        }
     }
 }
