@@ -6,7 +6,7 @@ use serde_json::Value;
 type Refusals = &'static [(u16, &'static [&'static str])];
 
 /// The operations that have some, in the order of the document.
-const REFUSALS: [(&str, Refusals); 50] = [
+const REFUSALS: [(&str, Refusals); 58] = [
     ("getActivity", &[(404, &["ACTIVITY_NOT_FOUND"])]),
     ("createActivityRule", &[(428, &["TOO_MANY_ACTIVITY_RULES"])]),
     ("deleteActivityRule", &[(404, &["ACTIVITY_RULE_NOT_FOUND"])]),
