@@ -333,6 +333,27 @@ async fn what_admin_makes_works_against_the_service() {
     assert_eq!(sandbox.run(&["verify"]), Ended::with(sound));
 }
 
+#[tokio::test]
+async fn g8_the_key_of_our_own_tokens_is_made_anew_where_it_was_deleted() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["migrate"]);
+    let site = sandbox.word(&["admin", "create-site", "Nordbrew"]);
+    let member = sandbox.word(&["admin", "create-member", "--site", &site]);
+    let token = || sandbox.word(&["admin", "create-member-token", "--site", &site, &member]);
+    let channels = "/loyalty-social-media/v1/followed-channels";
+    let before = token();
+    let service = sandbox.serve();
+    assert_eq!(service.send("GET", channels, &before, &site, None).await.0, 200);
+    drop(service);
+
+    let database = rusqlite::Connection::open(sandbox.path("followpoints.db")).unwrap();
+    assert_eq!(database.execute("DELETE FROM instance_key", []).unwrap(), 1);
+    drop(database);
+    let service = sandbox.serve();
+    assert_eq!(service.send("GET", channels, &before, &site, None).await.0, 401);
+    assert_eq!(service.send("GET", channels, &token(), &site, None).await.0, 200);
+}
+
 #[test]
 fn the_demo_plays_its_story_to_the_end() {
     let sandbox = Sandbox::new();
