@@ -104,6 +104,7 @@ async fn follow(tx: &Tx, site_id: SiteId, member: MemberId, events: &[EventRow])
         last_activity_at: Some(now),
         created_at: now,
         updated_at: now,
+        latest_id_at: now,
     };
     account::Entity::insert(account::ActiveModel::from(account)).exec_without_returning(conn).await?;
     let follow = followed_channel::Model {

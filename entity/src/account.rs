@@ -40,6 +40,9 @@ pub struct Model {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// The instant of the last id that was given when it changed: ids run ahead of the clock when much happens, and those of whoever
+    /// changes it next, on whatever node, have to be greater.
+    pub latest_id_at: Timestamp,
 }
 
 /// Relations are written as joins where they are used.

@@ -24,6 +24,7 @@ CREATE TABLE account (
     last_activity_at bigint,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
+    latest_id_at bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (site_id, id),
     FOREIGN KEY (site_id, member_id) REFERENCES member (site_id, id)
 ){clustered}

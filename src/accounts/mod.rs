@@ -145,6 +145,7 @@ pub fn new_account(tx: &Tx, site: SiteId, member: MemberId, contact: ContactId) 
         last_activity_at: None,
         created_at: tx.now(),
         updated_at: tx.now(),
+        latest_id_at: tx.now(),
     }
 }
 
@@ -166,12 +167,12 @@ pub fn insertion(tx: &Tx, accounts: &[&account::Model]) -> Write {
         .int("ledger_sequence", |account| account.ledger_sequence)
         .int_or_null("last_activity_at", |account| account.last_activity_at.map(|at| at.0))
         .same_int("created_at", tx.now().0)
-        .same_int("updated_at", tx.latest().0)
+        .same_int("updated_at", tx.now().0)
+        .same_int("latest_id_at", tx.latest_id_at().0)
         .insert("account", "")
 }
 
-/// To store what accounts have earned in `tx`, with their revision and sequences. They say of when its last id is, so that the ids of
-/// whoever changes them next are greater, on whatever node.
+/// To store what accounts have earned in `tx`, with their revision and sequences.
 #[must_use]
 pub fn points_update(tx: &Tx, accounts: &[&account::Model]) -> Write {
     Rows::new(accounts)
@@ -183,13 +184,13 @@ pub fn points_update(tx: &Tx, accounts: &[&account::Model]) -> Write {
         .int("revision", |account| account.revision)
         .int("event_sequence", |account| account.event_sequence)
         .int("ledger_sequence", |account| account.ledger_sequence)
-        .same_int("now", tx.now().0)
-        .same_int("updated_at", tx.latest().0)
+        .same_int("updated_at", tx.now().0)
+        .same_int("latest_id_at", tx.latest_id_at().0)
         .write(
             "UPDATE account SET balance = r.balance, earned = r.earned, adjusted = r.adjusted, \
              revision = r.revision, \
              event_sequence = r.event_sequence, ledger_sequence = r.ledger_sequence, \
-             last_activity_at = r.now, updated_at = r.updated_at \
+             last_activity_at = r.updated_at, updated_at = r.updated_at, latest_id_at = r.latest_id_at \
              FROM {rows} AS r WHERE account.site_id = r.site_id AND account.id = r.id",
         )
 }

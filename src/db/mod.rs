@@ -358,14 +358,16 @@ impl Tx {
         Timestamp(self.now.load(Ordering::Relaxed))
     }
 
-    /// Has what this transaction does come after `before`, at which something happened on another node that it follows: the clock there may
+    /// Has what this transaction does come after what happened `before` on another node, with ids until `latest_id_at`: the clock there may
     /// be ahead, or that transaction began later and was not made to wait. Ids are greater from here on, and the instant is not less. What is
     /// further ahead than clocks may be was told by a wrong one.
-    pub fn come_after(&self, before: Timestamp) {
-        let now = self.now().0;
-        if (now..now.saturating_add(AHEAD_MS_MAX)).contains(&before.0) {
+    pub fn come_after(&self, before: Timestamp, latest_id_at: Timestamp) {
+        let may_be = self.now().0..self.now().0.saturating_add(AHEAD_MS_MAX);
+        if may_be.contains(&before.0) {
             self.now.store(before.0, Ordering::Relaxed);
-            self.ids_from.store(before.0.saturating_add(1), Ordering::Relaxed);
+        }
+        if may_be.contains(&latest_id_at.0) {
+            self.ids_from.store(latest_id_at.0.saturating_add(1), Ordering::Relaxed);
         }
     }
 
@@ -383,9 +385,9 @@ impl Tx {
         id
     }
 
-    /// The last instant of anything in this transaction: ids may be ahead of its own. What follows it has to come after that.
+    /// The instant of the last id that was given, or of the transaction if none was. Ids may be ahead of the clock.
     #[must_use]
-    pub fn latest(&self) -> Timestamp {
+    pub fn latest_id_at(&self) -> Timestamp {
         self.now().max(Timestamp(self.ids_to.load(Ordering::Relaxed)))
     }
 

@@ -108,10 +108,11 @@ impl Batch {
         accounts.dedup();
         found.extend(lock_accounts(tx, &accounts).await?);
         // Whoever held the accounts before may have begun later, or have a clock that is ahead.
-        if let Some(last) = found.iter().map(|account| account.updated_at).max()
+        if let Some(before) = found.iter().map(|account| account.updated_at).max()
+            && let Some(latest_id_at) = found.iter().map(|account| account.latest_id_at).max()
             && tx.conn().get_database_backend() == DatabaseBackend::Postgres
         {
-            tx.come_after(last);
+            tx.come_after(before, latest_id_at);
         }
         for model in found {
             self.by_member.insert(model.member_id, model.id);

@@ -141,6 +141,7 @@ fn account(site_id: SiteId, points: i64, now: Timestamp) -> account::Model {
         last_activity_at: (points > 0).then_some(now),
         created_at: now,
         updated_at: now,
+        latest_id_at: now,
     }
 }
 
