@@ -5,12 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use entity::id::MemberId;
 use quick_cache::sync::Cache;
 use uuid::Uuid;
 
 use super::client_address::{ClientAddress, network};
 use crate::access::Caller;
 
+/// What a member may have a platform asked: so much at once, and one more in so many nanoseconds. The platform's own limits are for all
+/// members of all sites together.
+const LOOKUPS_MAX: u64 = 20;
+const LOOKUP_EVERY_NS: u64 = 180 * 1_000_000_000;
 /// Callers whose buckets are remembered.
 const BUCKETS_MAX: usize = 20_000;
 
@@ -41,6 +46,8 @@ enum Who {
     Address(IpAddr),
     /// Where tokens are described.
     Introspector(IpAddr),
+    /// A member that has a platform asked.
+    Asking(Uuid),
 }
 
 /// The buckets. Cheap to clone.
@@ -72,6 +79,11 @@ impl Limits {
         self.count(Who::Caller(who), rate)
     }
 
+    /// The same for a member whose call asks a platform.
+    pub fn check_lookup(&self, member: MemberId) -> Result<(), u32> {
+        self.bucket(Who::Asking(member.0), LOOKUP_EVERY_NS, LOOKUPS_MAX)
+    }
+
     /// The same for whoever has no token yet.
     pub fn check_address(&self, client: &ClientAddress) -> Result<(), u32> {
         self.count_address(client, Who::Address, self.0.rates.address)
@@ -87,6 +99,10 @@ impl Limits {
     }
 
     fn count(&self, who: Who, rate: Rate) -> Result<(), u32> {
+        self.bucket(who, 1_000_000_000 / u64::from(rate.per_second.max(1)), u64::from(rate.burst.max(1)))
+    }
+
+    fn bucket(&self, who: Who, step: u64, burst: u64) -> Result<(), u32> {
         let now = u64::try_from(self.0.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let bucket = match self.0.buckets.get(&who) {
             Some(bucket) => bucket,
@@ -96,13 +112,13 @@ impl Limits {
                 bucket
             }
         };
-        take(&bucket, now, rate)
+        take(&bucket, now, step, burst)
     }
 }
 
-fn take(bucket: &AtomicU64, now: u64, rate: Rate) -> Result<(), u32> {
-    let step = 1_000_000_000 / u64::from(rate.per_second.max(1));
-    let room = step * u64::from(rate.burst.max(1));
+/// One of a bucket in which there is room for `burst`, and for one more every `step` nanoseconds.
+fn take(bucket: &AtomicU64, now: u64, step: u64, burst: u64) -> Result<(), u32> {
+    let room = step * burst;
     let taken = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
         let next = full_at.max(now) + step;
         (next - now <= room).then_some(next)
@@ -120,18 +136,18 @@ mod tests {
     #[test]
     fn a_bucket_gives_its_burst_then_its_rate() {
         let bucket = AtomicU64::new(0);
-        let rate = Rate { per_second: 2, burst: 3 };
+        let take = |bucket: &AtomicU64, now| take(bucket, now, 500_000_000, 3);
         let at = |ms: u64| ms * 1_000_000;
         for _ in 0..3 {
-            assert_eq!(take(&bucket, at(1), rate), Ok(()));
+            assert_eq!(take(&bucket, at(1)), Ok(()));
         }
-        assert_eq!(take(&bucket, at(1), rate), Err(1));
-        assert_eq!(take(&bucket, at(499), rate), Err(1));
-        assert_eq!(take(&bucket, at(501), rate), Ok(()));
-        assert_eq!(take(&bucket, at(501), rate), Err(1));
+        assert_eq!(take(&bucket, at(1)), Err(1));
+        assert_eq!(take(&bucket, at(499)), Err(1));
+        assert_eq!(take(&bucket, at(501)), Ok(()));
+        assert_eq!(take(&bucket, at(501)), Err(1));
         for _ in 0..3 {
-            assert_eq!(take(&bucket, at(60_000), rate), Ok(()));
+            assert_eq!(take(&bucket, at(60_000)), Ok(()));
         }
-        assert_eq!(take(&bucket, at(60_000), rate), Err(1));
+        assert_eq!(take(&bucket, at(60_000)), Err(1));
     }
 }

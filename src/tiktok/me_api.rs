@@ -89,7 +89,8 @@ impl MyTiktokApi {
     /// Hand in a TikTok post
     ///
     /// TikTok is asked whose it is: it counts if it was made by the handle that the member claims, is not older than 30 days, and has a
-    /// tracked hashtag. What it earns shows a moment later. A post counts once, also when it is found in another way.
+    /// tracked hashtag. What it earns shows a moment later. A post counts once, also when it is found in another way. At most 20 at once
+    /// and 20 an hour, with ends of logins.
     #[oai(path = "/tiktok-posts", method = "post", operation_id = "handInTiktokPost")]
     async fn hand_in_tiktok_post(
         &self,
@@ -97,6 +98,7 @@ impl MyTiktokApi {
         body: Body<HandInTiktokPostRequest>,
     ) -> Result<Json<HandInTiktokPostResponse>, Problem> {
         let (site, member) = caller.0;
+        self.app.limits.check_lookup(member).map_err(Problem::too_many)?;
         let (post, item) = self.app.tiktok.hand_in(&self.app.intake, (site, member), &body.0.url).await?;
         Ok(Json(HandInTiktokPostResponse {
             tiktok_post: TiktokPost {
@@ -137,6 +139,7 @@ impl MyTiktokApi {
         caller: MemberCaller,
         body: Body<CompleteTiktokLoginRequest>,
     ) -> Result<Json<Empty>, Problem> {
+        self.app.limits.check_lookup(caller.0.1).map_err(Problem::too_many)?;
         self.app.tiktok.finish_login(caller.0, &body.0.state, &body.0.code).await?;
         Ok(Json(Empty {}))
     }

@@ -108,3 +108,25 @@ on_both! {
         assert!(items(app).await.is_empty());
     }
 }
+
+on_both! {
+    options: options().await,
+    async fn a_member_has_tiktok_asked_twenty_times_at_once(app: &TestApp) {
+        let site = brewery(app).await;
+        let mia = app.member(&site, "mia").await;
+        app.claim_on_tiktok(&site, &mia, "miarunsoslo").await;
+        for _ in 0..20 {
+            assert_eq!(hand_in(app, &mia, LINK).await.status.as_u16(), 200);
+        }
+        let refused = hand_in(app, &mia, LINK).await;
+        assert_eq!(refused.error(), (429, "RESOURCE_EXHAUSTED".to_owned()));
+        assert!(refused.headers.contains_key("retry-after"));
+        assert_eq!(Tiktok::of(app).asked("/oembed").len(), 20);
+        // Logins are counted with them, and other members apart.
+        let body = json!({"state": "s", "code": "c"});
+        let login = app.call("POST", "/me/v1/tiktok-login/complete").auth(&mia.token).json(&body).send().await;
+        assert_eq!(login.status.as_u16(), 429);
+        let other = app.member(&site, "other").await;
+        assert_eq!(hand_in(app, &other, LINK).await.error(), (428, "TIKTOK_HANDLE_MISSING".to_owned()));
+    }
+}
