@@ -55,19 +55,23 @@ pub(super) struct State {
     meanwhile: Option<Meanwhile>,
 }
 
-/// What was written while the database was being looked into.
+/// What was written, or changed, while the database was being looked into.
 #[derive(Default)]
 struct Meanwhile {
     written: HashSet<DeliveryId>,
     /// Orders whose first failed.
     held_up: HashSet<(SubscriptionId, Uuid)>,
+    /// Subscriptions whose queues were forgotten: they are read again.
+    forgotten: HashSet<SubscriptionId>,
 }
 
 impl Meanwhile {
     /// Whether `job` was read as it no longer is.
     fn outdates(&self, job: &Job) -> bool {
         let is_held_up = |key| self.held_up.contains(&(job.target.subscription_id, key));
-        self.written.contains(&job.lease.delivery_id) || job.order_key.is_some_and(is_held_up)
+        self.written.contains(&job.lease.delivery_id)
+            || self.forgotten.contains(&job.target.subscription_id)
+            || job.order_key.is_some_and(is_held_up)
     }
 }
 
@@ -328,6 +332,9 @@ impl State {
 
     /// Forgets what is queued for `subscription`; it is read again.
     pub(super) fn forget(&mut self, subscription: SubscriptionId) {
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile.forgotten.insert(subscription);
+        }
         if let Some(queue) = self.queues.get_mut(&subscription) {
             for job in queue.drain() {
                 self.held.remove(&job.lease.delivery_id);
