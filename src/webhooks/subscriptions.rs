@@ -175,7 +175,7 @@ pub async fn create_subscription(
         url,
         event_types: patterns(&new.event_types.unwrap_or_default())?,
         status,
-        status_reason: None,
+        status_reason: owners_reason(status),
         held_since: (status != SubscriptionStatus::Enabled).then(|| tx.now()),
         timeout_ms: new.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT),
         in_flight_max: new.in_flight_max.unwrap_or(IN_FLIGHT_DEFAULT),
@@ -275,11 +275,7 @@ pub async fn change_subscription(
         row.status = status;
         let held_since = row.held_since.unwrap_or_else(|| tx.now());
         row.held_since = (status != SubscriptionStatus::Enabled).then_some(held_since);
-        row.status_reason = match status {
-            SubscriptionStatus::Enabled => None,
-            SubscriptionStatus::Paused => Some("paused by the owner".to_owned()),
-            SubscriptionStatus::Disabled => Some("disabled by the owner".to_owned()),
-        };
+        row.status_reason = owners_reason(status);
     }
     let profile = change.retry_profile.unwrap_or(row.retry_profile);
     (row.retry_profile, row.retry_delays) = retries(profile, change.retry_delays, row.retry_delays.take())?;
@@ -312,6 +308,16 @@ pub async fn change_subscription(
     row.clone().into_active_model().reset_all().update(tx.conn()).await?;
     endpoints::changed(tx, id, row.ordering != DeliveryOrdering::Parallel).await?;
     Ok(row)
+}
+
+/// What is said of a status that the owner chose.
+fn owners_reason(status: SubscriptionStatus) -> Option<String> {
+    let reason = match status {
+        SubscriptionStatus::Enabled => return None,
+        SubscriptionStatus::Paused => "paused by the owner",
+        SubscriptionStatus::Disabled => "disabled by the owner",
+    };
+    Some(reason.to_owned())
 }
 
 /// Deletes the subscription `id` of `site`; what was still waiting for it is cancelled, and so is its replay.
