@@ -8,6 +8,7 @@ use sea_orm::{ConnAcquireErr, DbErr};
 
 use super::Db;
 use crate::gather::{Gather, GatherLimits};
+use crate::outages::Outage;
 
 const LIMITS: GatherLimits = GatherLimits { batch_max: 256, queue_max: 4_096 };
 
@@ -42,7 +43,8 @@ where
                 let mut keys: Vec<K> = asked.into_iter().flatten().collect();
                 keys.sort_unstable();
                 keys.dedup();
-                let found = read(db, keys).await.map(Arc::new).map_err(Arc::new);
+                // Everybody who asks later waits for this.
+                let found = db.in_time(read(db.clone(), keys)).await.map(Arc::new).map_err(Arc::new);
                 vec![found; calls]
             }
         }))
@@ -52,9 +54,7 @@ where
     pub async fn find(&self, keys: Vec<K>) -> Result<Arc<HashMap<K, V>>, DbErr> {
         match self.0.call(keys).await {
             Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) if !matches!(*error, DbErr::ConnectionAcquire(_)) => {
-                Err(DbErr::Custom(error.to_string()))
-            }
+            Ok(Err(error)) if Outage::of(&error).is_none() => Err(DbErr::Custom(error.to_string())),
             Ok(Err(_)) | Err(_) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
         }
     }
