@@ -180,10 +180,7 @@ impl App {
         })?;
         let metrics = Metrics::new()?;
         let signer = Signer::start(db.clone(), sealer.clone()).map_err(WorkersError::Thread)?;
-        let streams = match &config.nats {
-            Some(settings) => Some(Streams::connect(settings, outbound::trust(&config.extra_roots)?).await?),
-            None => None,
-        };
+        let streams = streams(config).await?;
         let ways = Ways {
             signer,
             headers: CustomHeaders::new(sealer.clone()),
@@ -194,8 +191,8 @@ impl App {
         let configs = SiteConfigs::default();
         let dispatcher =
             Box::pin(Dispatcher::start(db.clone(), configs.clone(), ways, metrics.clone())).await?;
-        let mut upkeep = JoinSet::new();
         let first_look = seams.first_look;
+        let mut upkeep = JoinSet::new();
         upkeep.spawn(clean_up(db.clone(), config.retention, first_look.unwrap_or(CLEAN_UP_FIRST)));
         let ground = Ground { db: &db, sealer: &sealer, client: &client, clock: &seams.clock, first_look };
         let social = Social::start(
@@ -256,6 +253,14 @@ impl App {
             tracing::warn!(%error, "the database could not be closed cleanly");
         }
     }
+}
+
+/// The operator's NATS server, if there is one.
+async fn streams(config: &Config) -> Result<Option<Streams>, StartError> {
+    Ok(match &config.nats {
+        Some(settings) => Some(Streams::connect(settings, outbound::trust(&config.extra_roots)?).await?),
+        None => None,
+    })
 }
 
 /// What everything stands on.

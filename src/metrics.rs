@@ -124,22 +124,27 @@ impl Metrics {
             )?,
             rendering: Arc::default(),
         };
-        let registry = &metrics.registry;
-        registry.register(Box::new(metrics.requests.clone()))?;
-        registry.register(Box::new(metrics.request_seconds.clone()))?;
-        registry.register(Box::new(metrics.attempts.clone()))?;
-        registry.register(Box::new(metrics.ingest.clone()))?;
-        registry.register(Box::new(metrics.delivery_seconds.clone()))?;
-        registry.register(Box::new(metrics.held.clone()))?;
-        registry.register(Box::new(metrics.in_flight.clone()))?;
-        registry.register(Box::new(metrics.oldest_due_seconds.clone()))?;
-        registry.register(Box::new(metrics.failing.clone()))?;
-        registry.register(Box::new(metrics.nats_connected.clone()))?;
-        registry.register(Box::new(metrics.nats_awaited.clone()))?;
-        registry.register(Box::new(metrics.inbox_waiting.clone()))?;
-        registry.register(Box::new(metrics.inbox_oldest_due_seconds.clone()))?;
-        registry.register(Box::new(metrics.connections.clone()))?;
+        metrics.register()?;
         Ok(metrics)
+    }
+
+    /// Has all of them rendered.
+    fn register(&self) -> Result<(), prometheus::Error> {
+        let registry = &self.registry;
+        registry.register(Box::new(self.requests.clone()))?;
+        registry.register(Box::new(self.request_seconds.clone()))?;
+        registry.register(Box::new(self.attempts.clone()))?;
+        registry.register(Box::new(self.ingest.clone()))?;
+        registry.register(Box::new(self.delivery_seconds.clone()))?;
+        registry.register(Box::new(self.held.clone()))?;
+        registry.register(Box::new(self.in_flight.clone()))?;
+        registry.register(Box::new(self.oldest_due_seconds.clone()))?;
+        registry.register(Box::new(self.failing.clone()))?;
+        registry.register(Box::new(self.nats_connected.clone()))?;
+        registry.register(Box::new(self.nats_awaited.clone()))?;
+        registry.register(Box::new(self.inbox_waiting.clone()))?;
+        registry.register(Box::new(self.inbox_oldest_due_seconds.clone()))?;
+        registry.register(Box::new(self.connections.clone()))
     }
 
     /// Counts an answered request.

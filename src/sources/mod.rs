@@ -138,7 +138,7 @@ impl Sources {
             let understood = self.understand(clear).await?;
             self.recorder.take_in(arrivals, &understood).await
         };
-        match self.db.in_time(recorded).await {
+        match self.db.in_time(Box::pin(recorded)).await {
             Ok(new) => {
                 if is_rest {
                     self.wake();
@@ -168,7 +168,7 @@ impl Sources {
             }
             done += items.len();
             let understood = self.understand(items).await?;
-            self.db.in_time(self.recorder.record(understood)).await?;
+            self.db.in_time(Box::pin(self.recorder.record(understood))).await?;
         }
     }
 

@@ -178,7 +178,7 @@ async fn known(
     let mut known = HashMap::new();
     for part in keys.chunks(CLAIM_MAX) {
         let rows = Rows::new(part)
-            .text("item_key", |key| key.as_str())
+            .text("item_key", String::as_str)
             .same_text("platform", Platform::Tiktok.as_str())
             .query(
                 db,

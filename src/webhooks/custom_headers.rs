@@ -107,8 +107,8 @@ pub fn names(stored: &[u8]) -> Vec<String> {
 
 /// The names and values of stored headers.
 fn open(sealer: &Sealer, site: SiteId, stored: &[u8]) -> Result<Vec<(String, String)>, SealError> {
-    let (_, sealed) = seal::apart(stored).ok_or(SealError::Open)?;
-    let text = sealer.open(&purpose(site), sealed)?;
+    let (_, secret) = seal::apart(stored).ok_or(SealError::Open)?;
+    let text = sealer.open(&purpose(site), secret)?;
     serde_json::from_slice(&text).map_err(|_| SealError::Open)
 }
 

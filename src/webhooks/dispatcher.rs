@@ -237,7 +237,7 @@ impl Dispatcher {
     pub async fn drain(&self) -> Result<(), DbErr> {
         loop {
             self.settle().await;
-            if !self.look().await? && self.lock().held.is_empty() {
+            if !Box::pin(self.look()).await? && self.lock().held.is_empty() {
                 return Ok(());
             }
         }

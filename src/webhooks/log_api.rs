@@ -112,10 +112,10 @@ struct WebhookDelivery {
 }
 
 impl WebhookDelivery {
-    fn new(row: delivery::Model, details: Details) -> Self {
+    fn new(row: &delivery::Model, details: Details) -> Self {
         Self {
-            next_attempt_date: details.next_attempt_at(&row).map(Timestamp::to_rfc3339),
-            held: details.is_held(&row).then_some(true),
+            next_attempt_date: details.next_attempt_at(row).map(Timestamp::to_rfc3339),
+            held: details.is_held(row).then_some(true),
             id: row.id.0,
             subscription_id: row.subscription_id.0,
             event_id: row.event_id.0,
@@ -257,7 +257,7 @@ impl DeliveryResponse {
     pub(super) async fn new(db: &Db, row: delivery::Model) -> Result<Self, Problem> {
         let mut details = log::details(db.read(), std::slice::from_ref(&row)).await?;
         let details = details.remove(&row.id).unwrap_or_default();
-        Ok(Self { webhook_delivery: WebhookDelivery::new(row, details) })
+        Ok(Self { webhook_delivery: WebhookDelivery::new(&row, details) })
     }
 }
 
@@ -448,7 +448,7 @@ impl WebhookLogApi {
         let mut details = log::details(self.app.db.read(), &rows).await?;
         let shown = |row: delivery::Model| {
             let details = details.remove(&row.id).unwrap_or_default();
-            WebhookDelivery::new(row, details)
+            WebhookDelivery::new(&row, details)
         };
         Ok(rows.into_iter().map(shown).collect())
     }
