@@ -230,14 +230,14 @@ on_both! {
         let awarded = done("MENTIONED_YOU_SOCIAL", "AWARDED", 25, &member);
         let unmatched = ("MENTIONED_YOU_SOCIAL".to_owned(), "UNMATCHED".to_owned(), 0, None);
         assert_eq!(stage.activities().await, [awarded.clone(), unmatched, awarded]);
-        let state = async |item: &item::Model| {
+        let fate = async |item: &item::Model| {
             let item = stage.find_item(item.id).await;
             (item.status.as_str(), item.reason)
         };
         let late = || Some("it was posted before the member claimed the handle".to_owned());
-        assert_eq!(state(&waiting).await, ("DONE", None));
-        assert_eq!(state(&early).await, ("PARKED", late()));
-        assert_eq!(state(&in_time).await, ("DONE", None));
+        assert_eq!(fate(&waiting).await, ("DONE", None));
+        assert_eq!(fate(&early).await, ("PARKED", late()));
+        assert_eq!(fate(&in_time).await, ("DONE", None));
         assert!(!stage.attributes(&member).await.is_empty());
 
         let code = stage.code(&member).await;
@@ -245,7 +245,7 @@ on_both! {
         let parked = stage.find_item(early.id).await;
         assert_eq!(parked.due_at, app.app.db.now(), "somebody has proven the handle");
         stage.again(&parked, post("p2", 0)).await;
-        assert_eq!(state(&early).await, ("DONE", late()));
+        assert_eq!(fate(&early).await, ("DONE", late()));
         assert_eq!(stage.balance(&member).await, 50);
         assert_eq!(stage.balance(&member).await, 50);
     }

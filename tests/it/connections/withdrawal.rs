@@ -239,7 +239,7 @@ on_both_databases! {
         let app = app.restart_at_work().await;
         until("it is carried out", async || {
             let page = Browser::new(&app).get(&path).await;
-            page.text.contains("was carried out at").then_some(())
+            page.text.contains("was carried out on").then_some(())
         })
         .await;
         app.app.stop().await;

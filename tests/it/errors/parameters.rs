@@ -270,7 +270,6 @@ on_both! {
             ("GET", "/loyalty-programs/v1/program"),
             ("GET", followed.as_str()),
             ("GET", "/admin/v1/members"),
-            ("GET", "/metrics"),
             ("POST", "/loyalty-programs/v1/program/pause"),
         ] {
             let answer = app

@@ -216,20 +216,3 @@ async fn g2_g3_a_node_whose_connections_are_cut_loses_nothing_and_the_others_go_
     scene.call_all();
     scene.ends_well().await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn g2_g3_a_node_whose_connections_are_forgotten_opens_others_and_stops_when_it_is_asked() {
-    let Some(database) = TestDatabase::new(Backend::Postgres).await else { return };
-    let installation = Installation::new(database);
-    let relay = Relay::to(&installation.database.url).await;
-    let process = installation.serve_through(&relay.url, 0).await;
-    let (drive, all, some) = set_up(&process).await;
-    drive.wait_for(60).await;
-    drive.shop.may_fail(true);
-    relay.forget();
-    drive.wait_for(drive.count() + 60).await;
-    drive.stop().await;
-    check_everything(&installation, &drive, [&all, &some]).await;
-    relay.forget();
-    assert!(process.terminate().await.success());
-}

@@ -248,7 +248,11 @@ fn new_item(account: &str, kind: &str, person: Option<&str>, at: i64, payload: &
     NewItem {
         platform: Platform::Instagram,
         account: account.to_owned(),
-        key: format!("{kind}:{id}"),
+        key: match kind {
+            "message_unsend" => format!("unsend:{id}"),
+            "message_edit" => format!("edit:{id}:{at}"),
+            kind => format!("{kind}:{id}"),
+        },
         kind: kind.to_owned(),
         person: person.map(str::to_owned),
         handle: None,

@@ -171,7 +171,8 @@ on_both_databases! {
         app.clock.advance_ms(30 * WEEK_MS);
         let tx = app.app.db.write().await.unwrap();
         let held = delivery(&tx, &site, &subscription, DeliveryStatus::Pending);
-        let held = delivery::Model { created_at: tx.now().plus_ms(-30 * 24 * HOUR_MS), ..held };
+        let ago = tx.now().plus_ms(-30 * 24 * HOUR_MS);
+        let held = delivery::Model { created_at: ago, next_attempt_at: ago, ..held };
         insert(&tx, [held]).await;
         tx.commit().await.unwrap();
         // Of 80, 60 and 36 hours.

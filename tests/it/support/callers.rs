@@ -346,6 +346,23 @@ impl Everything {
                 "type": "X", "enabled": true, "id": "nordbrew", "url": "https://x.com/nordbrew", "points": 50,
                 "unfollowPolicy": "REVERSE", "reverseWithinDays": 14, "claimedHandleEarns": false,
             }]}})),
+            "createAccount" => sending(json!({"contactId": self.member.contact_id})),
+            "updateLoyaltyProgram" => sending(json!({"loyaltyProgram": {
+                "name": "Loyalty program", "pointDefinition": {"customName": "Hops"},
+            }})),
+            "createFollowedChannel" => sending(json!({"followedChannel": {
+                "channel": "FACEBOOK", "accountId": self.account_id,
+            }})),
+            "createToken" | "createAccessToken" => {
+                sending(json!({"grantType": "anonymous", "clientId": self.front_end}))
+            }
+            "getTokenInfo" => sending(json!({"token": self.member.token})),
+            other => self.sample_of_webhooks(other),
+        }
+    }
+
+    fn sample_of_webhooks(&self, operation: &str) -> Sample {
+        match operation {
             "createWebhookSubscription" => sending(json!({"webhookSubscription": {
                 "appId": self.app.id, "eventTypes": [ALL_EVENTS[1]], "url": self.receiver.url,
                 "timeoutMs": 1000, "maxInFlight": 4, "status": "ENABLED",
@@ -372,17 +389,6 @@ impl Everything {
             "rotateWebhookSubscriptionSecret" => {
                 Sample { body: Some(json!({"overlapSeconds": 0})), ..about(&self.subscription_id) }
             }
-            "createAccount" => sending(json!({"contactId": self.member.contact_id})),
-            "updateLoyaltyProgram" => sending(json!({"loyaltyProgram": {
-                "name": "Loyalty program", "pointDefinition": {"customName": "Hops"},
-            }})),
-            "createFollowedChannel" => sending(json!({"followedChannel": {
-                "channel": "FACEBOOK", "accountId": self.account_id,
-            }})),
-            "createToken" | "createAccessToken" => {
-                sending(json!({"grantType": "anonymous", "clientId": self.front_end}))
-            }
-            "getTokenInfo" => sending(json!({"token": self.member.token})),
             other => self.sample_of_social(other),
         }
     }

@@ -90,7 +90,7 @@ on_both! {
         let path = format!("{SUBSCRIPTIONS}/{id}");
         let refused = app.call("PATCH", &path).key(ADMIN_KEY, &site.id).json(&body).send().await;
         let violation = ("webhookSubscription.customHeaders[1].value".to_owned(), "REQUIRED_FIELD".to_owned());
-        assert_eq!(refused.violations(), [violation.clone()]);
+        assert_eq!(refused.violations(), std::slice::from_ref(&violation));
         assert_eq!(refused.json()["message"], format!("{} must not be empty", violation.0));
         let mut new = unknown;
         new["appId"] = json!(installed.id);

@@ -109,8 +109,8 @@ on_both! {
         assert_eq!(read.as_object_mut().unwrap().remove("attempts"), Some(json!([])));
         assert_eq!(read, expected);
         let line = |next: &str, is_held: &str| {
-            let head = [of("id"), of("subscriptionId"), of("eventId"), FOLLOWED.to_owned()].join(",");
-            format!("{head},PENDING,0,{},{next},,,,{is_held}", of("createdDate"))
+            let begins = [of("id"), of("subscriptionId"), of("eventId"), FOLLOWED.to_owned()].join(",");
+            format!("{begins},PENDING,0,{},{next},,,,{is_held}", of("createdDate"))
         };
         assert_eq!(export().await.lines().nth(1), Some(line("", "true").as_str()));
 

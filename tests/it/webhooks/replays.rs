@@ -330,7 +330,7 @@ on_both! {
         let (site, id, _, started) = held_up(app).await;
         let path = format!("{REPLAYS}/{}/cancel", text(&started["id"]));
         app.call("POST", &path).key(ADMIN_KEY, &site.id).ok().await;
-        let since = json!({"since": BEGINNING});
+        let since = json!({"since": BEGINNING, "scope": "ALL"});
         let answers = join_all((0..8).map(|_| ask(app, &site, &id, &since))).await;
         let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
         statuses.sort_unstable();

@@ -125,7 +125,7 @@ fn events(tx: &Tx, site: SiteId, account: Option<AccountId>, count: u64) -> Vec<
         site_id: site,
         id: EventId(tx.new_id()),
         event_type: ALL_EVENTS[0].to_owned(),
-        entity_id: tx.new_id(),
+        entity_id: account.map_or_else(|| tx.new_id(), |account| account.0),
         account_id: account,
         sequence: 1,
         data: "{}".to_owned(),
