@@ -247,6 +247,5 @@ on_both! {
         stage.again(&parked, post("p2", 0)).await;
         assert_eq!(fate(&early).await, ("DONE", late()));
         assert_eq!(stage.balance(&member).await, 50);
-        assert_eq!(stage.balance(&member).await, 50);
     }
 }
