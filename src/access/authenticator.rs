@@ -107,7 +107,7 @@ impl Authenticator {
             return Ok(known.caller);
         }
         // Boxed, for it is large and rare: without it every request would carry its room along.
-        let (caller, until) = Box::pin(self.recognise(secret, site, now)).await?;
+        let (caller, until) = self.0.db.in_time(Box::pin(self.recognise(secret, site, now))).await?;
         let caller = Arc::new(caller);
         self.0.known.insert(key, Known { caller: Arc::clone(&caller), until, epoch });
         Ok(caller)

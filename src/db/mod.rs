@@ -45,8 +45,9 @@ const SQLITE_STATEMENTS: usize = 24;
 const SQLITE_ROWS_AHEAD: usize = 64;
 /// Connections to PostgreSQL per node.
 const POSTGRES_CONNECTIONS: u32 = 16;
-/// After how much rest a connection is tested before it is used.
-const IDLE_UNTIL_TESTED: Duration = Duration::from_secs(1);
+/// Connections to PostgreSQL that a worker may open beyond what it uses at once: one that falls silent just as it is given back keeps
+/// its place until the system gives it up, which takes a quarter of an hour.
+const WORKER_SPARE: u32 = 2;
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a transaction on PostgreSQL may do nothing before the server ends it, in milliseconds: its node sleeps or has lost
@@ -165,14 +166,14 @@ impl Db {
         }
     }
 
-    /// The same database for a worker that uses so many `connections` at once. On PostgreSQL it gets connections of its own,
-    /// opened and watched by the runtime that uses them; SQLite has but one writer.
+    /// The same database for a worker that uses so many `connections` at once. On PostgreSQL it gets connections of its own, with some to
+    /// spare, opened and watched by the runtime that uses them; SQLite has but one writer.
     pub async fn for_worker(&self, connections: u32) -> Result<Self, OpenError> {
         if self.backend() == DatabaseBackend::Sqlite {
             return Ok(self.clone());
         }
         let suspicion = Suspicion::default();
-        let mut options = postgres_options(&self.url, connections, &suspicion);
+        let mut options = postgres_options(&self.url, connections + WORKER_SPARE, &suspicion);
         options.min_connections(0).connect_lazy(true);
         let own = Database::connect(options).await.map_err(OpenError::Unreachable)?;
         self.of_workers.lock().unwrap_or_else(PoisonError::into_inner).push(own.clone());
@@ -466,8 +467,7 @@ async fn connect_to_server(url: &str, options: ConnectOptions) -> Result<Databas
 fn postgres_options(url: &str, connections: u32, suspicion: &Suspicion) -> ConnectOptions {
     let mut options = options(url, connections);
     suspicion.watch(&mut options);
-    // One that was cut while nobody used it must not cost a request.
-    options.test_before_acquire_if_idle_for(IDLE_UNTIL_TESTED).map_sqlx_postgres_opts(|postgres| {
+    options.map_sqlx_postgres_opts(|postgres| {
         postgres.options([("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MS)])
     });
     options

@@ -277,15 +277,11 @@ impl<E: Endpoint + 'static> EdgeEndpoint<E> {
         let result = if has_nul && !WITHOUT_PARAMETERS.contains(&path.as_str()) {
             Err(refuse(Problem::invalid("query", "FORMAT", "must not contain the character NUL")))
         } else {
-            // Dropped after the database was told, so that what the call used of it is looked at.
-            let mut call = pin!(AssertUnwindSafe(self.inner.call(request)).catch_unwind());
-            match tokio::time::timeout(self.app.request_timeout, call.as_mut()).await {
-                Ok(Ok(result)) => result.map(poem::IntoResponse::into_response),
-                Ok(Err(_)) => Err(refuse(Problem::internal(std::io::Error::other("the handler panicked")))),
-                Err(_) => {
-                    self.app.db.suspect();
-                    Err(refuse(Problem::timed_out()))
-                }
+            let call = pin!(AssertUnwindSafe(self.inner.call(request)).catch_unwind());
+            match self.app.db.within(self.app.request_timeout, call).await {
+                Some(Ok(result)) => result.map(poem::IntoResponse::into_response),
+                Some(Err(_)) => Err(refuse(Problem::internal(std::io::Error::other("the handler panicked")))),
+                None => Err(refuse(Problem::timed_out())),
             }
         };
         let (mut response, operation, cause) = match result {
