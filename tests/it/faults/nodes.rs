@@ -216,3 +216,23 @@ async fn g2_g3_a_node_whose_connections_are_cut_loses_nothing_and_the_others_go_
     scene.call_all();
     scene.ends_well().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g2_g3_a_node_whose_connections_are_forgotten_loses_nothing_and_goes_on_with_others() {
+    let Some(database) = TestDatabase::new(Backend::Postgres).await else { return };
+    let installation = Installation::new(database);
+    let database = connect(&installation.database.url).await;
+    let node = join(&installation, &database, 0).await;
+    let (drive, all, some) = set_up(&node.process).await;
+    drive.shop.may_fail(true);
+    for _ in 0..2 {
+        drive.wait_for(drive.count() + 60).await;
+        node.relay.forget();
+    }
+    drive.wait_for(drive.count() + 60).await;
+    drive.stop().await;
+    check_everything(&installation, &drive, [&all, &some]).await;
+    check_attempts(&database).await;
+    node.relay.forget();
+    assert!(node.process.terminate().await.success());
+}

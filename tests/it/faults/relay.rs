@@ -1,5 +1,5 @@
-//! A relay on loopback between a node and its database, which freezes like a network that loses every packet, or is
-//! cut like one whose router answers for nobody.
+//! A relay on loopback between a node and its database, which freezes like a network that loses every packet, is cut like
+//! one whose router answers for nobody, or forgets the connections it carries, as whatever translates addresses may.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -22,6 +22,8 @@ pub struct Relay {
     /// The database's URL on this way.
     pub url: String,
     line: watch::Sender<Line>,
+    /// How often it has forgotten.
+    forgotten: watch::Sender<u64>,
 }
 
 impl Relay {
@@ -32,13 +34,19 @@ impl Relay {
         let target = format!("{}:{}", through.host_str().unwrap(), through.port().unwrap());
         through.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
         let line = watch::Sender::new(Line::Open);
-        let seen = line.subscribe();
+        let forgotten = watch::Sender::new(0);
+        let (seen, news) = (line.subscribe(), forgotten.subscribe());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(carry(stream, target.clone(), seen.clone()));
+                tokio::spawn(carry(stream, target.clone(), seen.clone(), news.clone()));
             }
         });
-        Self { url: through.into(), line }
+        Self { url: through.into(), line, forgotten }
+    }
+
+    /// Connections of now stay, and nothing passes on them ever again; new ones are carried.
+    pub fn forget(&self) {
+        self.forgotten.send_modify(|times| *times += 1);
     }
 
     pub fn set(&self, line: Line) {
@@ -46,21 +54,33 @@ impl Relay {
     }
 }
 
-async fn carry(near: TcpStream, target: String, mut line: watch::Receiver<Line>) {
+async fn carry(
+    near: TcpStream,
+    target: String,
+    mut line: watch::Receiver<Line>,
+    mut forgotten: watch::Receiver<u64>,
+) {
+    forgotten.mark_unchanged();
     if *line.borrow() == Line::Cut {
         return;
     }
     let _ = line.wait_for(|line| *line == Line::Open).await;
     let Ok(far) = TcpStream::connect(target).await else { return };
-    let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
-    let (there, back) = (pass(from_near, to_far, line.clone()), pass(from_far, to_near, line.clone()));
-    tokio::select! {
-        _ = async { tokio::join!(there, back) } => {}
-        _ = line.wait_for(|line| *line == Line::Cut) => {}
+    let ((mut from_near, mut to_near), (mut from_far, mut to_far)) = (near.into_split(), far.into_split());
+    let there = pass(&mut from_near, &mut to_far, line.clone());
+    let back = pass(&mut from_far, &mut to_near, line.clone());
+    let is_forgotten = tokio::select! {
+        _ = async { tokio::join!(there, back) } => false,
+        _ = line.wait_for(|line| *line == Line::Cut) => false,
+        Ok(()) = forgotten.changed() => true,
+    };
+    if is_forgotten {
+        // Both ends stay open, and nobody carries between them, until the relay is gone.
+        while forgotten.changed().await.is_ok() {}
     }
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch::Receiver<Line>) {
+async fn pass(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, mut line: watch::Receiver<Line>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count) = from.read(&mut buffer).await
         && count > 0
