@@ -3,9 +3,9 @@
 use entity::id::{AccountId, SiteId};
 use poem::Request;
 use poem_openapi::param::{Header, Query};
-use poem_openapi::payload::Json;
 use poem_openapi::types::ToJSON as _;
 use poem_openapi::{Object, OpenApi};
+use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -18,6 +18,7 @@ use crate::http::auth::{FollowerCaller, OnSite, SiteCaller};
 use crate::http::body::{BODY_BYTES_MAX, Raw};
 use crate::http::problem::{Problem, Violation};
 use crate::http::wire::{ChannelName, FollowedChannel};
+use crate::http::written::Written;
 
 /// The header that makes a repeat of a call the same call.
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -80,14 +81,16 @@ impl poem_openapi::types::Example for FollowedChannelInput {
     }
 }
 
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 struct CreateFollowedChannelResponse {
     followed_channel: FollowedChannel,
 }
 
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 struct ListFollowedChannelsResponse {
     /// Newest first; at most one per channel.
     #[oai(validator(max_items = 5))]
@@ -107,7 +110,7 @@ impl FollowsApi {
         /// The account, for apps and API keys.
         #[oai(name = "accountId")]
         account_id: Query<Option<String>>,
-    ) -> Result<Json<ListFollowedChannelsResponse>, Problem> {
+    ) -> Result<Written<ListFollowedChannelsResponse>, Problem> {
         let rows = match *caller.0 {
             Caller::Visitor { .. } => Vec::new(),
             Caller::Member { site, member } => self.app.follows.list(site, Subject::Member(member)).await?,
@@ -118,7 +121,7 @@ impl FollowsApi {
             }
         };
         let followed_channels = rows.into_iter().map(FollowedChannel::from).collect();
-        Ok(Json(ListFollowedChannelsResponse { followed_channels }))
+        Ok(Written(ListFollowedChannelsResponse { followed_channels }))
     }
 
     /// Follow a channel
@@ -134,7 +137,7 @@ impl FollowsApi {
         idempotency_key: Header<Option<String>>,
         request: &Request,
         body: CreateBody,
-    ) -> Result<Json<CreateFollowedChannelResponse>, Problem> {
+    ) -> Result<Written<CreateFollowedChannelResponse>, Problem> {
         let (OnSite { site, identity }, member) = caller.0;
         let (subject, channel) = match member {
             Some(member) => {
@@ -153,7 +156,7 @@ impl FollowsApi {
             proof: Proof::DECLARED,
         };
         let row = self.app.follows.create(follow).await?;
-        Ok(Json(CreateFollowedChannelResponse { followed_channel: row.into() }))
+        Ok(Written(CreateFollowedChannelResponse { followed_channel: row.into() }))
     }
 }
 
@@ -229,5 +232,36 @@ impl From<FollowError> for Problem {
             FollowError::Store(cause) => Self::from(cause),
             FollowError::Encode(cause) => Self::internal(cause),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::to_value;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_the_document_says() {
+        for channel in [
+            ChannelName::Facebook,
+            ChannelName::Instagram,
+            ChannelName::Linkedin,
+            ChannelName::X,
+            ChannelName::Tiktok,
+        ] {
+            let followed_channel = || FollowedChannel {
+                id: Uuid::from_u128(1),
+                account_id: Uuid::from_u128(2),
+                channel,
+                created_date: "2024-08-01T11:51:41.431Z".to_owned(),
+            };
+            let made = CreateFollowedChannelResponse { followed_channel: followed_channel() };
+            assert_eq!(to_value(&made).ok(), made.to_json());
+            let listed = ListFollowedChannelsResponse { followed_channels: vec![followed_channel()] };
+            assert_eq!(to_value(&listed).ok(), listed.to_json());
+        }
+        let nothing = ListFollowedChannelsResponse { followed_channels: Vec::new() };
+        assert_eq!(to_value(&nothing).ok(), nothing.to_json());
     }
 }

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use entity::followed_channel;
-use entity::id::{AccountId, ItemId, MemberId, SiteId};
+use entity::id::{AccountId, FollowedChannelId, ItemId, MemberId, SiteId, Timestamp};
 use entity::kinds::{Channel, Evidence, FollowSource, ProgramStatus};
 use quick_cache::sync::Cache;
 use sea_orm::{DbErr, QueryResult};
@@ -132,8 +132,41 @@ pub enum WorkersError {
 /// The outcome of one follow.
 pub type FollowResult = Result<followed_channel::Model, FollowError>;
 
+/// What a list tells of a followed channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// Its id.
+    pub id: FollowedChannelId,
+    /// Whose follow it is.
+    pub account_id: AccountId,
+    /// What is followed.
+    pub channel: Channel,
+    /// Who told us.
+    pub source: FollowSource,
+    /// How well it is proven.
+    pub evidence: Evidence,
+    /// When the evidence was seen.
+    pub evidence_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl From<followed_channel::Model> for Followed {
+    fn from(row: followed_channel::Model) -> Self {
+        Self {
+            id: row.id,
+            account_id: row.account_id,
+            channel: row.channel,
+            source: row.source,
+            evidence: row.evidence,
+            evidence_at: row.evidence_at,
+            created_at: row.created_at,
+        }
+    }
+}
+
 /// What one account follows, newest first; `None` where the account does not exist.
-type ListResult = Result<Option<Vec<followed_channel::Model>>, FollowError>;
+type ListResult = Result<Option<Vec<Followed>>, FollowError>;
 
 /// The gathered operations of this feature. Cheap to clone.
 #[derive(Clone)]
@@ -180,8 +213,8 @@ impl Follows {
             result = self.creates.call(follow).await?;
         }
         match &result {
-            Ok(row) => self.remember(site, shortcut, row),
-            Err(FollowError::AlreadyFollowed(row)) => self.remember(site, shortcut, row),
+            Ok(row) => self.remember(site, shortcut, row.account_id),
+            Err(FollowError::AlreadyFollowed(row)) => self.remember(site, shortcut, row.account_id),
             Err(_) => {}
         }
         result
@@ -189,16 +222,12 @@ impl Follows {
 
     /// What the subject follows, newest first. A member without an account follows nothing; an unknown account is
     /// [`FollowError::AccountNotFound`].
-    pub async fn list(
-        &self,
-        site: SiteId,
-        subject: Subject,
-    ) -> Result<Vec<followed_channel::Model>, FollowError> {
+    pub async fn list(&self, site: SiteId, subject: Subject) -> Result<Vec<Followed>, FollowError> {
         let shortcut = self.shortcut(site, subject);
         match (self.lists.call((site, shortcut)).await??, subject) {
             (Some(channels), _) => {
-                if let Some(row) = channels.first() {
-                    self.remember(site, shortcut, row);
+                if let Some(first) = channels.first() {
+                    self.remember(site, shortcut, first.account_id);
                 }
                 Ok(channels)
             }
@@ -215,9 +244,9 @@ impl Follows {
         }
     }
 
-    fn remember(&self, site: SiteId, subject: Subject, row: &followed_channel::Model) {
+    fn remember(&self, site: SiteId, subject: Subject, account: AccountId) {
         if let Subject::Member(member) = subject {
-            self.accounts.insert((site, member), row.account_id);
+            self.accounts.insert((site, member), account);
         }
     }
 
@@ -231,9 +260,6 @@ impl Follows {
 /// The columns of a followed channel `f`, from which [`read_follow`] makes one when they come first.
 const FOLLOW: &str = "f.id, f.site_id, f.account_id, f.channel, f.source, f.evidence, f.idempotency_key, f.created_at, \
      f.evidence_item, f.evidence_at";
-
-/// How many columns that are.
-const FOLLOW_WIDTH: usize = 10;
 
 /// The followed channel in `row`, or `None` where an outer join found none. By position: finding ten names in every row
 /// costs more than reading them.

@@ -13,6 +13,7 @@ pub mod problem;
 mod reader;
 mod refusals;
 pub mod wire;
+pub mod written;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;

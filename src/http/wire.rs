@@ -4,13 +4,16 @@ use entity::id::Timestamp;
 use entity::{account, followed_channel, kinds};
 use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{Enum, Object};
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::change::Change;
+use crate::follows::Followed;
 
 /// A social channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
 #[oai(remote = "kinds::Channel", rename = "Channel")]
+#[serde(rename_all = "UPPERCASE")]
 pub enum ChannelName {
     /// Facebook.
     #[oai(rename = "FACEBOOK")]
@@ -80,8 +83,9 @@ pub enum EvidenceName {
 }
 
 /// A followed channel (`wix.loyalty.socialmedia.v1.followed_channel`).
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct FollowedChannel {
     /// Its id.
     #[oai(read_only)]
@@ -95,14 +99,20 @@ pub struct FollowedChannel {
     pub created_date: String,
 }
 
-impl From<followed_channel::Model> for FollowedChannel {
-    fn from(row: followed_channel::Model) -> Self {
+impl From<Followed> for FollowedChannel {
+    fn from(row: Followed) -> Self {
         Self {
             id: row.id.0,
             account_id: row.account_id.0,
             channel: row.channel.into(),
             created_date: row.created_at.to_rfc3339(),
         }
+    }
+}
+
+impl From<followed_channel::Model> for FollowedChannel {
+    fn from(row: followed_channel::Model) -> Self {
+        Followed::from(row).into()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The member's own: profile, link codes, and the site's channels as the member sees them.
 
 use entity::id::Timestamp;
-use entity::{followed_channel, kinds};
+use entity::kinds;
 use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi};
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use super::api::{ClaimedHandle, ProfileResponse, UpdateProfileRequest};
 use super::link_codes::{self, LinkCodeError};
 use super::widget::{self, ChannelState, Way};
 use crate::app::App;
-use crate::follows::Subject;
+use crate::follows::{Followed, Subject};
 use crate::http::Tag;
 use crate::http::auth::MemberCaller;
 use crate::http::body::Body;
@@ -96,8 +96,8 @@ struct MyFollow {
     evidence_date: Option<String>,
 }
 
-impl From<followed_channel::Model> for MyFollow {
-    fn from(row: followed_channel::Model) -> Self {
+impl From<Followed> for MyFollow {
+    fn from(row: Followed) -> Self {
         Self {
             id: row.id.0,
             created_date: row.created_at.to_rfc3339(),

@@ -2,13 +2,14 @@
 
 use entity::id::{MemberId, SiteId, Timestamp};
 use entity::kinds::{Channel, Platform, ProgramStatus};
-use entity::{connection, followed_channel, member_handle, site_channel};
+use entity::{connection, member_handle, site_channel};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder as _, QuerySelect as _,
 };
 
 use super::{handles, platform_of};
 use crate::channels;
+use crate::follows::Followed;
 use crate::programs;
 
 /// Connections of a site that are looked at for the brand's handle.
@@ -29,7 +30,7 @@ pub struct ChannelState {
     /// The owner's settings.
     pub settings: site_channel::Model,
     /// The member's follow, if there is one.
-    pub follow: Option<followed_channel::Model>,
+    pub follow: Option<Followed>,
     /// The handle that the member claims there, if any.
     pub handle: Option<member_handle::Model>,
     /// How it can be followed now, the best proven way first.
@@ -51,7 +52,7 @@ pub async fn offer(
     db: &impl ConnectionTrait,
     site: SiteId,
     member: MemberId,
-    follows: &[followed_channel::Model],
+    follows: &[Followed],
 ) -> Result<Offer, DbErr> {
     let program = programs::find_program(db, site).await?.map_or(ProgramStatus::Draft, |row| row.status);
     let settings = channels::read_settings(db, site).await?.map(|(_, channels)| channels).unwrap_or_default();
