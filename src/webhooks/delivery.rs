@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use entity::id::{DeliveryId, EventId, SiteId, SubscriptionId, Timestamp};
-use entity::kinds::{DeliveryStatus, SubscriptionStatus};
+use entity::kinds::DeliveryStatus;
 use entity::{delivery, endpoint, event, subscription};
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect as _, QueryTrait as _};
 
@@ -331,10 +331,10 @@ pub async fn expire_held(db: &Db) -> Result<usize, DbErr> {
 
 async fn expire_some(tx: &Tx) -> Result<usize, DbErr> {
     let since = tx.now().plus_ms(-HELD_MS_MAX);
+    // Absent while it is enabled.
     let not_enabled = subscription::Entity::find()
         .select_only()
         .column(subscription::Column::Id)
-        .filter(subscription::Column::Status.ne(SubscriptionStatus::Enabled))
         .filter(subscription::Column::HeldSince.lte(since));
     let held: Vec<(SiteId, DeliveryId)> = delivery::Entity::find()
         .select_only()
