@@ -8,13 +8,16 @@ mod leases;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use entity::id::Timestamp;
 use followpoints::app::{App, Seams};
 use followpoints::clock::ManualClock;
-use followpoints::ids::RandomIds;
+use followpoints::ids::{IdGenerator, RandomIds};
 use followpoints::points::verify::{self, Report};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
+use crate::recovery::drive::CHANNELS;
 use crate::support::client::Client;
 use crate::support::process::LOOK;
 use crate::support::receiver::{Gate, Receiver, Reply};
@@ -105,6 +108,84 @@ async fn g1_two_hundred_follows_of_one_channel_through_two_nodes_make_one_award(
     assert_eq!(types, [ALL_EVENTS[2], ALL_EVENTS[3], ALL_EVENTS[0], ALL_EVENTS[1]]);
     let ledger = verify::verify(first.app.db.read(), |_| {}).await.unwrap();
     assert_eq!(ledger, Report { accounts: 1, entries: 1, faults: Vec::new() });
+    second.stop_with(&first).await;
+}
+
+/// Ids that run ahead of the clock, as those of a node do that makes thousands in a millisecond.
+struct Hasty(RandomIds);
+
+impl IdGenerator for Hasty {
+    fn next_id(&self, at: Timestamp) -> Uuid {
+        self.0.next_id(at.plus_ms(5))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g3_what_two_nodes_do_to_one_account_by_turns_has_ids_in_that_order() {
+    let Some(database) = TestDatabase::new(Backend::Postgres).await else { return };
+    let first = TestApp::start(database, Options::default()).await;
+    let seams = Seams { ids: Arc::new(Hasty(RandomIds::default())), ..first.seams.clone() };
+    let app = App::start(&first.config, seams).await.unwrap();
+    let hasty = Second { client: Client::new(&app), app };
+    let site = first.site().await;
+    let member = first.member(&site, "u-1").await;
+    let body = json!({"socialMediaSettings": {"channels": CHANNELS.map(
+        |channel| json!({"type": channel, "enabled": true, "id": "nordbrew", "points": 50}),
+    )}});
+    let settings = first.call("PATCH", "/admin/v1/social-media-settings").key(ADMIN_KEY, &site.id);
+    settings.json(&body).ok().await;
+
+    let mut follows = Vec::new();
+    for (turn, channel) in CHANNELS.into_iter().enumerate() {
+        let call = if turn % 2 == 0 { hasty.client.call("POST", PATH) } else { first.call("POST", PATH) };
+        let made = call.auth(&member.token).json(&wish(channel)).ok().await;
+        follows.push(text(&made["followedChannel"]["id"]));
+    }
+
+    let mut sorted = follows.clone();
+    sorted.sort();
+    assert_eq!(sorted, follows, "the follows");
+    let events = first.admin_list(&site, "/admin/v1/events?limit=100", "events").await;
+    let told: Vec<_> = events
+        .iter()
+        .rev()
+        .filter(|event| event["eventType"] == ALL_EVENTS[0])
+        .map(|event| text(&event["entityId"]))
+        .collect();
+    assert_eq!(told, follows, "their events, which are listed by id");
+    hasty.stop_with(&first).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g3_what_is_cancelled_through_any_node_is_not_sent_by_the_one_that_has_it_in_memory() {
+    let Some((first, second)) = two_nodes().await else { return };
+    let site = first.site().await;
+    let installed = first.installed_app(&site).await;
+    for is_second in [true, false] {
+        let (receiver, gate) = (Receiver::start().await, Gate::closed());
+        receiver.answer([Reply::status(200).behind(&gate)]);
+        let subscription = one_at_a_time(&first, &site, &installed, &receiver).await;
+        for number in 0..3 {
+            let member = first.member(&site, &format!("u-{is_second}-{number}")).await;
+            first.call("POST", PATH).auth(&member.token).json(&wish("X")).ok().await;
+        }
+        receiver.wait_for(1).await;
+
+        let query = format!("subscriptionId={subscription}");
+        let path = format!("{DELIVERIES}/{}/cancel", text(&deliveries(&first, &site, &query).await[0]["id"]));
+        let call = if is_second { second.client.call("POST", &path) } else { first.call("POST", &path) };
+        call.key(ADMIN_KEY, &site.id).ok().await;
+        gate.open();
+        second.drain_with(&first).await;
+
+        let rows = deliveries(&first, &site, &query).await;
+        let states: Vec<_> = rows.iter().map(|row| text(&row["status"])).collect();
+        assert_eq!(states, ["CANCELLED", "DELIVERED", "DELIVERED"], "through the second node: {is_second}");
+        assert_eq!(receiver.count(), 2, "through the second node: {is_second}");
+        let body = json!({"webhookSubscription": {"status": "PAUSED"}});
+        let path = format!("/admin/v1/webhook-subscriptions/{subscription}");
+        first.call("PATCH", &path).key(ADMIN_KEY, &site.id).json(&body).ok().await;
+    }
     second.stop_with(&first).await;
 }
 

@@ -157,7 +157,7 @@ on_both! {
 
         // It was made 29 days ago, and its next try is a day ahead.
         held.change(app, json!({"status": "PAUSED"})).await;
-        for (now, expired) in [(next, 0), (next + 30 * DAY_MS - 1, 0), (next + 30 * DAY_MS, 1)] {
+        for (now, expired) in [(next + DAY_MS, 0), (next + 30 * DAY_MS - 1, 0), (next + 30 * DAY_MS, 1)] {
             app.clock.advance_ms(now - app.app.db.now().0);
             // Neither another change nor another reason not to send begins it anew.
             held.change(app, json!({"status": "DISABLED", "timeoutMs": 500})).await;
@@ -212,12 +212,12 @@ on_both! {
         subscribe_with(app, &site, &installed, &receiver.url, &json!({"timeoutMs": 15_000})).await;
         new_follower(app, &site, "u-1").await;
         app.drain().await;
-        app.clock.advance_ms(31 * DAY_MS);
         receiver.answer([Reply::status(200).behind(&gate)]);
         let id = text(&deliveries(app, &site).await[0]["id"]);
         let path = format!("{DELIVERIES}/{id}/redeliver");
         app.call("POST", &path).key(ADMIN_KEY, &site.id).ok().await;
         receiver.wait_for(2).await;
+        app.clock.advance_ms(31 * DAY_MS);
 
         assert_eq!(delivery::expire_held(&app.app.db).await.unwrap(), 0);
         assert_eq!(deliveries(app, &site).await[0]["status"], "RETRYING");

@@ -328,15 +328,18 @@ on_both! {
 on_both! {
     async fn of_replays_that_are_asked_for_at_once_one_is_started(app: &TestApp) {
         let (site, id, _, started) = held_up(app).await;
-        let path = format!("{REPLAYS}/{}/cancel", text(&started["id"]));
-        app.call("POST", &path).key(ADMIN_KEY, &site.id).ok().await;
-        let since = json!({"since": BEGINNING, "scope": "ALL"});
-        let answers = join_all((0..8).map(|_| ask(app, &site, &id, &since))).await;
-        let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
-        statuses.sort_unstable();
-        assert_eq!(statuses, [200, 428, 428, 428, 428, 428, 428, 428]);
-        for refused in answers.iter().filter(|answer| answer.status != 200) {
-            assert_eq!(refused.error().1, "WEBHOOK_REPLAY_RUNNING");
+        let mut running = text(&started["id"]);
+        // The first time, most of them wait for a new connection and come one after the other.
+        for _ in 0..4 {
+            app.call("POST", &format!("{REPLAYS}/{running}/cancel")).key(ADMIN_KEY, &site.id).ok().await;
+            let since = json!({"since": BEGINNING, "scope": "ALL"});
+            let answers = join_all((0..8).map(|_| ask(app, &site, &id, &since))).await;
+            let (made, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+            assert_eq!((made.len(), refused.len()), (1, 7));
+            for answer in refused {
+                assert_eq!(answer.error(), (428, "WEBHOOK_REPLAY_RUNNING".to_owned()));
+            }
+            running = text(&made[0].json()["webhookReplay"]["id"]);
         }
     }
 }
