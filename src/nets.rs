@@ -9,12 +9,15 @@ use ipnet::{IpNet, Ipv4Net};
 #[derive(Clone, Debug, Default)]
 pub struct Nets(Arc<[IpNet]>);
 
-/// An entry of a list that cannot be read.
+/// An entry of a list that is not taken; each holds it as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{entry}` is neither an address nor a network such as 10.0.0.0/8")]
-pub struct NetsError {
-    /// The entry as it was written.
-    pub entry: String,
+pub enum NetsError {
+    /// It cannot be read.
+    #[error("`{0}` is neither an address nor a network such as 10.0.0.0/8")]
+    Unreadable(String),
+    /// Every address is in it.
+    #[error("`{0}` has every address in it, so that nothing would be kept out")]
+    Everything(String),
 }
 
 impl Nets {
@@ -46,7 +49,8 @@ impl From<IpAddr> for Nets {
 
 fn parse_entry(entry: &str) -> Result<IpNet, NetsError> {
     let net = entry.parse::<IpNet>().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
-    net.map(unmapped).map_err(|_| NetsError { entry: entry.to_owned() })
+    let net = net.map(unmapped).map_err(|_| NetsError::Unreadable(entry.to_owned()))?;
+    if net.prefix_len() == 0 { Err(NetsError::Everything(entry.to_owned())) } else { Ok(net) }
 }
 
 /// Addresses are compared unmapped, so a network that is written in the mapped form has to be unmapped as well.

@@ -44,6 +44,9 @@ fn g8_a_bad_setting_is_told_with_what_it_must_be_and_secrets_are_not_repeated() 
         ("MASTER_KEY", "not base64!", MASTER_KEY_FORM),
         ("WEBHOOK_ALLOW_NETS", "10.0.0.0/33", ALLOW_NETS),
         ("WEBHOOK_ALLOW_NETS", "10.0.0.0/8,intranet", ALLOW_NETS),
+        ("WEBHOOK_ALLOW_NETS", "10.0.0.0/8,0.0.0.0/0", EVERYTHING),
+        ("WEBHOOK_ALLOW_NETS", "::/0", EVERYTHING),
+        ("TRUSTED_PROXIES", "0.0.0.0/0", EVERYTHING),
         ("TRUSTED_PROXIES", "10.0.0.0/33", ALLOW_NETS),
         ("TRUSTED_PROXIES", "10.0.0.0/8,intranet", ALLOW_NETS),
         ("WEBHOOK_CA_FILE", "/nonexistent/ca.pem", CA_FILE),
@@ -85,6 +88,8 @@ const ADMIN_KEY: &str = "{name} must have at least 16 characters, all of them vi
 const MASTER_KEY_FORM: &str = "{name} must be 32 bytes in base64; `openssl rand -base64 32` makes one";
 const ALLOW_NETS: &str = "{name}: `{entry}` is neither an address nor a network such as 10.0.0.0/8; it must be a \
     comma-separated list of networks like 10.0.0.0/8,127.0.0.1";
+const EVERYTHING: &str = "{name}: `{entry}` has every address in it, so that nothing would be kept out; it must be a comma-separated \
+    list of networks like 10.0.0.0/8,127.0.0.1";
 const CA_FILE: &str = "{name}: cannot read /nonexistent/ca.pem: No such file or directory (os error 2)";
 const PROXY: &str = "{name}: it must be a URL of a host and a port like http://user:password@proxy.example:3128, and \
     nothing after it";
