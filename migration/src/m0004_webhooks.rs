@@ -142,7 +142,7 @@ CREATE INDEX delivery_ordered ON delivery (subscription_id, id)
 CREATE INDEX delivery_order_key ON delivery (subscription_id, order_key, id)
     WHERE status IN ('PENDING', 'RETRYING') AND order_key IS NOT NULL
 ;;
-CREATE INDEX delivery_failed ON delivery (site_id, status, id) WHERE status IN ('EXHAUSTED', 'CANCELLED')
+CREATE INDEX delivery_failed ON delivery (site_id, status, id) WHERE status IN ('RETRYING', 'EXHAUSTED', 'CANCELLED')
 ;;
 CREATE INDEX delivery_subscription ON delivery (subscription_id, id)
 ;;

@@ -54,9 +54,9 @@ pub async fn list_deliveries(
     }
     if let Some(status) = filter.status {
         query = query.filter(delivery::Column::Status.eq(status));
-        if matches!(status, DeliveryStatus::Exhausted | DeliveryStatus::Cancelled) {
+        if !matches!(status, DeliveryStatus::Pending | DeliveryStatus::Delivered) {
             // In the words of the index that holds these few.
-            query = query.filter(Expr::cust("status IN ('EXHAUSTED', 'CANCELLED')"));
+            query = query.filter(Expr::cust("status IN ('RETRYING', 'EXHAUSTED', 'CANCELLED')"));
         }
     }
     if filter.account.is_some() || filter.entity.is_some() {
