@@ -16,7 +16,8 @@ use crate::support::callers::{Everything, INSTANCE_ADMIN};
 use crate::support::document::operations;
 use crate::support::dump::dump;
 use crate::support::keys::{self, HMAC_SECRET};
-use crate::support::world::text;
+use crate::support::receiver::Receiver;
+use crate::support::world::{ALL_EVENTS, text};
 use crate::support::{ADMIN_KEY, ENOUGH, TestApp, wire};
 
 /// Everything that must not be found, by name: what callers were given, and the private halves of keys.
@@ -225,8 +226,8 @@ impl Service {
             "content-type: application/json".to_owned(),
             if site.is_empty() { "x-none: 1".to_owned() } else { format!("wix-site-id: {site}") },
         ];
-        let line =
-            if path.ends_with("/site-auth") { format!("PATCH {path}") } else { format!("POST {path}") };
+        let is_change = path.ends_with("/site-auth") || path.ends_with("-settings");
+        let line = format!("{} {path}", if is_change { "PATCH" } else { "POST" });
         let answer = wire::send(self.address, &line, &headers, &body.to_string()).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         serde_json::from_str(&answer.body).unwrap()
@@ -264,6 +265,8 @@ async fn use_secrets(service: &Service) -> Vec<(String, Vec<u8>)> {
         "instance_id": installed["appInstance"]["id"],
     });
     let app_token = service.post("/oauth2/token", "", "", &body).await;
+    let of_receiver =
+        tell_a_receiver(service, &site, &app["app"]["id"], &text(&tokens["access_token"])).await;
     let info = json!({"token": tokens["access_token"]});
     service.post("/oauth2/token-info", "", "", &info).await;
     found.extend([key, refresh, text(&app["appSecret"])]);
@@ -273,6 +276,7 @@ async fn use_secrets(service: &Service) -> Vec<(String, Vec<u8>)> {
     for answer in [&renewed, &visitor, &signed_in] {
         found.push(text(&answer["refresh_token"]));
     }
+    found.extend(of_receiver);
     // A replaced token and forged ones leave traces too.
     let replaced = json!({"grantType": "refresh_token", "refreshToken": found[3]}).to_string();
     let kind = ["content-type: application/json".to_owned()];
@@ -287,6 +291,27 @@ async fn use_secrets(service: &Service) -> Vec<(String, Vec<u8>)> {
     );
     found.push(late);
     found.into_iter().map(|secret| ("a secret".to_owned(), secret.into_bytes())).collect()
+}
+
+/// Has a receiver told of a follow that knows the sender by secrets of every kind; gives them.
+async fn tell_a_receiver(service: &Service, site: &str, app: &Value, member: &str) -> Vec<String> {
+    let post = async |path: &str, body: Value| service.post(path, ADMIN_KEY, site, &body).await;
+    let channel = json!({"type": "X", "enabled": true, "id": "nordbrew", "points": 50});
+    let settings = json!({"socialMediaSettings": {"channels": [channel]}});
+    post("/admin/v1/social-media-settings", settings).await;
+    post("/loyalty-programs/v1/program/activate", json!({})).await;
+    let receiver = Receiver::start().await;
+    let [in_url, in_header] = ["url-3f1c0d5e8b7a49", "header-92ab7cd4e1f063"];
+    let new = json!({
+        "appId": app, "eventTypes": &ALL_EVENTS[..1], "url": format!("{}?key={in_url}", receiver.url),
+        "customHeaders": [{"name": "authorization", "value": format!("Bearer {in_header}")}],
+        "signatureHeaders": ["V1", "V1A"],
+    });
+    let made = post("/admin/v1/webhook-subscriptions", json!({"webhookSubscription": new})).await;
+    let follow = json!({"followedChannel": {"channel": "X"}});
+    service.post("/loyalty-social-media/v1/followed-channels", member, "", &follow).await;
+    receiver.wait_for(1).await;
+    vec![in_url.to_owned(), in_header.to_owned(), text(&made["signingSecret"])]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
