@@ -94,7 +94,7 @@ impl Metrics {
             in_flight: IntGauge::new("followpoints_webhook_in_flight", "Webhook tries under way")?,
             oldest_due_seconds: absent(
                 "followpoints_webhook_oldest_due_seconds",
-                "Age of the oldest due delivery of a healthy subscription that nobody has taken",
+                "Age of the oldest due delivery that no node has taken",
             )?,
             failing: absent(
                 "followpoints_webhook_failing_receivers",

@@ -20,7 +20,7 @@ const THREADS: &str = "FOLLOWPOINTS_THREADS";
 
 /// Reward a site's members for following its social channels.
 ///
-/// Every setting is an environment variable FOLLOWPOINTS_* (a .env file is read); flags override them.
+/// Every setting is an environment variable FOLLOWPOINTS_* (a .env file is read); the flags below go before theirs.
 #[derive(Parser)]
 #[command(name = "followpoints", version, propagate_version = true)]
 struct Arguments {

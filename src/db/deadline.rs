@@ -6,6 +6,7 @@
 //! asked before it is used; if one says nothing, those that rest for as long are closed unasked.
 
 use std::future::Future;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -63,7 +64,7 @@ impl Suspicion {
             Ok(answer) => answer.map(|()| true),
             Err(_) => {
                 self.hold(|held| held.silent_at = Some(Instant::now()));
-                Err(sqlx::Error::PoolTimedOut)
+                Err(silent())
             }
         }
     }
@@ -77,7 +78,7 @@ impl Suspicion {
                 let suspicion = before.clone();
                 Box::pin(async move {
                     if suspicion.condemns(rest.idle_for) {
-                        Err(sqlx::Error::PoolTimedOut)
+                        Err(silent())
                     } else if rest.idle_for >= IDLE_UNTIL_ASKED {
                         suspicion.ask(connection).await
                     } else {
@@ -93,6 +94,10 @@ impl Suspicion {
             })
         });
     }
+}
+
+fn silent() -> sqlx::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the connection says nothing").into()
 }
 
 /// Raises the suspicion when it is dropped before it is told that all went well.

@@ -27,7 +27,7 @@ pub struct WebhookReplaysApi {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(remote = "kinds::ReplayScope", rename = "ReplayScope", rename_all = "SCREAMING_SNAKE_CASE")]
 enum ReplayScopeName {
-    /// Those that were exhausted or cancelled.
+    /// Those that were exhausted or cancelled, and those that wait for their next try.
     Failed,
     /// Those that there are not: the subscription is newer than the event, or meant other events then.
     Missing,
