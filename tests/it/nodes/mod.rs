@@ -22,7 +22,7 @@ use crate::support::client::Client;
 use crate::support::process::LOOK;
 use crate::support::receiver::{Gate, Receiver, Reply};
 use crate::support::world::{ALL_EVENTS, InstalledApp, Member, Site, text};
-use crate::support::{ADMIN_KEY, Backend, ENOUGH, Options, START, TestApp, TestDatabase};
+use crate::support::{ADMIN_KEY, Backend, ENOUGH, Options, START, TestApp, TestDatabase, until};
 
 const PATH: &str = "/loyalty-social-media/v1/followed-channels";
 const DELIVERIES: &str = "/admin/v1/webhook-deliveries";
@@ -156,6 +156,11 @@ async fn g3_what_two_nodes_do_to_one_account_by_turns_has_ids_in_that_order() {
     hasty.stop_with(&first).await;
 }
 
+/// Deliveries that either node has in memory.
+fn in_memory(first: &TestApp, second: &Second) -> usize {
+    first.app.dispatcher.health().held + second.app.dispatcher.health().held
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g3_what_is_cancelled_through_any_node_is_not_sent_by_the_one_that_has_it_in_memory() {
     let Some((first, second)) = two_nodes().await else { return };
@@ -170,11 +175,13 @@ async fn g3_what_is_cancelled_through_any_node_is_not_sent_by_the_one_that_has_i
             first.call("POST", PATH).auth(&member.token).json(&wish("X")).ok().await;
         }
         receiver.wait_for(1).await;
+        until("the owner has all", async || (in_memory(&first, &second) == 3).then_some(())).await;
 
         let query = format!("subscriptionId={subscription}");
         let path = format!("{DELIVERIES}/{}/cancel", text(&deliveries(&first, &site, &query).await[0]["id"]));
         let call = if is_second { second.client.call("POST", &path) } else { first.call("POST", &path) };
         call.key(ADMIN_KEY, &site.id).ok().await;
+        until("the owner hears of it", async || (in_memory(&first, &second) < 3).then_some(())).await;
         gate.open();
         second.drain_with(&first).await;
 
