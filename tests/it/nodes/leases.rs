@@ -215,6 +215,10 @@ async fn g3_a_node_whose_process_ended_is_dead_after_three_seconds_of_silence() 
     assert_eq!(look().await, 0, "it is silent, but connected");
     assert!(endpoints::renew(&two.a.db, two.a.id).await.unwrap().is_some());
     connected.close().await.unwrap();
+    // The server ends the session a moment later: whoever gets its lock has waited for that.
+    let waited = two.a.connect(two.first.database_url()).await;
+    let unlock = format!("SELECT pg_advisory_unlock({}, {})", endpoints::SESSION_LOCKS, two.a.session);
+    waited.execute_unprepared(&unlock).await.unwrap();
     two.first.clock.advance_ms(2_999);
     assert!(endpoints::renew(&two.b.db, two.b.id).await.unwrap().is_some());
     assert_eq!(look().await, 0, "it may connect again");
