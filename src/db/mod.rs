@@ -37,8 +37,8 @@ use crate::outages;
 /// Readers beside the writer on SQLite.
 const SQLITE_READERS: u32 = 3;
 /// Memory for pages, in KiB and negative as SQLite wants it; what does not fit is read from the system's cache.
-const SQLITE_WRITER_CACHE: &str = "-8000";
-const SQLITE_READER_CACHE: &str = "-4000";
+const SQLITE_WRITER_CACHE: &str = "-4000";
+const SQLITE_READER_CACHE: &str = "-2000";
 /// Statements that a connection to SQLite keeps prepared.
 const SQLITE_STATEMENTS: usize = 24;
 /// Rows that a query on SQLite may be ahead of who reads them.
