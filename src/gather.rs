@@ -3,10 +3,9 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::thread;
 
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 /// Why a call got no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -20,10 +19,6 @@ pub enum GatherError {
 }
 
 type Call<Q, A> = (Q, oneshot::Sender<A>);
-
-/// The turn to run a batch. The next batch is taken, by another worker, when this value is dropped: the later, the more calls
-/// are in it.
-pub struct Turn<Q, A>(OwnedMutexGuard<mpsc::Receiver<Call<Q, A>>>);
 
 /// The callers' end of a gathered operation. Cheap to clone.
 pub struct Gather<Q, A> {
@@ -46,32 +41,29 @@ pub struct GatherLimits {
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
-    /// Starts one worker as a task of the running runtime. `run` gets the calls of a batch in order of arrival and gives
-    /// one answer each, in order.
+    /// Starts a worker as a task of the running runtime. `run` gets the calls of one batch after the other in order of arrival and
+    /// gives one answer each, in order.
     pub fn start<F, R>(limits: GatherLimits, run: F) -> Self
     where
-        F: Fn(Vec<Q>, Turn<Q, A>) -> R + Send + Sync + 'static,
+        F: Fn(Vec<Q>) -> R + Send + Sync + 'static,
         R: Future<Output = Vec<A>> + Send + 'static,
     {
-        let (queue, source) = Source::new(limits);
-        tokio::spawn(async move { work(&source, &run).await });
+        let (queue, waiting) = mpsc::channel(limits.queue_max);
+        tokio::spawn(work(waiting, limits.batch_max, run));
         Self { queue }
     }
 
-    /// Starts one worker for each of `runs`, on a thread with a runtime of its own: a batch is many short steps, and each of
-    /// them would queue behind the requests of a shared runtime.
-    pub fn start_on_threads<F, R>(limits: GatherLimits, name: &str, runs: Vec<F>) -> io::Result<Self>
+    /// Starts a worker on a thread with a runtime of its own: a batch is many short steps, and each of them would queue behind the
+    /// requests of a shared runtime.
+    pub fn start_on_thread<F, R>(limits: GatherLimits, name: &str, run: F) -> io::Result<Self>
     where
-        F: Fn(Vec<Q>, Turn<Q, A>) -> R + Send + 'static,
+        F: Fn(Vec<Q>) -> R + Send + 'static,
         R: Future<Output = Vec<A>> + Send + 'static,
     {
-        let (queue, source) = Source::new(limits);
-        for run in runs {
-            let source = source.clone();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let work = move || runtime.block_on(work(&source, &run));
-            thread::Builder::new().name(name.to_owned()).spawn(work)?;
-        }
+        let (queue, waiting) = mpsc::channel(limits.queue_max);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let work = move || runtime.block_on(work(waiting, limits.batch_max, run));
+        thread::Builder::new().name(name.to_owned()).spawn(work)?;
         Ok(Self { queue })
     }
 
@@ -86,63 +78,44 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
     }
 }
 
-/// Where the workers get their batches from.
-struct Source<Q, A> {
-    waiting: Arc<Mutex<mpsc::Receiver<Call<Q, A>>>>,
-    batch_max: usize,
-}
-
-impl<Q, A> Clone for Source<Q, A> {
-    fn clone(&self) -> Self {
-        Self { waiting: Arc::clone(&self.waiting), batch_max: self.batch_max }
-    }
-}
-
-impl<Q, A> Source<Q, A> {
-    fn new(limits: GatherLimits) -> (mpsc::Sender<Call<Q, A>>, Self) {
-        let (queue, waiting) = mpsc::channel(limits.queue_max);
-        (queue, Self { waiting: Arc::new(Mutex::new(waiting)), batch_max: limits.batch_max })
-    }
-
-    /// The next batch; `None` when every caller is gone.
-    async fn next(&self) -> Option<(Vec<Call<Q, A>>, Turn<Q, A>)> {
-        let mut turn = Turn(Arc::clone(&self.waiting).lock_owned().await);
-        let first = loop {
-            let call = turn.0.recv().await?;
-            if is_awaited(&call) {
-                break call;
-            }
-        };
-        let mut calls = vec![first];
-        // Whoever is ready to call at this moment gets into the batch; when idle nobody is, and it goes at once.
-        tokio::task::yield_now().await;
-        while calls.len() < self.batch_max
-            && let Ok(call) = turn.0.try_recv()
-        {
-            if is_awaited(&call) {
-                calls.push(call);
-            }
-        }
-        Some((calls, turn))
-    }
-}
-
 /// Whether somebody still waits for the answer: whoever gave up was told that nothing is known of it, and may ask anew.
 fn is_awaited<Q, A>((_, sender): &Call<Q, A>) -> bool {
     !sender.is_closed()
 }
 
+/// The next batch; `None` when every caller is gone.
+async fn next<Q, A>(
+    waiting: &mut mpsc::Receiver<Call<Q, A>>,
+    batch_max: usize,
+) -> Option<(Vec<Q>, Vec<oneshot::Sender<A>>)> {
+    let first = loop {
+        let call = waiting.recv().await?;
+        if is_awaited(&call) {
+            break call;
+        }
+    };
+    let mut calls = vec![first];
+    // Whoever is ready to call at this moment gets into the batch; when idle nobody is, and it goes at once.
+    tokio::task::yield_now().await;
+    while calls.len() < batch_max
+        && let Ok(call) = waiting.try_recv()
+    {
+        if is_awaited(&call) {
+            calls.push(call);
+        }
+    }
+    Some(calls.into_iter().unzip())
+}
+
 /// Runs batches until every caller is gone.
-async fn work<Q, A, R>(source: &Source<Q, A>, run: &impl Fn(Vec<Q>, Turn<Q, A>) -> R)
+async fn work<Q, A, R>(mut waiting: mpsc::Receiver<Call<Q, A>>, batch_max: usize, run: impl Fn(Vec<Q>) -> R)
 where
-    Q: Send + 'static,
     A: Send + 'static,
     R: Future<Output = Vec<A>> + Send + 'static,
 {
-    while let Some((calls, turn)) = source.next().await {
-        let (questions, senders): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
+    while let Some((questions, senders)) = next(&mut waiting, batch_max).await {
         // A task of its own: should a batch die, its callers are told and the worker goes on.
-        let Ok(answers) = tokio::spawn(run(questions, turn)).await else {
+        let Ok(answers) = tokio::spawn(run(questions)).await else {
             continue;
         };
         for (answer, sender) in answers.into_iter().zip(senders) {

@@ -35,8 +35,7 @@ where
         R: Future<Output = Result<HashMap<K, V>, DbErr>> + Send + 'static,
     {
         let db = db.clone();
-        Self(Gather::start(LIMITS, move |asked: Vec<Vec<K>>, turn| {
-            drop(turn);
+        Self(Gather::start(LIMITS, move |asked: Vec<Vec<K>>| {
             let (db, read) = (db.clone(), read.clone());
             async move {
                 let calls = asked.len();

@@ -17,7 +17,7 @@ use crate::accounts;
 use crate::db::Tx;
 use crate::points::{self, Booking};
 use crate::rows::{Rows, Write};
-use crate::sites::config::{Configs, SiteConfigs};
+use crate::sites::config::{self, Configs, SiteConfigs, Versions};
 use crate::webhooks::dispatcher::Dispatcher;
 use crate::webhooks::event::{self, AccountChange, NewEvent};
 use crate::webhooks::outbox::{self, FreshDeliveries};
@@ -52,23 +52,22 @@ pub(super) struct Plan {
     pub(super) fresh: FreshDeliveries,
 }
 
-/// Decides about `follows` in order. `has_read` is called when everything is read that is needed for it.
+/// Decides about `follows` in order.
 pub(super) async fn plan(
     tx: &Tx,
     configs: &SiteConfigs,
     dispatcher: &Dispatcher,
     follows: &[Follow],
-    has_read: impl FnOnce(),
 ) -> Result<Plan, FollowError> {
     let mut sites: Vec<SiteId> = follows.iter().map(|follow| follow.site).collect();
     sites.sort_unstable();
     sites.dedup();
-    let configs = configs.load(tx, &sites).await?;
+    config::hold_shared(tx, &sites).await?;
     let mut batch = Batch::default();
     let subjects: Vec<(SiteId, Subject)> =
         follows.iter().map(|follow| (follow.site, follow.subject)).collect();
-    batch.read(tx, &subjects).await?;
-    has_read();
+    let versions = batch.read(tx, &subjects).await?;
+    let configs = configs.at(tx, versions).await?;
     let mut results = Vec::with_capacity(follows.len());
     for follow in follows {
         results.push(match batch.decide(tx, &configs, follow) {
@@ -81,15 +80,18 @@ pub(super) async fn plan(
 }
 
 impl Batch {
-    /// Reads what exists of `subjects`: their accounts, and what these follow. To be called once.
-    pub async fn read(&mut self, tx: &Tx, subjects: &[(SiteId, Subject)]) -> Result<(), DbErr> {
-        self.read_accounts(tx, subjects).await?;
-        self.read_follows(tx).await
+    /// Reads what exists of `subjects`: their accounts, and what these follow. Gives the versions of the configurations of their
+    /// sites, of each site at least one of whose subjects exists. To be called once.
+    pub async fn read(&mut self, tx: &Tx, subjects: &[(SiteId, Subject)]) -> Result<Versions, DbErr> {
+        let versions = self.read_accounts(tx, subjects).await?;
+        self.read_follows(tx).await?;
+        Ok(versions)
     }
 
     /// Reads the members and the accounts that exist. On PostgreSQL the accounts are locked in id order, which keeps two
     /// nodes from waiting for each other, and read again as they are then.
-    async fn read_accounts(&mut self, tx: &Tx, subjects: &[(SiteId, Subject)]) -> Result<(), DbErr> {
+    async fn read_accounts(&mut self, tx: &Tx, subjects: &[(SiteId, Subject)]) -> Result<Versions, DbErr> {
+        let mut versions = Versions::new();
         let mut members: Vec<(SiteId, MemberId)> = Vec::new();
         let mut accounts: Vec<(SiteId, AccountId)> = Vec::new();
         for (site, subject) in subjects {
@@ -100,13 +102,10 @@ impl Batch {
         }
         members.sort_unstable();
         members.dedup();
-        let mut found = self.read_members(tx, &members).await?;
-        if tx.conn().get_database_backend() == DatabaseBackend::Postgres {
-            accounts.extend(found.drain(..).map(|account| (account.site_id, account.id)));
-        }
+        accounts.extend(self.read_members(tx, &members, &mut versions).await?);
         accounts.sort_unstable_by_key(|(site, account)| (*account, *site));
         accounts.dedup();
-        found.extend(lock_accounts(tx, &accounts).await?);
+        let found = lock_accounts(tx, &accounts, &mut versions).await?;
         // Whoever held the accounts before may have begun later, or have a clock that is ahead.
         if let Some(before) = found.iter().map(|account| account.updated_at).max()
             && let Some(latest_id_at) = found.iter().map(|account| account.latest_id_at).max()
@@ -118,15 +117,16 @@ impl Batch {
             self.by_member.insert(model.member_id, model.id);
             self.accounts.insert(model.id, AccountState { model, is_new: false, has_changed: false });
         }
-        Ok(())
+        Ok(versions)
     }
 
-    /// Gives the accounts of `members` and notes the contacts of those who have none.
+    /// Finds the accounts of `members` and notes the contacts of those who have none.
     async fn read_members(
         &mut self,
         tx: &Tx,
         members: &[(SiteId, MemberId)],
-    ) -> Result<Vec<account::Model>, DbErr> {
+        versions: &mut Versions,
+    ) -> Result<Vec<(SiteId, AccountId)>, DbErr> {
         if members.is_empty() {
             return Ok(Vec::new());
         }
@@ -136,17 +136,21 @@ impl Batch {
             .query(
                 tx.conn(),
                 // The keys are NULL where there is nothing to look for.
-                "SELECT r.site_id AS for_site, r.id AS for_member, m.contact_id AS for_contact, a.* FROM {rows} r \
+                "SELECT r.site_id, (SELECT config_version FROM site WHERE id = r.site_id), r.id, a.id, m.contact_id \
+                 FROM {rows} r \
                  LEFT JOIN account a ON a.site_id = r.site_id AND a.member_id = r.id \
                  LEFT JOIN member m ON m.site_id = CASE WHEN a.id IS NULL THEN r.site_id END AND m.id = r.id",
             )
             .await?;
         let mut accounts = Vec::new();
         for row in rows {
-            if let Some(contact) = row.try_get_by(2)? {
-                self.contacts.insert(row.try_get_by(1)?, (row.try_get_by(0)?, contact));
-            } else if let Some(account) = account::Model::from_query_result_optional(&row, "")? {
-                accounts.push(account);
+            let site: SiteId = row.try_get_by(0)?;
+            let Some(version) = row.try_get_by(1)? else { continue };
+            versions.insert(site, version);
+            if let Some(account) = row.try_get_by(3)? {
+                accounts.push((site, account));
+            } else if let Some(contact) = row.try_get_by(4)? {
+                self.contacts.insert(row.try_get_by(2)?, (site, contact));
             }
         }
         Ok(accounts)
@@ -383,7 +387,11 @@ impl Batch {
 }
 
 /// The accounts as they are now, on PostgreSQL locked in the order given.
-async fn lock_accounts(tx: &Tx, accounts: &[(SiteId, AccountId)]) -> Result<Vec<account::Model>, DbErr> {
+async fn lock_accounts(
+    tx: &Tx,
+    accounts: &[(SiteId, AccountId)],
+    versions: &mut Versions,
+) -> Result<Vec<account::Model>, DbErr> {
     if accounts.is_empty() {
         return Ok(Vec::new());
     }
@@ -391,11 +399,18 @@ async fn lock_accounts(tx: &Tx, accounts: &[(SiteId, AccountId)]) -> Result<Vec<
         DatabaseBackend::Postgres => " ORDER BY a.id FOR UPDATE OF a",
         _ => "",
     };
-    let sql =
-        format!("SELECT a.* FROM {{rows}} r JOIN account a ON a.id = r.id AND a.site_id = r.site_id{lock}");
+    let sql = format!(
+        "SELECT (SELECT config_version FROM site WHERE id = r.site_id), a.* \
+         FROM {{rows}} r JOIN account a ON a.id = r.id AND a.site_id = r.site_id{lock}"
+    );
     let rows = Rows::new(accounts).uuid("site_id", |(site, _)| site.0).uuid("id", |(_, account)| account.0);
-    let found = rows.query(tx.conn(), &sql).await?;
-    found.iter().map(|row| account::Model::from_query_result(row, "")).collect()
+    let mut found = Vec::with_capacity(accounts.len());
+    for row in rows.query(tx.conn(), &sql).await? {
+        let account = account::Model::from_query_result(&row, "")?;
+        versions.insert(account.site_id, row.try_get_by(0)?);
+        found.push(account);
+    }
+    Ok(found)
 }
 
 fn evidence_update(rows: &[&followed_channel::Model]) -> Write {

@@ -22,7 +22,7 @@ use sea_orm::{DbErr, QueryResult};
 use self::batch::Plan;
 use crate::access::Identity;
 use crate::db::{self, Db, OpenError};
-use crate::gather::{Gather, GatherError, GatherLimits, Turn};
+use crate::gather::{Gather, GatherError, GatherLimits};
 use crate::outages::Outage;
 use crate::rows;
 use crate::sites::config::SiteConfigs;
@@ -32,8 +32,6 @@ use crate::webhooks::dispatcher::Dispatcher;
 const LIMITS: GatherLimits = GatherLimits { batch_max: 256, queue_max: 2_048 };
 /// Members whose accounts are remembered.
 const ACCOUNTS_MAX: usize = 20_000;
-/// Transactions that create follows at once on PostgreSQL; SQLite has one writer.
-const POSTGRES_WRITERS: usize = 2;
 
 /// Whose account is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -184,22 +182,19 @@ impl Follows {
         configs: &SiteConfigs,
         dispatcher: &Dispatcher,
     ) -> Result<Self, WorkersError> {
-        let writers = if db.backend() == sea_orm::DatabaseBackend::Sqlite { 1 } else { POSTGRES_WRITERS };
-        let mut runs = Vec::with_capacity(writers);
-        for _ in 0..writers {
-            let (db, configs, dispatcher) = (db.for_worker(1).await?, configs.clone(), dispatcher.clone());
-            runs.push(move |follows: Vec<Follow>, turn| {
-                create_batch(db.clone(), configs.clone(), dispatcher.clone(), follows, turn)
-            });
-        }
-        let creates = Gather::start_on_threads(LIMITS, "follows", runs)?;
+        let writer =
+            Writer { db: db.for_worker(1).await?, configs: configs.clone(), dispatcher: dispatcher.clone() };
+        let create = move |follows| {
+            let writer = writer.clone();
+            async move { writer.create_batch(follows).await }
+        };
+        let creates = Gather::start_on_thread(LIMITS, "follows", create)?;
         let list_db = db.for_worker(1).await?;
-        let list = move |asked: Vec<(SiteId, Subject)>, turn| {
-            drop(turn);
+        let list = move |asked: Vec<(SiteId, Subject)>| {
             let db = list_db.clone();
             async move { list::list_followed_channels(&db, &asked).await }
         };
-        let lists = Gather::start_on_threads(LIMITS, "lists", vec![list])?;
+        let lists = Gather::start_on_thread(LIMITS, "lists", list)?;
         Ok(Self { accounts: Arc::new(Cache::new(ACCOUNTS_MAX)), creates, lists })
     }
 
@@ -279,64 +274,59 @@ fn read_follow(row: &QueryResult) -> Result<Option<followed_channel::Model>, DbE
     }))
 }
 
-/// Runs `follows` in one transaction. When that fails as a whole, each runs alone, so that one that cannot be stored
-/// spoils only itself; unless the database is out of order, which trying alone does not help.
-async fn create_batch(
+/// Writes follows, one transaction at a time.
+#[derive(Clone)]
+struct Writer {
     db: Db,
     configs: SiteConfigs,
     dispatcher: Dispatcher,
-    follows: Vec<Follow>,
-    turn: Turn<Follow, FollowResult>,
-) -> Vec<FollowResult> {
-    match create_together(&db, &configs, &dispatcher, &follows, Some(turn)).await {
-        Ok(results) => results,
-        Err(error) if follows.len() == 1 => vec![Err(error)],
-        Err(FollowError::Store(error)) if Outage::of(&error).is_some() => {
-            tracing::warn!(%error, follows = follows.len(), "the database is out of order; a batch of follows is refused");
-            follows.iter().map(|_| Err(FollowError::Store(Arc::clone(&error)))).collect()
-        }
-        Err(error) => {
-            tracing::warn!(%error, follows = follows.len(), "a batch of follows failed; each is tried alone");
-            let mut results = Vec::with_capacity(follows.len());
-            for follow in follows {
-                let alone =
-                    create_together(&db, &configs, &dispatcher, std::slice::from_ref(&follow), None).await;
-                results.push(alone.and_then(|mut results| {
-                    results.pop().unwrap_or(Err(FollowError::Busy(GatherError::Stopped)))
-                }));
-            }
-            results
-        }
-    }
 }
 
-async fn create_together(
-    database: &Db,
-    configs: &SiteConfigs,
-    dispatcher: &Dispatcher,
-    follows: &[Follow],
-    mut turn: Option<Turn<Follow, FollowResult>>,
-) -> Result<Vec<FollowResult>, FollowError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let done = async {
-            let tx = database.write().await?;
-            // The next batch is read while this one is decided about and written.
-            let has_read = || drop(turn.take());
-            let Plan { results, writes, fresh } =
-                batch::plan(&tx, configs, dispatcher, follows, has_read).await?;
-            rows::write_all(tx.conn(), writes).await?;
-            tx.commit().await?;
-            Ok::<_, FollowError>((results, fresh))
-        };
-        match database.in_time(done).await {
-            Ok((results, fresh)) => {
-                dispatcher.offer(fresh);
-                return Ok(results);
+impl Writer {
+    /// Creates `follows` in one transaction. When that fails as a whole, each is created alone, so that one that cannot be stored
+    /// spoils only itself; unless the database is out of order, which trying alone does not help.
+    async fn create_batch(&self, follows: Vec<Follow>) -> Vec<FollowResult> {
+        match self.create_together(&follows).await {
+            Ok(results) => results,
+            Err(error) if follows.len() == 1 => vec![Err(error)],
+            Err(FollowError::Store(error)) if Outage::of(&error).is_some() => {
+                tracing::warn!(%error, follows = follows.len(), "the database is out of order; a batch of follows is refused");
+                follows.iter().map(|_| Err(FollowError::Store(Arc::clone(&error)))).collect()
             }
-            Err(FollowError::Store(error)) if db::lost_a_race(&error) && tries < db::TRIES_MAX => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, follows = follows.len(), "a batch of follows failed; each is tried alone");
+                let mut results = Vec::with_capacity(follows.len());
+                for follow in follows {
+                    let alone = self.create_together(std::slice::from_ref(&follow)).await;
+                    results.push(alone.and_then(|mut results| {
+                        results.pop().unwrap_or(Err(FollowError::Busy(GatherError::Stopped)))
+                    }));
+                }
+                results
+            }
+        }
+    }
+
+    async fn create_together(&self, follows: &[Follow]) -> Result<Vec<FollowResult>, FollowError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let done = async {
+                let tx = self.db.write().await?;
+                let Plan { results, writes, fresh } =
+                    batch::plan(&tx, &self.configs, &self.dispatcher, follows).await?;
+                rows::write_all(tx.conn(), writes).await?;
+                tx.commit().await?;
+                Ok::<_, FollowError>((results, fresh))
+            };
+            match self.db.in_time(done).await {
+                Ok((results, fresh)) => {
+                    self.dispatcher.offer(fresh);
+                    return Ok(results);
+                }
+                Err(FollowError::Store(error)) if db::lost_a_race(&error) && tries < db::TRIES_MAX => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 }

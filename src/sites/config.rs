@@ -159,6 +159,9 @@ impl SiteConfig {
 /// Configurations by site.
 pub type Configs = HashMap<SiteId, Arc<SiteConfig>>;
 
+/// The versions of configurations (`site.config_version`) by site.
+pub type Versions = HashMap<SiteId, i64>;
+
 /// The configurations kept in memory. Cheap to clone.
 #[derive(Clone)]
 pub struct SiteConfigs(Arc<Cache<SiteId, Arc<SiteConfig>>>);
@@ -173,24 +176,20 @@ impl SiteConfigs {
     /// The configurations of `sites` as this transaction sees them; on PostgreSQL they stay so until it ends. Unknown
     /// sites are absent from the answer.
     pub async fn load(&self, tx: &Tx, sites: &[SiteId]) -> Result<Configs, DbErr> {
-        hold(tx, sites, "pg_advisory_xact_lock_shared(r.key)").await?;
-        self.at_version(tx, sites).await
+        hold_shared(tx, sites).await?;
+        self.at(tx, versions(tx, sites).await?).await
     }
 
     /// The same, and has one transaction at a time record what platforms told about each of `sites`, as [`take_turns`].
     pub async fn load_in_turn(&self, tx: &Tx, sites: &[SiteId]) -> Result<Configs, DbErr> {
         hold(tx, sites, "pg_advisory_xact_lock(r.turn), pg_advisory_xact_lock_shared(r.key)").await?;
-        self.at_version(tx, sites).await
+        self.at(tx, versions(tx, sites).await?).await
     }
 
-    async fn at_version(&self, tx: &Tx, sites: &[SiteId]) -> Result<Configs, DbErr> {
-        let versions = Rows::new(sites)
-            .uuid("id", |site| site.0)
-            .query(tx.conn(), "SELECT s.id, s.config_version FROM {rows} r JOIN site s ON s.id = r.id")
-            .await?;
+    /// The configurations of sites at `versions`, which the transaction has read after [`hold_shared`].
+    pub async fn at(&self, tx: &Tx, versions: Versions) -> Result<Configs, DbErr> {
         let mut configs = Configs::with_capacity(versions.len());
-        for row in versions {
-            let (site, version): (SiteId, i64) = (row.try_get("", "id")?, row.try_get("", "config_version")?);
+        for (site, version) in versions {
             let cached = self.0.get(&site).filter(|config| config.version == version);
             let config = match cached {
                 Some(config) => config,
@@ -231,6 +230,19 @@ impl SiteConfigs {
         self.0.insert(site, Arc::clone(&config));
         Ok(config)
     }
+}
+
+async fn versions(tx: &Tx, sites: &[SiteId]) -> Result<Versions, DbErr> {
+    let rows = Rows::new(sites)
+        .uuid("id", |site| site.0)
+        .query(tx.conn(), "SELECT s.id, s.config_version FROM {rows} r JOIN site s ON s.id = r.id")
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get_by(0)?, row.try_get_by(1)?))).collect()
+}
+
+/// Keeps the configurations of `sites` as they are until the transaction ends. Read their versions after this.
+pub async fn hold_shared(tx: &Tx, sites: &[SiteId]) -> Result<(), DbErr> {
+    hold(tx, sites, "pg_advisory_xact_lock_shared(r.key)").await
 }
 
 /// Has one transaction at a time change what an owner sets on `site`: whoever decides by what it reads calls this first.

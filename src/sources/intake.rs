@@ -41,11 +41,11 @@ impl Intake {
     /// Starts its worker on a thread of its own, with a connection of its own.
     pub async fn start(sources: &Sources) -> Result<Self, WorkersError> {
         let sources = sources.apart().await?;
-        let run = move |calls: Vec<Call>, _turn| {
+        let run = move |calls: Vec<Call>| {
             let sources = sources.clone();
             async move { store_batch(&sources, calls).await }
         };
-        Gather::start_on_threads(LIMITS, "intake", vec![run]).map(Self).map_err(WorkersError::Thread)
+        Gather::start_on_thread(LIMITS, "intake", run).map(Self).map_err(WorkersError::Thread)
     }
 
     /// Stores `call`. When this returns, it may be acknowledged.

@@ -133,7 +133,7 @@ async fn a_full_queue_refuses_at_once_and_what_waits_forms_the_next_batches() {
     let (gate, started) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
     let batches: Arc<Mutex<Vec<Vec<u32>>>> = Arc::default();
     let (held, begun, seen) = (gate.clone(), started.clone(), batches.clone());
-    let gather = Gather::start(ONE_AT_A_TIME, move |questions: Vec<u32>, _turn| {
+    let gather = Gather::start(ONE_AT_A_TIME, move |questions: Vec<u32>| {
         let (held, begun, seen) = (held.clone(), begun.clone(), seen.clone());
         async move {
             seen.lock().unwrap().push(questions.clone());
@@ -162,7 +162,7 @@ async fn a_full_queue_refuses_at_once_and_what_waits_forms_the_next_batches() {
 
 #[tokio::test]
 async fn a_batch_that_panics_ends_its_own_calls_and_no_others() {
-    let gather = Gather::start(ONE_AT_A_TIME, |questions: Vec<u32>, _turn| async move {
+    let gather = Gather::start(ONE_AT_A_TIME, |questions: Vec<u32>| async move {
         assert!(!questions.contains(&13), "an unlucky batch");
         questions
     });
@@ -173,7 +173,7 @@ async fn a_batch_that_panics_ends_its_own_calls_and_no_others() {
 
 #[tokio::test]
 async fn a_call_without_an_answer_is_told_so() {
-    let gather = Gather::start(ONE_AT_A_TIME, |_: Vec<u32>, _turn| async move { Vec::<u32>::new() });
+    let gather = Gather::start(ONE_AT_A_TIME, |_: Vec<u32>| async move { Vec::<u32>::new() });
     assert_eq!(gather.call(1).await, Err(GatherError::Stopped));
 }
 
@@ -181,7 +181,7 @@ async fn a_call_without_an_answer_is_told_so() {
 async fn a_caller_that_hangs_up_does_not_disturb_the_others_of_its_batch() {
     let (gate, started) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
     let (held, begun) = (gate.clone(), started.clone());
-    let gather = Gather::start(ONE_AT_A_TIME, move |questions: Vec<u32>, _turn| {
+    let gather = Gather::start(ONE_AT_A_TIME, move |questions: Vec<u32>| {
         let (held, begun) = (held.clone(), begun.clone());
         async move {
             begun.notify_one();
