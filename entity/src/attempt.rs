@@ -42,6 +42,8 @@ pub struct Model {
     pub total_us: Option<i64>,
     /// JSON object of the request's headers, secrets masked.
     pub request_headers: Option<String>,
+    /// When the request went out, if that was long after the delivery was made and headers or bodies are still there.
+    pub late_at: Option<Timestamp>,
 }
 
 /// Relations are written as joins where they are used.

@@ -25,6 +25,10 @@ ALTER TABLE attempt ADD COLUMN total_us bigint
 ;;
 ALTER TABLE attempt ADD COLUMN request_headers {text}
 ;;
+ALTER TABLE attempt ADD COLUMN late_at bigint
+;;
+CREATE INDEX attempt_late ON attempt (late_at) WHERE late_at IS NOT NULL
+;;
 ALTER TABLE subscription ADD COLUMN ordering {text} NOT NULL DEFAULT 'PARALLEL'
 ;;
 ALTER TABLE subscription ADD COLUMN rate_limit integer
@@ -81,8 +85,8 @@ ALTER TABLE subscription ADD COLUMN kind {text} NOT NULL DEFAULT 'WEBHOOK'
 ";
 
 /// What the step adds to the log of tries.
-const ATTEMPT_COLUMNS: [&str; 6] =
-    ["request_headers", "total_us", "first_byte_us", "tls_us", "connect_us", "dns_us"];
+const ATTEMPT_COLUMNS: [&str; 7] =
+    ["late_at", "request_headers", "total_us", "first_byte_us", "tls_us", "connect_us", "dns_us"];
 /// What it adds to subscriptions.
 const COLUMNS_DOWN: [&str; 10] = [
     "custom_headers",
@@ -104,6 +108,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared("DROP INDEX attempt_late").await?;
         for column in ATTEMPT_COLUMNS {
             let sql = format!("ALTER TABLE attempt DROP COLUMN {column}");
             manager.get_connection().execute_unprepared(&sql).await?;

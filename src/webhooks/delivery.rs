@@ -14,6 +14,7 @@ use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect as _, Qu
 
 use super::{Job, Signature, SignedToken, endpoints, health, retention};
 use crate::db::{Db, Tx};
+use crate::ids::instant_of;
 use crate::outbound::Timings;
 use crate::rows::{self, Rows, Write};
 
@@ -285,6 +286,11 @@ fn attempts_write(outcomes: &[&Outcome]) -> Write {
         .int_or_null("first_byte_us", |outcome| outcome.attempt.timings.and_then(|t| micros(t.first_byte)))
         .int_or_null("total_us", |outcome| outcome.attempt.timings.and_then(|t| micros(Some(t.total))))
         .text_or_null("request_headers", |outcome| outcome.attempt.request_headers.clone())
+        .int_or_null("late_at", |outcome| {
+            let made_at = instant_of(outcome.job.lease.delivery_id.0);
+            let started_at = outcome.attempt.started_at.0;
+            (started_at - made_at.0 > retention::LATE_MS).then_some(started_at)
+        })
         .insert("attempt", "")
 }
 

@@ -32,6 +32,9 @@ const SITES: u64 = 500;
 const EXPUNGED_AT_ONCE: u64 = 200;
 /// Who caused an event that was expunged.
 const EXPUNGED_IDENTITY: &str = "{}";
+/// How long after its delivery was made a try counts as late, in milliseconds: its headers and bodies are kept by its own time. Less
+/// than they can be kept for, so that none comes behind the place that the emptying has reached.
+pub(super) const LATE_MS: i64 = 12 * 3_600_000;
 /// The name of the place that the emptying of answers has reached.
 const ANSWERS: &str = "ANSWERS";
 
@@ -82,6 +85,7 @@ pub async fn clean_up(db: &Db, retention: Retention) -> Result<Removed, DbErr> {
     let before = |kept| retention.before(db.now(), kept);
     let mut removed =
         Removed { answers: empty_answers(db, before(retention.answers)).await?, ..Removed::default() };
+    removed.answers += empty_late(db, before(retention.answers)).await?;
     let mut after = Uuid::nil();
     loop {
         let sites: Vec<Uuid> = site::Entity::find()
@@ -133,7 +137,7 @@ async fn empty_answers(db: &Db, end: Timestamp) -> Result<u64, DbErr> {
         let Some(reached) = part.last().copied() else { return Ok(emptied) };
         emptied += run(
             &tx,
-            "UPDATE attempt SET response_headers = NULL, response_body = NULL, request_headers = NULL \
+            "UPDATE attempt SET response_headers = NULL, response_body = NULL, request_headers = NULL, late_at = NULL \
              WHERE delivery_id > $1 AND delivery_id <= $2",
             &[from.into(), reached.into()],
         )
@@ -144,6 +148,27 @@ async fn empty_answers(db: &Db, end: Timestamp) -> Result<u64, DbErr> {
             .to_owned();
         retention::Entity::insert(place).on_conflict(other).exec_without_returning(tx.conn()).await?;
         tx.commit().await?;
+    }
+}
+
+/// Empties the late tries from before `end`: those of them whose delivery was older when they were made than what is kept.
+async fn empty_late(db: &Db, end: Timestamp) -> Result<u64, DbErr> {
+    let mut emptied = 0;
+    loop {
+        let tx = db.write().await?;
+        let some = run(
+            &tx,
+            "UPDATE attempt SET response_headers = NULL, response_body = NULL, request_headers = NULL, late_at = NULL \
+             WHERE late_at < $1 AND (delivery_id, number) IN \
+             (SELECT delivery_id, number FROM attempt WHERE late_at < $1 ORDER BY late_at LIMIT $2)",
+            &[end.0.into(), i64::try_from(AT_ONCE).unwrap_or(0).into()],
+        )
+        .await?;
+        tx.commit().await?;
+        emptied += some;
+        if some < AT_ONCE {
+            return Ok(emptied);
+        }
     }
 }
 

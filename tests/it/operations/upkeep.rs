@@ -143,6 +143,7 @@ async fn deliver(app: &TestApp, site: &Site, subscription: &str) {
         first_byte_us: None,
         total_us: None,
         request_headers: Some("{}".to_owned()),
+        late_at: None,
     };
     insert(&tx, [told]).await;
     insert(&tx, [delivered]).await;

@@ -84,12 +84,48 @@ on_both! {
         assert_eq!(clean_up(db, KEPT).await.unwrap(), removed(0, 0, 0));
         app.clock.advance_ms(2 * 24 * 3_600_000 + 1);
         let (gone, tables) = if by_week { (0, 2) } else { (1, 0) };
-        assert_eq!(clean_up(db, KEPT).await.unwrap(), Removed { partitions: tables, ..removed(0, 1, gone) });
+        assert_eq!(clean_up(db, KEPT).await.unwrap(), Removed { partitions: tables, ..removed(1, 1, gone) });
         assert_eq!(counts(app).await, [0; 4]);
         // What happens from now on is kept again.
         new_follower(app, &site, "u-2").await;
         app.drain().await;
         assert_eq!(counts(app).await, [5, 5, 4, 4]);
+    }
+}
+
+on_both! {
+    async fn what_a_late_try_sent_and_got_is_kept_as_long_as_that_of_any_other(app: &TestApp) {
+        let (site, installed) = installed_site(app).await;
+        let receiver = Receiver::start().await;
+        receiver.answer([Reply::status(200).body("the first"), Reply::status(200).body("the second")]);
+        app.subscribe(&site, &installed, &ALL_EVENTS[..1], &receiver.url).await;
+        new_follower(app, &site, "u-1").await;
+        app.drain().await;
+        let path = format!("{DELIVERIES}/{}", text(&deliveries(app, &site).await[0]["id"]));
+        let bodies = async || -> Vec<Value> {
+            let read = app.call("GET", &path).key(ADMIN_KEY, &site.id).ok().await;
+            let attempts = read["webhookDelivery"]["attempts"].as_array().unwrap().clone();
+            for tried in &attempts {
+                assert_eq!(tried.get("responseBody").is_some(), tried.get("requestHeaders").is_some());
+                assert_eq!(tried.get("responseBody").is_some(), tried.get("responseHeaders").is_some());
+            }
+            attempts.iter().map(|tried| tried["responseBody"].clone()).collect()
+        };
+        let (db, kept) = (&app.app.db, Retention { answers: DAY, ..Retention::default() });
+        app.clock.advance_ms(24 * 3_600_000 + 1);
+        assert_eq!(clean_up(db, kept).await.unwrap(), removed(1, 0, 0));
+        assert_eq!(bodies().await, [Value::Null]);
+
+        app.call("POST", &format!("{path}/redeliver")).key(ADMIN_KEY, &site.id).ok().await;
+        app.drain().await;
+        assert_eq!(bodies().await, [Value::Null, json!("the second")]);
+        app.clock.advance_ms(24 * 3_600_000);
+        assert_eq!(clean_up(db, kept).await.unwrap(), removed(0, 0, 0), "to the very millisecond");
+        assert_eq!(bodies().await, [Value::Null, json!("the second")]);
+        app.clock.advance_ms(1);
+        assert_eq!(clean_up(db, kept).await.unwrap(), removed(1, 0, 0));
+        assert_eq!(bodies().await, [Value::Null, Value::Null]);
+        assert_eq!(clean_up(db, kept).await.unwrap(), removed(0, 0, 0), "nothing is done twice");
     }
 }
 
@@ -171,6 +207,7 @@ fn accepted(
         first_byte_us: None,
         total_us: None,
         request_headers: Some("{}".to_owned()),
+        late_at: None,
     };
     (delivery, attempt)
 }
