@@ -42,7 +42,7 @@ pub struct Model {
     pub total_us: Option<i64>,
     /// JSON object of the request's headers, secrets masked.
     pub request_headers: Option<String>,
-    /// When the request went out, if that was long after the delivery was made and headers or bodies are still there.
+    /// When the request went out, if that was long after the delivery was made and headers or bodies may still be there.
     pub late_at: Option<Timestamp>,
 }
 

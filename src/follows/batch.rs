@@ -88,8 +88,8 @@ impl Batch {
         Ok(versions)
     }
 
-    /// Reads the members and the accounts that exist. On PostgreSQL the accounts are locked in id order, which keeps two
-    /// nodes from waiting for each other, and read again as they are then.
+    /// Finds the members, and reads the accounts that exist. On PostgreSQL these are locked in id order, which keeps two nodes
+    /// from waiting for each other.
     async fn read_accounts(&mut self, tx: &Tx, subjects: &[(SiteId, Subject)]) -> Result<Versions, DbErr> {
         let mut versions = Versions::new();
         let mut members: Vec<(SiteId, MemberId)> = Vec::new();

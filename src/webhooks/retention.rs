@@ -151,7 +151,7 @@ async fn empty_answers(db: &Db, end: Timestamp) -> Result<u64, DbErr> {
     }
 }
 
-/// Empties the late tries from before `end`: those of them whose delivery was older when they were made than what is kept.
+/// Empties the late tries that were made before `end`.
 async fn empty_late(db: &Db, end: Timestamp) -> Result<u64, DbErr> {
     let mut emptied = 0;
     loop {
